@@ -1,0 +1,3 @@
+"""The knobs, as data: YAML only."""
+
+KIRIGAMI = True

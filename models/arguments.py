@@ -1,0 +1,136 @@
+"""Check a config branch against the signature of what it configures, with errors a user can act on."""
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+_WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "a word", type(None): "null"}
+_MISSING = object()
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the known name closest to `name`, or an empty string."""
+    matches = get_close_matches(str(name), list(known), n=1)
+    return f" Did you mean '{matches[0]}'?" if matches else ""
+
+
+def choose(where: str, name: object, known: Iterable[str]) -> str:
+    """Return `name` if it is one of `known`.
+
+    Raises:
+        ValueError: It is not; the message names `where` (a config path), the known names and the nearest one.
+    """
+    known = list(known)
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(f"{where} must be one of ({', '.join(known)}), but got {name!r}.{nearest(name, known)}")
+    return name
+
+
+def at_least(where: str, value: float, low: float) -> None:
+    """Raise `ValueError` unless `value >= low`."""
+    if not value >= low:
+        raise ValueError(f"{where} must be at least {low}, but got {value}.")
+
+
+def within(where: str, value: float, low: float, high: float) -> None:
+    """Raise `ValueError` unless `low <= value < high`."""
+    if not low <= value < high:
+        raise ValueError(f"{where} must be at least {low} and below {high}, but got {value}.")
+
+
+def accept(
+    function: Callable[..., Any],
+    config: Mapping[str, Any],
+    *,
+    where: str,
+    name: str,
+    given: Mapping[str, Any] | None = None,
+    siblings: Iterable[str] = (),
+) -> dict[str, Any]:
+    """Return keyword arguments for `function`: the keys of `config`, and those of `given` its signature names.
+
+    Args:
+        function: A class or function with named parameters.
+        config: What the user set.
+        where: Config path of the branch, for messages.
+        name: What the user calls `function`, for messages.
+        given: What the program knows (shapes, parameters); passed on only where the signature names it.
+        siblings: Keys that other choices of this branch know: left out in silence, so that a search may
+            switch between choices inside one branch.
+
+    Raises:
+        ValueError: A key is unknown, a required argument is missing, or a value has the wrong type.
+    """
+    parameters = inspect.signature(function).parameters
+    given = {key: value for key, value in (given or {}).items() if key in parameters}
+    wanted = _known(config, parameters, where=where, name=name, given=given, siblings=set(siblings))
+    _check_types(function, wanted, where)
+    for key, parameter in parameters.items():
+        required = parameter.default is inspect.Parameter.empty and not _variadic(parameter)
+        if required and key not in wanted and key not in given:
+            raise ValueError(f"{where}.{key} is required by {name}. Set {where}.{key}=VALUE.")
+    return {**wanted, **given}
+
+
+def names(function: Callable[..., Any]) -> list[str]:
+    """Return the names of the parameters of `function`, without `*args` and `**kwargs`."""
+    return [key for key, value in inspect.signature(function).parameters.items() if not _variadic(value)]
+
+
+def _variadic(parameter: inspect.Parameter) -> bool:
+    return parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def _known(
+    config: Mapping[str, Any],
+    parameters: Mapping[str, inspect.Parameter],
+    *,
+    where: str,
+    name: str,
+    given: Mapping[str, Any],
+    siblings: set[str],
+) -> dict[str, Any]:
+    """Return the part of `config` that the parameters take."""
+    open_ended = any(value.kind is inspect.Parameter.VAR_KEYWORD for value in parameters.values())
+    own = [key for key, value in parameters.items() if not _variadic(value) and key not in given]
+    wanted = {}
+    for key, value in config.items():
+        if key in own or (open_ended and key not in given):
+            wanted[key] = value
+        elif key in given or key not in siblings:
+            raise ValueError(f"{where}.{key} is no argument of {name}.{nearest(key, own) or _list(own)}")
+    return wanted
+
+
+def _list(own: list[str]) -> str:
+    return f" Known: ({', '.join(own)})."
+
+
+def _check_types(function: Callable[..., Any], values: Mapping[str, Any], where: str) -> None:
+    """Compare values with plain annotations (int, float, bool, str, None and unions of them)."""
+    target = function.__init__ if inspect.isclass(function) else function
+    try:
+        hints = typing.get_type_hints(target)
+    except (NameError, TypeError):  # a foreign class whose annotations cannot be resolved: nothing to compare with
+        return
+    for key, value in values.items():
+        kinds = _plain(hints.get(key, _MISSING))
+        if kinds and not any(_fits(value, kind) for kind in kinds):
+            words = " or ".join(_WORDS[kind] for kind in kinds)
+            raise ValueError(f"{where}.{key} must be {words}, but got {value!r}.")
+
+
+def _plain(hint: Any) -> tuple[type, ...]:
+    """Return the plain types of an annotation, or nothing when it has others too."""
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    kinds = typing.get_args(hint) if union else (hint,)
+    return kinds if all(kind in _WORDS for kind in kinds) else ()
+
+
+def _fits(value: Any, kind: type) -> bool:
+    if kind in (int, float) and isinstance(value, bool):
+        return False
+    return isinstance(value, (int, float) if kind is float else kind)

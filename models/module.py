@@ -1,0 +1,133 @@
+"""The LightningModule that trains any network under any loss."""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from models.optimizers import build_optimizer
+from models.schedules import build_schedule
+
+Metrics = Callable[[Tensor, Tensor], Mapping[str, float]]
+
+# Set several times a step; torch.nn.Module's own way of setting an attribute is slow, and these are no submodules.
+_PLAIN = frozenset({"_current_fx_name", "train_loss"})
+
+
+def _signed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Store a function's signature with it: a trainer asks for that of `training_step` at every step."""
+    function.__dict__["__signature__"] = inspect.signature(function)
+    return function
+
+
+class Learner(LightningModule):
+    """Train a network, and log its loss and metrics after each pass over the validation rows.
+
+    The metrics are under their own names, the loss under "loss", in `trainer.callback_metrics`. Nothing is logged
+    a step, since that would cost more than the step of a small network; `train_loss` holds the last step's loss.
+
+    Args:
+        network: Module from a batch of inputs to outputs.
+        loss: Function of outputs and targets to a scalar.
+        metrics: Function of all validation outputs and targets to named numbers.
+        optimizer: Config for `models.optimizers.build_optimizer`.
+        schedule: Config for `models.schedules.build_schedule`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        metrics: Metrics,
+        optimizer: Mapping[str, Any],
+        schedule: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = loss
+        self.metrics = metrics
+        self.optimizer_config = dict(optimizer)
+        self.schedule_config = dict(schedule)
+        self.train_loss: Tensor | None = None
+        self._outputs: list[Tensor] = []
+        self._targets: list[Tensor] = []
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map a batch of inputs to outputs."""
+        return self.network(inputs)
+
+    @_signed
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+        """Return the loss of a batch."""
+        inputs, targets = batch
+        loss = self.loss(self.network(inputs), targets)
+        self.train_loss = loss.detach()
+        return loss
+
+    @_signed
+    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+        """Keep the outputs of a batch for the end of the pass."""
+        inputs, targets = batch
+        self._outputs.append(self.network(inputs))
+        self._targets.append(targets)
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget what an interrupted pass may have left."""
+        self._outputs.clear()
+        self._targets.clear()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the loss and the metrics over all validation rows."""
+        outputs, targets = torch.cat(self._outputs), torch.cat(self._targets)
+        self.on_validation_epoch_start()
+        self._report({"loss": float(self.loss(outputs, targets)), **self.metrics(outputs, targets)})
+
+    def _report(self, values: Mapping[str, float]) -> None:
+        """Log values where somebody reads logs; else only store them, which takes a hundredth of the time."""
+        if self.trainer.loggers or self.trainer.world_size > 1 or self.trainer.progress_bar_callback is not None:
+            self.log_dict(dict(values), sync_dist=self.trainer.world_size > 1, prog_bar=True)
+        elif not self.trainer.sanity_checking:
+            self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move a batch to the device, unless it is there already."""
+        if all(isinstance(part, Tensor) and part.device == device for part in batch):
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        """Drop the gradients, as `optimizer.zero_grad()` does, without its bookkeeping for profilers."""
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip gradients as the trainer is told to, if it is."""
+        if gradient_clip_val is not None:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Build the optimiser and its schedule over the steps this run will take."""
+        optimizer = build_optimizer(self.network, self.optimizer_config)
+        # Known only once the first has been asked for.
+        total_steps = self.trainer.estimated_stepping_batches
+        steps_per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        schedule = build_schedule(optimizer, self.schedule_config, int(total_steps), steps_per_epoch)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute, the most frequent ones directly."""
+        if name in _PLAIN:
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)

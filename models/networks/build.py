@@ -1,0 +1,109 @@
+"""Build a network from its config: one of ours by name, or anybody's by the path of its class."""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from models.arguments import accept, choose, names
+from models.networks.convnet import ConvNet
+from models.networks.gru import GRU
+from models.networks.mlp import MLP
+from models.networks.resnet import ResNet
+from models.networks.transformer import Transformer
+from models.networks.vgg import VGG
+from models.networks.wrn import wrn
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "mlp": MLP,
+    "convnet": ConvNet,
+    "resnet": ResNet,
+    "wrn": wrn,
+    "vgg": VGG,
+    "gru": GRU,
+    "transformer": Transformer,
+}
+
+_WHERE = "network"
+
+
+def build_network(
+    config: Mapping[str, Any],
+    *,
+    in_shape: Sequence[int],
+    out_features: int,
+    vocabulary: int | None = None,
+    dense: bool = False,
+) -> nn.Module:
+    """Build the network of a config.
+
+    Args:
+        config: `{name: mlp, width: 128, ...}`, or `{_target_: "package.module.Class", ...}` for a module of the
+            user's, which gets the config's other keys and those of the arguments below that its signature names.
+        in_shape: Shape of one sample.
+        out_features: Outputs a sample.
+        vocabulary: Number of characters, where the input is text.
+        dense: The output is one logit a pixel.
+
+    Raises:
+        ValueError: The name or a key is unknown, or the network cannot serve the task.
+    """
+    shapes = {"in_shape": tuple(in_shape), "out_features": out_features, "vocabulary": vocabulary, "dense": dense}
+    options = {key: value for key, value in config.items() if key not in ("name", "_target_")}
+    if config.get("_target_"):
+        return _foreign(str(config["_target_"]), options, shapes)
+    if "name" not in config:
+        raise ValueError(f"network.name is not set. Choose one of ({', '.join(NETWORKS)}).")
+    name = choose("network.name", config["name"], NETWORKS)
+    _check_task(name, shapes)
+    siblings = {key for network in NETWORKS.values() for key in names(network)} - set(shapes)
+    network = NETWORKS[name]
+    return network(**accept(network, options, where=_WHERE, name=name, given=shapes, siblings=siblings))
+
+
+def _check_task(name: str, shapes: Mapping[str, Any]) -> None:
+    """Raise unless the network called `name` takes this kind of input and gives this kind of output."""
+    served = {key: _serves(key, shapes) for key in NETWORKS}
+    if not served[name]:
+        able = ", ".join(key for key, good in served.items() if good)
+        raise ValueError(f"network.name must be one of ({able}) for {_describe(shapes)}, but got '{name}'.")
+
+
+def _serves(name: str, shapes: Mapping[str, Any]) -> bool:
+    """Tell by the signature: text needs `vocabulary`, pixels need `dense`, and what has `dense` needs images."""
+    known = names(NETWORKS[name])
+    if shapes["vocabulary"] is not None or "vocabulary" in known:
+        return shapes["vocabulary"] is not None and "vocabulary" in known
+    return len(shapes["in_shape"]) == 3 if "dense" in known else not shapes["dense"]
+
+
+def _describe(shapes: Mapping[str, Any]) -> str:
+    if shapes["vocabulary"] is not None:
+        return "a task of characters"
+    return f"samples of shape {shapes['in_shape']}" + (" and an output for each pixel" if shapes["dense"] else "")
+
+
+def _foreign(path: str, options: Mapping[str, Any], shapes: Mapping[str, Any]) -> nn.Module:
+    """Build the user's own module."""
+    target = _locate(path)
+    network = target(**accept(target, options, where=_WHERE, name=path, given=shapes))
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"network._target_ must build a torch.nn.Module, but {path} gave {type(network).__name__}.")
+    return network
+
+
+def _locate(path: str) -> Callable[..., Any]:
+    """Import "package.module.Class"."""
+    module, _, attribute = path.rpartition(".")
+    if not module:
+        raise ValueError(f"network._target_ must be of the form package.module.Class, but got '{path}'.")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"network._target_={path} cannot be imported: {error}. Is its folder on PYTHONPATH?"
+        ) from error
+    if not callable(found):
+        raise ValueError(f"network._target_ must name a class, but {path} is of type {type(found).__name__}.")
+    return found

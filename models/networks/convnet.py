@@ -1,0 +1,60 @@
+"""Small convolutional network, for images of 8x8 and up."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from models.networks.layers import convolution_block, head, sizes
+from models.networks.layers import dropout as build_dropout
+
+
+class ConvNet(nn.Module):
+    """Stack `depth` convolutions; after each the image is halved and the channels double, while 4 pixels remain.
+
+    Args:
+        in_shape: (channels, height, width) of one image.
+        out_features: Outputs a sample; unused if `dense`.
+        dense: Keep size and channels throughout, and give one logit a pixel.
+        width: Channels of the first convolution.
+        depth: Number of convolutions.
+        kernel: Side of the convolutions, odd.
+        activation: Name in `models.activations.ACTIVATIONS`.
+        norm: "batch", "group" or "none", before each activation.
+        dropout: Share of the features dropped in training, before the output layer.
+
+    Raises:
+        ValueError: An argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        out_features: int,
+        *,
+        dense: bool = False,
+        width: int = 16,
+        depth: int = 3,
+        kernel: int = 3,
+        activation: str = "relu",
+        norm: str = "batch",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        sizes(width=width, depth=depth, kernel=kernel)
+        if kernel % 2 == 0:
+            raise ValueError(f"network.kernel must be odd, but got {kernel}. Set network.kernel={kernel + 1}.")
+        channels, side = in_shape[0], min(in_shape[1:])
+        layers: list[nn.Module] = []
+        for index in range(depth):
+            layers += convolution_block(channels, width, kernel, norm=norm, activation=activation)
+            channels = width
+            if not dense and side >= 4 and index < depth - 1:
+                layers += [nn.MaxPool2d(2)]
+                side, width = side // 2, width * 2
+        self.features = nn.Sequential(*layers)
+        self.dropout = build_dropout(dropout)
+        self.head = head(channels, out_features, dense=dense)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, out_features), or to (N, H, W) if dense."""
+        return self.head(self.dropout(self.features(inputs)))

@@ -1,0 +1,134 @@
+"""Build an optimiser from its config."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from models.arguments import accept, choose, names, within
+from models.optimizers.groups import Parameters, fused, parameter_groups
+
+
+def sgd(
+    parameters: Parameters,
+    *,
+    lr: float = 0.1,
+    momentum: float = 0.9,
+    nesterov: bool = True,
+    weight_decay: float = 0.0,
+    decay_norms: bool = False,
+) -> Optimizer:
+    """Build stochastic gradient descent; without momentum, `nesterov` has no effect."""
+    _check(lr=lr)
+    within("optimizer.momentum", momentum, 0, 1)
+    groups = parameter_groups(parameters, weight_decay=weight_decay, decay_norms=decay_norms)
+    nesterov = nesterov and momentum > 0
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=fused(groups))
+
+
+def adam(
+    parameters: Parameters,
+    *,
+    lr: float = 1e-3,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+    weight_decay: float = 0.0,
+    decay_norms: bool = False,
+) -> Optimizer:
+    """Build Adam (Kingma & Ba, ICLR 2015); its decay is part of the gradient."""
+    _check(lr=lr, epsilon=epsilon)
+    groups = parameter_groups(parameters, weight_decay=weight_decay, decay_norms=decay_norms)
+    return torch.optim.Adam(groups, lr=lr, betas=_betas(beta1, beta2), eps=epsilon, fused=fused(groups))
+
+
+def adamw(
+    parameters: Parameters,
+    *,
+    lr: float = 1e-3,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+    weight_decay: float = 0.0,
+    decay_norms: bool = False,
+) -> Optimizer:
+    """Build Adam with decoupled weight decay (Loshchilov & Hutter, ICLR 2019)."""
+    _check(lr=lr, epsilon=epsilon)
+    groups = parameter_groups(parameters, weight_decay=weight_decay, decay_norms=decay_norms)
+    return torch.optim.AdamW(groups, lr=lr, betas=_betas(beta1, beta2), eps=epsilon, fused=fused(groups))
+
+
+def rmsprop(
+    parameters: Parameters,
+    *,
+    lr: float = 1e-3,
+    smoothing: float = 0.99,
+    momentum: float = 0.0,
+    centered: bool = False,
+    epsilon: float = 1e-8,
+    weight_decay: float = 0.0,
+    decay_norms: bool = False,
+) -> Optimizer:
+    """Build RMSprop (Tieleman & Hinton, 2012)."""
+    _check(lr=lr, epsilon=epsilon)
+    within("optimizer.smoothing", smoothing, 0, 1)
+    within("optimizer.momentum", momentum, 0, 1)
+    groups = parameter_groups(parameters, weight_decay=weight_decay, decay_norms=decay_norms)
+    return torch.optim.RMSprop(groups, lr=lr, alpha=smoothing, eps=epsilon, momentum=momentum, centered=centered)
+
+
+def adagrad(
+    parameters: Parameters,
+    *,
+    lr: float = 1e-2,
+    epsilon: float = 1e-10,
+    weight_decay: float = 0.0,
+    decay_norms: bool = False,
+) -> Optimizer:
+    """Build Adagrad (Duchi et al., JMLR 2011)."""
+    _check(lr=lr, epsilon=epsilon)
+    groups = parameter_groups(parameters, weight_decay=weight_decay, decay_norms=decay_norms)
+    return torch.optim.Adagrad(groups, lr=lr, eps=epsilon, fused=fused(groups))
+
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "sgd": sgd,
+    "adam": adam,
+    "adamw": adamw,
+    "rmsprop": rmsprop,
+    "adagrad": adagrad,
+}
+
+
+def build_optimizer(parameters: Parameters, config: Mapping[str, Any]) -> Optimizer:
+    """Build the optimiser of a config.
+
+    Args:
+        parameters: A module, its parameters, or parameter groups.
+        config: `{name: sgd, lr: 0.1, ...}`: a name in `OPTIMIZERS` and keyword arguments of its function.
+            `weight_decay` leaves one-dimensional parameters (norms, biases) alone unless `decay_norms` is true.
+
+    Raises:
+        ValueError: The name or a key is unknown, or a value is out of its range.
+    """
+    if "name" not in config:
+        raise ValueError(f"optimizer.name is not set. Choose one of ({', '.join(OPTIMIZERS)}).")
+    name = choose("optimizer.name", config["name"], OPTIMIZERS)
+    options = {key: value for key, value in config.items() if key != "name"}
+    siblings = {key for optimizer in OPTIMIZERS.values() for key in names(optimizer)}
+    given = {"parameters": parameters}
+    return OPTIMIZERS[name](
+        **accept(OPTIMIZERS[name], options, where="optimizer", name=name, given=given, siblings=siblings)
+    )
+
+
+def _check(**values: float) -> None:
+    for name, value in values.items():
+        within(f"optimizer.{name}", value, 0, float("inf"))
+
+
+def _betas(beta1: float, beta2: float) -> tuple[float, float]:
+    within("optimizer.beta1", beta1, 0, 1)
+    within("optimizer.beta2", beta2, 0, 1)
+    return beta1, beta2

@@ -1,0 +1,19 @@
+"""The loop that joins spaces, tasks and models into a search; nothing imports this package but its users."""
+
+from typing import TYPE_CHECKING, Any
+
+KIRIGAMI = True
+
+if TYPE_CHECKING:
+    from search.python_api import History, optimize
+
+__all__ = ["History", "optimize"]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on demand: `kirigami --help` should not wait for Optuna.
+    if name in __all__:
+        from search import python_api
+
+        return getattr(python_api, name)
+    raise AttributeError(f"module 'search' has no attribute {name!r}")

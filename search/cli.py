@@ -1,0 +1,303 @@
+"""The `kirigami` command: verbs, and Hydra overrides after them. Nothing here imports torch."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+from search.errors import InputError, StudyStopped, one_of
+
+OVERRIDES = """\
+overrides are key=value pairs, as Hydra reads them:
+  study=digits                     which study (a file in conf/study, or in --config-dir)
+  name=digits-2                    another name for its record in the store
+  workers=2                        local worker processes; the cores are split between them
+  budget.trials=100                stop after so many trials, over all workers
+  budget.wall_s=600                stop after so many seconds of work
+  objective=f1                     the validation metric; two give a Pareto search: objective=[accuracy,params]
+  sampler=gp pruner=hyperband      files in conf/sampler and conf/pruner
+  space.optimizer.lr.high=0.5      change a range; ~space.network freezes a branch
+  network=wrn optimizer.lr=0.1     choose a file of a group, set a leaf
+  network._target_=mine.Net        your own torch.nn.Module or LightningModule
+  task.path=FOLDER                 where the data lie (or the environment variable KIRIGAMI_DATA)
+  storage.url=sqlite:///my.db      the store (or the environment variable KIRIGAMI_STORAGE)
+"""
+
+
+class Verb(NamedTuple):
+    """A verb of the command: what it does, its own key=value options, and its function."""
+
+    summary: str
+    options: dict[str, Any]
+    run: Callable[[list[str], list[Path], dict[str, Any]], int]
+
+
+def entry() -> None:
+    """Run the command and exit with its code."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one verb; return 0 (done), 1 (the run failed) or 2 (the input is wrong)."""
+    try:
+        _check_rooms()
+        parsed = _parser().parse_args(list(arguments))
+        verb = VERBS[parsed.verb]
+        overrides, options = _split(parsed.overrides, verb.options)
+        return verb.run(overrides, parsed.config_dir, options)
+    except InputError as error:
+        return _fail(error, 2)
+    except StudyStopped as error:
+        return _fail(error, 1)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - whoever read us has gone; nothing more to say
+        return 0
+    except KeyboardInterrupt:
+        return 1
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}. See `{self.prog} --help`.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="kirigami",
+        description="Hyperparameter and architecture search that ends with the smallest network that does the job.",
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, verb in VERBS.items():
+        options = "".join(f"  {key}={default}\n" for key, default in verb.options.items())
+        sub = verbs.add_parser(
+            name,
+            help=verb.summary,
+            description=verb.summary[0].upper() + verb.summary[1:] + ".",
+            epilog=(f"options:\n{options}\n" if options else "") + OVERRIDES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the config")
+        sub.add_argument(
+            "--config-dir",
+            action="append",
+            default=[],
+            type=Path,
+            metavar="DIR",
+            help="a folder with your own studies, tasks, spaces, …, laid out like conf/ (may be given more than once)",
+        )
+    return parser
+
+
+def search(overrides: list[str], config_dirs: list[Path], _options: dict[str, Any]) -> int:
+    """Run, resume or join a study."""
+    from rich.console import Console
+
+    from search import results, storage
+    from search import study as studies
+    from search.compose import compose, identity
+    from search.ledger import Ledger
+    from search.progress import Progress
+    from search.supervisor import Supervisor, reader
+    from spaces import Budget
+
+    raw = compose(overrides, config_dirs)
+    config = _checked(raw)
+    store = storage.open_storage(config["storage"])
+    read = reader(store, config["name"])
+    budget = Budget.from_config(config["budget"])
+    folder = storage.folder_of(config["storage"]["url"], config["name"])
+    console = Console(soft_wrap=True)
+    console.print(f"study {config['name']}  store {storage.shown(config['storage']['url'])}", highlight=False)
+    found = read()
+    if found is not None:
+        study, ledger = found
+        studies.check_same(study, identity(config))
+        if _is_met(budget, ledger):
+            console.print(f"the budget is met: {_counted(ledger)}. Raise budget.trials to go on.", highlight=False)
+            results.print_table(study, 3, console)
+            return 0
+        console.print(f"resuming: {_counted(ledger)}", highlight=False)
+    with Progress(console, budget.trials, budget.wall_s) as progress:
+        reason = Supervisor(raw, folder, config["workers"], _import_paths(config_dirs), read, progress).run()
+    study = studies.known(store, config["name"])
+    results.print_table(study, 3, console)
+    if reason == "stopped":
+        console.print("stopped; the same command resumes it", highlight=False)
+        return 1
+    console.print(f"{reason}: {_counted(Ledger(study.get_trials(deepcopy=False)))}. Its files are in {folder}.", highlight=False)
+    return 0
+
+
+def results(overrides: list[str], config_dirs: list[Path], options: dict[str, Any]) -> int:
+    """Print what a study has found."""
+    from rich.console import Console
+
+    from search import results as printing
+    from search import study as studies
+
+    if options["format"] not in ("table", "json"):
+        raise one_of("format", options["format"], ("table", "json"))
+    config = _named(overrides, config_dirs)
+    study = studies.known(_open(config), config["name"])
+    if options["format"] == "json":
+        printing.print_json(study, options["top"])
+    else:
+        printing.print_table(study, options["top"], Console())
+    return 0
+
+
+def list_studies(overrides: list[str], config_dirs: list[Path], _options: dict[str, Any]) -> int:
+    """List the studies in the store."""
+    import optuna
+    from rich.console import Console
+
+    from search import results, storage
+
+    config = _named(overrides, config_dirs)
+    store = _open(config)
+    print(f"store {storage.shown(config['storage']['url'])}")
+    names = sorted(optuna.get_all_study_names(store))
+    ours = [optuna.load_study(study_name=name, storage=store) for name in names]
+    Console().print(results.studies_table([results.summary(study) for study in ours]))
+    return 0
+
+
+def show_config(overrides: list[str], config_dirs: list[Path], _options: dict[str, Any]) -> int:
+    """Print the composed config as YAML."""
+    from omegaconf import OmegaConf
+
+    from search.compose import compose, resolve
+
+    print(OmegaConf.to_yaml(resolve(compose(overrides, config_dirs))), end="")
+    return 0
+
+
+def dashboard(overrides: list[str], config_dirs: list[Path], options: dict[str, Any]) -> int:
+    """Serve the Optuna dashboard on the store."""
+    from optuna_dashboard import run_server
+
+    from search import storage
+
+    config = _named(overrides, config_dirs)
+    store = _open(config)
+    print(f"store {storage.shown(config['storage']['url'])}")
+    print(f"dashboard http://{options['host']}:{options['port']}/  (Ctrl-C ends it)", flush=True)
+    try:
+        run_server(store, host=options["host"], port=options["port"])
+    except OSError as error:
+        raise InputError(f"port={options['port']} cannot be used: {error}. Set port=OTHER.") from error
+    return 0
+
+
+VERBS = {
+    "search": Verb("run, resume or join a study", {}, search),
+    "results": Verb("print what a study has found", {"format": "table", "top": 10}, results),
+    "studies": Verb("list the studies in the store", {}, list_studies),
+    "config": Verb("print the composed config of a study", {}, show_config),
+    "dashboard": Verb("serve the Optuna dashboard on the store", {"host": "127.0.0.1", "port": 8080}, dashboard),
+}
+
+
+def _checked(raw: dict[str, Any]) -> dict[str, Any]:
+    """Resolve the config and check, without torch, all that can be checked without it."""
+    from search.compose import absolute_sqlite, resolve
+    from search.samplers import sampler_factory
+    from spaces import Budget, Space
+
+    config = resolve(raw)
+    config["storage"]["url"] = raw["storage"]["url"] = absolute_sqlite(str(config["storage"].get("url") or ""))
+    workers, seed = config.get("workers"), config.get("seed")
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise InputError(f"workers must be a whole number of at least 1, but got {workers!r}.")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed must be a whole number of at least 0, but got {seed!r}.")
+    name = config["name"]
+    if not isinstance(name, str) or not name or any(sign in name for sign in "/\\\0") or name in (".", ".."):
+        raise InputError(f"name must be a name that a folder can have, but got {name!r}. Set name=NAME.")
+    try:
+        Budget.from_config(config["budget"])
+        Space.from_config(raw.get("space") or {}, {key: part for key, part in config.items() if key != "space"})
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    objective = config["objective"]
+    sampler_factory(config["sampler"], seed, objectives=1 if isinstance(objective, str) else len(objective or [1]))
+    return config
+
+
+def _named(overrides: list[str], config_dirs: list[Path]) -> dict[str, Any]:
+    """Compose what reading a study needs: its name and its store; the study's own file need not be at hand."""
+    from search.compose import absolute_sqlite, compose, resolve
+
+    try:
+        raw = compose(overrides, config_dirs)
+    except InputError:
+        chosen = [one.partition("=")[2] for one in overrides if one.startswith(("study=", "name="))]
+        raw = compose([one for one in overrides if not one.startswith(("study=", "name="))], config_dirs)
+        raw["name"] = chosen[-1] if chosen else raw["name"]
+    config = resolve({"name": raw["name"], "storage": raw["storage"]})
+    config["storage"]["url"] = absolute_sqlite(str(config["storage"].get("url") or ""))
+    return config
+
+
+def _open(config: dict[str, Any]) -> Any:
+    from search.storage import open_storage
+
+    return open_storage(config["storage"], create=False)
+
+
+def _is_met(budget: Any, ledger: Any) -> bool:
+    if budget.wall_s is not None and ledger.wall_seconds() >= budget.wall_s and not ledger.count("running"):
+        return True
+    return budget.trials is not None and ledger.finished >= budget.trials and not ledger.unretried()
+
+
+def _counted(ledger: Any) -> str:
+    words = [f"{ledger.count(state)} {state}" for state in ("complete", "pruned", "failed") if ledger.count(state)]
+    return f"{ledger.finished} trials ({', '.join(words)})" if words else "0 trials"
+
+
+def _import_paths(config_dirs: Sequence[Path]) -> list[Path]:
+    """Return where a user's own modules may lie: where the command runs, and the config folders."""
+    return [Path.cwd(), *(folder.resolve() for folder in config_dirs)]
+
+
+def _split(given: Sequence[str], options: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """Take a verb's own key=value options out of the overrides."""
+    found, overrides = dict(options), []
+    for one in given:
+        key, equals, value = one.partition("=")
+        if not equals and not one.startswith("~"):
+            raise InputError(f"{one!r} is no override. Write key=value (study={one}, perhaps), or ~key to remove a key.")
+        if key in options:
+            found[key] = _typed(key, value, options[key])
+        else:
+            overrides.append(one)
+    return overrides, found
+
+
+def _typed(key: str, value: str, default: Any) -> Any:
+    if not isinstance(default, int):
+        return value
+    if not value.isdigit() or int(value) < 1:
+        raise InputError(f"{key} must be a whole number of at least 1, but got {value!r}.")
+    return int(value)
+
+
+def _check_rooms() -> None:
+    """PyPI has a package called `spaces` too: refuse to start on somebody else's."""
+    for room in ("conf", "spaces"):
+        module = import_module(room)
+        if not getattr(module, "KIRIGAMI", False):
+            raise InputError(
+                f"the package {room!r} at {module.__file__} is not kirigami's. Install kirigami in an environment of its own."
+            )
+
+
+def _fail(error: Exception, code: int) -> int:
+    print(f"kirigami: {' '.join(str(error).split())}", file=sys.stderr)
+    return code

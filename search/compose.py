@@ -1,0 +1,160 @@
+"""From YAML files and command-line overrides to one plain nested dict, by Hydra's compose API.
+
+The composed config keeps its interpolations (`raw`), so that a searched leaf reaches everything that refers to it;
+`resolve` is applied to each trial's config.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
+from hydra.errors import HydraException
+from omegaconf import OmegaConf, open_dict
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+from yaml import YAMLError
+
+from search.errors import InputError, did_you_mean, one_line
+
+KEYS = frozenset(
+    "name seed workers objective task network output optimizer schedule trainer sampler pruner budget storage space".split()
+)
+# What may change between two runs of one study without making its trials incomparable.
+FREE = ("name", "workers", "sampler", "pruner", "budget", "storage", "trainer.device", "task.path")
+
+
+def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> dict[str, Any]:
+    """Compose the config with interpolations kept; `name` is filled from the chosen study.
+
+    Raises:
+        InputError: for an unknown study, group option, key or an override that cannot be parsed.
+    """
+    overrides = _own_network(overrides)
+    search_path = [f"file://{_existing(folder)}" for folder in config_dirs]
+    try:
+        with initialize_config_module("conf", version_base="1.3"):
+            extra = [f"hydra.searchpath=[{','.join(search_path)}]"] if search_path else []
+            composed = hydra_compose("config", overrides=[*overrides, *extra], return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        raise InputError(_explain(error, overrides, config_dirs)) from error
+    study = composed.hydra.runtime.choices.get("study")
+    with open_dict(composed):
+        del composed["hydra"]
+    raw: dict[str, Any] = OmegaConf.to_container(composed, resolve=False)  # type: ignore[assignment]
+    raw["name"] = raw.get("name") or study
+    _check_keys(raw)
+    return raw
+
+
+def resolve(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config with every interpolation replaced by its value."""
+    try:
+        return OmegaConf.to_container(OmegaConf.create(dict(raw)), resolve=True, throw_on_missing=True)  # type: ignore[return-value]
+    except InterpolationResolutionError as error:
+        variable = re.search(r"Environment variable '(\w+)' not found", str(error))
+        where = getattr(error, "full_key", None) or "the config"
+        if variable:
+            raise InputError(
+                f"{where} needs the environment variable {variable[1]}, which is not set. "
+                f"Set {variable[1]}=FOLDER or {where}=VALUE."
+            ) from error
+        raise InputError(f"{where}: {one_line(error)}") from error
+    except OmegaConfBaseException as error:
+        where = getattr(error, "full_key", None) or "the config"
+        if "mandatory value" in str(error):
+            raise InputError(f"{where} is not set. Set {where}=VALUE.") from error
+        raise InputError(f"{where}: {one_line(error)}") from error
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flat part of a resolved config that makes its trials comparable: dotted path -> value."""
+    return {
+        path: value
+        for path, value in leaves(config)
+        if not any(path == free or path.startswith(f"{free}.") for free in FREE)
+    }
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return one `path: old -> new` entry per leaf that differs."""
+    absent = "(absent)"
+    return [
+        f"{path}: {old.get(path, absent)} -> {new.get(path, absent)}"
+        for path in sorted({*old, *new})
+        if old.get(path, absent) != new.get(path, absent)
+    ]
+
+
+def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted path, value) of every leaf; lists are leaves."""
+    if isinstance(node, Mapping) and node:
+        for key, child in node.items():
+            yield from leaves(child, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, node
+
+
+def _own_network(overrides: Sequence[str]) -> list[str]:
+    """Select the group option `own` where a user's class is named: another network's knobs are not its arguments."""
+    names_class = any(re.match(r"\+*network\._target_=", one) for one in overrides)
+    chooses = any(one.startswith("network=") for one in overrides)
+    return [*overrides, "network=own"] if names_class and not chooses else list(overrides)
+
+
+def _existing(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise InputError(f"--config-dir must be a folder, but got {str(folder)!r}, which does not exist.")
+    return folder.resolve()
+
+
+def _check_keys(raw: Mapping[str, Any]) -> None:
+    for key in raw:
+        if key not in KEYS:
+            names = ", ".join(sorted(KEYS))
+            raise InputError(f"{key}: no such key in a config.{did_you_mean(key, KEYS)} Keys: {names}.")
+    for key in ("task", "network", "trainer", "budget", "storage", "sampler", "pruner", "optimizer", "schedule"):
+        if not isinstance(raw.get(key), Mapping):
+            raise InputError(f"{key} must be a mapping, but got {raw.get(key)!r}. Choose a file: {key}=NAME.")
+    if not isinstance(raw.get("space") or {}, Mapping):
+        raise InputError(f"space must be a mapping of distributions, but got {raw['space']!r}.")
+
+
+def _explain(error: Exception, overrides: Sequence[str], config_dirs: Sequence[Path]) -> str:
+    """Turn Hydra's paragraph into one line that names the nearest right key or option."""
+    text = str(error)
+    if match := re.search(r"Could not find '([^']+)'", text):
+        group, _, option = match[1].rpartition("/")
+        options = re.findall(r"^\t([\w.-]+)$", text.split("Config search path")[0], flags=re.MULTILINE)
+        listed = f" Choose one of ({', '.join(options)})." if options else ""
+        return f"{group or 'config'}={option}: no such file in the config.{did_you_mean(option, options)}{listed}"
+    if match := re.search(r"Could not (?:override|delete from config\.?) '([^']+)'", text):
+        return f"{match[1]}: no such key in the config.{_nearest_key(match[1], overrides, config_dirs)} To add one, write +{match[1]}=…"
+    if match := re.search(r"Error parsing override '([^']*)'", text):
+        return f"{match[1]!r} cannot be read as key=value: {text.splitlines()[1]}. Quote it or remove it."
+    if isinstance(error, YAMLError):
+        mark = getattr(error, "problem_mark", None)
+        place = f"{mark.name}, line {mark.line + 1}" if mark else "a config file"
+        return f"{place} cannot be read as YAML: {getattr(error, 'problem', None) or one_line(error)}."
+    return one_line(error)
+
+
+def _nearest_key(path: str, overrides: Sequence[str], config_dirs: Sequence[Path]) -> str:
+    """Compose without the override at fault and look for the nearest path in what comes out."""
+    kept = [one for one in overrides if path not in one]
+    try:
+        raw = compose(kept, config_dirs)
+    except InputError:
+        return ""
+    known = {path for path, _ in leaves(raw)} | {path.rpartition(".")[0] for path, _ in leaves(raw)}
+    return did_you_mean(path, known)
+
+
+def absolute_sqlite(url: str) -> str:
+    """Return the URL with a relative SQLite path made absolute, so that every process opens the same file."""
+    prefix = "sqlite:///"
+    if not url.startswith(prefix) or url.startswith(f"{prefix}/") or ":memory:" in url:
+        return url
+    return prefix + os.path.abspath(url[len(prefix) :].partition("?")[0])

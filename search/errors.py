@@ -1,0 +1,30 @@
+"""What can go wrong, by whose doing: the user's input (exit code 2) or the run (exit code 1)."""
+
+from difflib import get_close_matches
+from typing import Any
+
+
+class InputError(ValueError):
+    """The user's input is wrong: one line with the name, the value received, the values allowed, what to do."""
+
+
+class StudyStopped(RuntimeError):
+    """The study cannot go on: one line with the reason."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return the first sentence-like line of an error, or its type where it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def did_you_mean(name: str, allowed: Any) -> str:
+    """Return ` Did you mean 'x'?` for the nearest of the allowed names, or nothing."""
+    nearest = get_close_matches(str(name), [str(one) for one in allowed], n=1, cutoff=0.5)
+    return f" Did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def one_of(path: str, value: Any, allowed: Any) -> InputError:
+    """Build the error for a value outside a list of allowed ones."""
+    names = ", ".join(str(one) for one in allowed)
+    return InputError(f"{path} must be one of ({names}), but got {value!r}.{did_you_mean(value, allowed)}")

@@ -1,0 +1,110 @@
+"""The loop without YAML, networks or a store: race samplers and pruners, or optimise any function, from Python.
+
+    from search import optimize
+
+    def evaluate(config):
+        for epoch in range(1, 10):
+            yield epoch, (config["lr"] - 0.1) ** 2 + 1 / epoch
+
+    history = optimize({"lr": {"low": 1e-4, "high": 1.0, "log": True}}, evaluate, budget=50, seed=0)
+    print(history.best)
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+
+from search.job import Metrics, surrogate
+from search.ledger import state_of
+from search.loop import Loop
+from search.samplers import build_pruner, rungs, sampler_factory
+from search.study import objectives
+from spaces import Budget, PriorSampler, Space
+
+
+@dataclass(frozen=True)
+class History:
+    """What a search did: one row a trial, in order of asking, and the best of them."""
+
+    trials: list[dict[str, Any]]
+    best: dict[str, Any] | None
+    study: optuna.Study
+
+
+def optimize(
+    space: Mapping[str, Any],
+    evaluate: Callable[[Mapping[str, Any]], Iterable[tuple[int, float | Metrics]]],
+    *,
+    budget: int | Mapping[str, Any],
+    seed: int = 0,
+    objective: Mapping[str, str] | None = None,
+    sampler: Mapping[str, Any] | str = "tpe",
+    pruner: Mapping[str, Any] | str = "none",
+    fidelities: int | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> History:
+    """Search a space with a function that yields (fidelity, value) pairs.
+
+    Args:
+        space: nested distributions, as in a study's YAML.
+        evaluate: takes the config of a trial; yields (fidelity from 1, value or dict of metrics); the last is final.
+        budget: number of trials, or a mapping with `trials` and `wall_s`.
+        objective: metric name -> maximize or minimize; by default `{"value": "minimize"}`.
+        sampler: a name, or a mapping with `name` and the sampler's own arguments.
+        pruner: a name, or a mapping; `asha` and `hyperband` need `fidelities` where `max_resource` is left out.
+        fidelities: the largest fidelity a trial reaches.
+        config: what the space varies; by default nothing but the space's own paths.
+
+    Raises:
+        ValueError: for a space, sampler, pruner or budget that makes no sense.
+    """
+    base = dict(config) if config is not None else _skeleton(space)
+    searched = Space.from_config(space, base)
+    directions = objectives(objective or {"value": "minimize"}, lambda name: "minimize")
+    samplers = sampler_factory(_named(sampler), seed, objectives=len(directions))
+    pruning = _named(pruner)
+    study = optuna.create_study(
+        directions=list(directions.values()),
+        sampler=PriorSampler(samplers, searched, seed),
+        pruner=build_pruner(pruning, fidelities=fidelities or 1),
+    )
+    study.set_metric_names(list(directions))
+    Loop(
+        study=study,
+        space=searched,
+        runner=surrogate(evaluate, next(iter(directions))),
+        budget=Budget.from_config({"trials": budget} if isinstance(budget, int) else budget),
+        prepare=lambda values: searched.apply(base, values),
+        rungs=rungs(pruning, fidelities) if fidelities else None,
+    ).run()
+    rows = [_row(trial) for trial in study.get_trials(deepcopy=False)]
+    complete = [row for row in rows if row["state"] == "complete"]
+    sign = -1 if next(iter(directions.values())) == "maximize" else 1
+    best = min(complete, key=lambda row: sign * row["values"][0], default=None)
+    return History(rows, best, study)
+
+
+def _row(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+    outcome = trial.user_attrs.get("outcome", {})
+    return {
+        "number": trial.number,
+        "state": state_of(trial),
+        "params": dict(trial.params),
+        "values": list(trial.values or []),
+        "curve": outcome.get("curve", []),
+        "reason": outcome.get("reason"),
+    }
+
+
+def _named(setting: Mapping[str, Any] | str) -> dict[str, Any]:
+    return {"name": setting} if isinstance(setting, str) else dict(setting)
+
+
+def _skeleton(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config with a leaf wherever the space has a distribution."""
+    return {
+        key: None if not isinstance(part, Mapping) or {"low", "high", "choices"} & part.keys() else _skeleton(part)
+        for key, part in node.items()
+    }

@@ -1,0 +1,76 @@
+"""Before any trial: build everything once with every choice and both ends of every range, training nothing."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+
+import models
+import tasks
+from search.errors import InputError
+from search.trial import build_module, check_trainer, open_task
+from spaces import Space
+
+END_METRICS = ("params", "seconds")
+
+
+def rehearse(
+    raw: Mapping[str, Any], space: Space, resolve: Callable[[Mapping[str, Any]], dict[str, Any]]
+) -> tuple[dict[str, Any], tasks.Task]:
+    """Open the data, build the base config and each probe of the space; return (base config, its task).
+
+    Raises:
+        InputError: naming the path and the value that something refuses.
+    """
+    config = resolve(raw)
+    check_trainer(config["trainer"])
+    try:
+        task = open_task(config)
+        _build(config, task)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        raise InputError(_line(error)) from error
+    for values in space.probes():
+        try:
+            probe = resolve(space.apply(raw, values))
+            check_trainer(probe["trainer"])
+            tasks.build(probe["task"], seed=probe["seed"])
+            _build(probe, task)
+        except (ValueError, TypeError, ImportError) as error:
+            named = ", ".join(f"space.{path}={value!r}" for path, value in values.items())
+            raise InputError(f"{named} is refused: {_line(error)}") from error
+    return config, task
+
+
+def check_objectives(config: Mapping[str, Any], objectives: Mapping[str, str], task: tasks.Task) -> None:
+    """Check that the objectives will be there when a trial ends, the first of them at every report.
+
+    Raises:
+        InputError: for a metric that the task does not compute.
+    """
+    if "_target_" in config["network"] and not isinstance(_build(config, task), models.Learner):
+        return  # a user's LightningModule logs what it likes
+    reported = (*task.metrics, "loss")
+    first, *others = objectives
+    for name in (first, *others):
+        allowed = reported if name == first else (*reported, *END_METRICS)
+        if name not in allowed:
+            names = ", ".join(dict.fromkeys(allowed))
+            raise InputError(f"objective must be one of ({names}) on this task, but got {name!r}.")
+
+
+def _build(config: Mapping[str, Any], task: tasks.Task) -> LightningModule:
+    """Build without memory, on the meta device, and for real where a network needs that."""
+    try:
+        with torch.device("meta"):
+            module = build_module(config, task)
+    except (RuntimeError, NotImplementedError):
+        module = build_module(config, task)
+    if isinstance(module, models.Learner):
+        optimizer = models.optimizers.build_optimizer(module.network, config["optimizer"])
+        models.schedules.build_schedule(optimizer, config["schedule"], total_steps=100, steps_per_epoch=10)
+    return module
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

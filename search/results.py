@@ -1,0 +1,117 @@
+"""What a study has found, as a table or as JSON."""
+
+import json
+from typing import Any
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+from rich.console import Console
+from rich.table import Table
+
+from search.ledger import Ledger, outcome_of
+from search.study import best_trial, metric_names
+
+
+def summary(study: Study) -> dict[str, Any]:
+    """Return the study's results as plain data: best trial, Pareto front, trials by state, cost."""
+    ledger = Ledger(study.get_trials(deepcopy=False))
+    best = best_trial(study)
+    wall = ledger.wall_seconds()
+    several = len(study.directions) > 1
+    return {
+        "study": study.study_name,
+        "objective": metric_names(study),
+        "best": None if best is None else _row(best),
+        "front": [_row(trial) for trial in study.best_trials] if several and best is not None else [],
+        "trials": {
+            "complete": ledger.count("complete"),
+            "pruned": ledger.count("pruned"),
+            "failed": ledger.count("failed"),
+            "infeasible": 0,
+            "running": ledger.count("running"),
+            "waiting": ledger.count("waiting"),
+            "interrupted": ledger.count("interrupted"),
+        },
+        "cost": {
+            "wall_s": round(wall, 3),
+            "device_s": round(ledger.device_seconds(), 3),
+            "trials_s": round(ledger.finished / wall, 4) if wall > 0 else 0.0,
+        },
+    }
+
+
+def print_json(study: Study, top: int) -> None:
+    """Print the summary and the best trials as JSON."""
+    print(json.dumps({**summary(study), "top": [_row(trial) for trial in leaders(study, top)]}, indent=2))
+
+
+def print_table(study: Study, top: int, console: Console) -> None:
+    """Print the best trials, then the counts and the cost."""
+    found = summary(study)
+    names = metric_names(study)
+    rows = leaders(study, top)
+    varied = list(dict.fromkeys(name for trial in rows for name in trial.params))
+    table = Table(title=f"{study.study_name}: the best {len(rows)} of {found['trials']['complete']} complete trials")
+    for column in ("trial", *names, "params", "seconds", *varied):
+        table.add_column(column, justify="right", overflow="fold")
+    for trial in rows:
+        outcome = outcome_of(trial)
+        table.add_row(
+            str(trial.number),
+            *(f"{value:.4g}" for value in trial.values),
+            str(outcome.get("params", "")),
+            f"{outcome.get('wall_s', 0):.2f}",
+            *(_short(trial.params.get(name, "")) for name in varied),
+        )
+    if rows:
+        console.print(table)
+    counts, cost = found["trials"], found["cost"]
+    console.print(
+        "  ".join(f"{state} {count}" for state, count in counts.items() if count or state in ("complete", "pruned")),
+        highlight=False,
+    )
+    console.print(
+        f"wall {cost['wall_s']:.1f} s  training {cost['device_s']:.1f} s  {cost['trials_s']:.2f} trials/s",
+        highlight=False,
+    )
+    for trial in Ledger(study.get_trials(deepcopy=False)).by_state["failed"][-3:]:
+        console.print(f"trial {trial.number} failed: {outcome_of(trial).get('reason')}", highlight=False, markup=False)
+
+
+def leaders(study: Study, top: int) -> list[FrozenTrial]:
+    """Return the best complete trials by the first objective."""
+    sign = -1 if study.directions[0].name == "MAXIMIZE" else 1
+    complete = Ledger(study.get_trials(deepcopy=False)).by_state["complete"]
+    return sorted(complete, key=lambda trial: (sign * trial.values[0], trial.number))[:top]
+
+
+def studies_table(summaries: list[dict[str, Any]]) -> Table:
+    """Return one row a study."""
+    table = Table("study", "objective", "best", "complete", "pruned", "failed", "wall s")
+    for found in summaries:
+        best, counts = found["best"], found["trials"]
+        table.add_row(
+            found["study"],
+            ", ".join(found["objective"]),
+            "" if best is None else f"{best['value']:.4g} (trial {best['number']})",
+            *(str(counts[state]) for state in ("complete", "pruned", "failed")),
+            f"{found['cost']['wall_s']:.1f}",
+        )
+    return table
+
+
+def _row(trial: FrozenTrial) -> dict[str, Any]:
+    outcome = outcome_of(trial)
+    return {
+        "number": trial.number,
+        "value": trial.values[0],
+        "values": list(trial.values),
+        "bytes": outcome.get("bytes"),
+        "parameters": outcome.get("params"),
+        "metrics": outcome.get("metrics", {}),
+        "params": dict(trial.params),
+    }
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,102 @@
+"""Samplers and pruners by name, built from `sampler:` and `pruner:` of the config."""
+
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+
+from search.errors import InputError, did_you_mean, one_of
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
+    "tpe": optuna.samplers.TPESampler,
+    "gp": optuna.samplers.GPSampler,
+    "cmaes": optuna.samplers.CmaEsSampler,
+    "qmc": optuna.samplers.QMCSampler,
+    "random": optuna.samplers.RandomSampler,
+    "nsga2": optuna.samplers.NSGAIISampler,
+}
+PRUNERS: dict[str, Callable[..., BasePruner]] = {
+    "asha": optuna.pruners.SuccessiveHalvingPruner,
+    "hyperband": optuna.pruners.HyperbandPruner,
+    "median": optuna.pruners.MedianPruner,
+    "wilcoxon": optuna.pruners.WilcoxonPruner,
+    "none": optuna.pruners.NopPruner,
+}
+SINGLE_OBJECTIVE = ("gp", "cmaes")
+
+
+def sampler_factory(config: Mapping[str, Any], seed: int, *, objectives: int = 1) -> Callable[[int], BaseSampler]:
+    """Return a function from a trial's seed to a sampler.
+
+    Quasi-random sequences keep the study's own seed: their position is in the store, and a new scrambling for each
+    trial would undo them.
+
+    Raises:
+        InputError: for an unknown name or argument, or a sampler that cannot weigh several objectives.
+    """
+    settings = dict(config)
+    name = settings.pop("name", None)
+    if name not in SAMPLERS:
+        raise one_of("sampler.name", name, SAMPLERS)
+    if objectives > 1 and name in SINGLE_OBJECTIVE:
+        raise InputError(f"sampler.name={name} takes one objective, but the study has {objectives}. Set sampler=nsga2.")
+
+    def build(trial_seed: int) -> BaseSampler:
+        return _build("sampler", SAMPLERS[name], settings, seed=seed if name == "qmc" else trial_seed)
+
+    build(seed)  # a wrong argument shows now, before any trial
+    return build
+
+
+def build_pruner(config: Mapping[str, Any], *, fidelities: int) -> BasePruner:
+    """Build the pruner; `max_resource: auto` becomes the number of fidelities (epochs or steps) of a full trial.
+
+    Raises:
+        InputError: for an unknown name or argument.
+    """
+    settings = dict(config)
+    name = settings.pop("name", None)
+    if name not in PRUNERS:
+        raise one_of("pruner.name", name, PRUNERS)
+    if settings.get("max_resource") == "auto":
+        settings["max_resource"] = fidelities
+    return _build("pruner", PRUNERS[name], settings)
+
+
+def rungs(config: Mapping[str, Any], fidelities: int) -> frozenset[int] | None:
+    """Return the fidelities at which the pruner decides, or None where it looks at every report.
+
+    A report is a transaction in the store; between rungs it would change nothing.
+    """
+    if config.get("name") == "none":
+        return frozenset()
+    if config.get("name") not in ("asha", "hyperband"):
+        return None
+    first, factor = config.get("min_resource", 1), config.get("reduction_factor", 4 if config["name"] == "asha" else 3)
+    if not isinstance(first, int):
+        return None
+    found, rung = set(), first * factor ** config.get("min_early_stopping_rate", 0)
+    while rung <= fidelities:
+        found.add(rung)
+        rung *= factor
+    return frozenset(found)
+
+
+def _build(room: str, target: Callable[..., Any], settings: Mapping[str, Any], **fixed: Any) -> Any:
+    allowed = list(inspect.signature(target).parameters)
+    for key in settings:
+        if key not in allowed:
+            names = ", ".join(allowed)
+            raise InputError(f"{room}.{key}: no such argument.{did_you_mean(key, allowed)} Arguments: {names}.")
+    fixed = {key: value for key, value in fixed.items() if key in allowed}
+    try:
+        return target(**{**settings, **fixed})
+    except (ValueError, TypeError, ImportError) as error:
+        raise InputError(f"{room}: {' '.join(str(error).split())}") from error

@@ -1,0 +1,114 @@
+"""One Optuna study per name: made once, refused where its meaning changed, with our facts in its attributes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.study import Study
+
+from search.compose import difference
+from search.errors import InputError, did_you_mean
+
+SCHEMA = 1
+DIRECTIONS = ("maximize", "minimize")
+
+
+def objectives(setting: Any, direction_of: Any) -> dict[str, str]:
+    """Return metric name -> direction for `objective`: a name, a list of names, or names with their directions."""
+    if isinstance(setting, str):
+        setting = [setting]
+    if isinstance(setting, Mapping):
+        wrong = {name: value for name, value in setting.items() if value not in DIRECTIONS}
+        for name, value in wrong.items():
+            raise InputError(f"objective.{name} must be one of (maximize, minimize), but got {value!r}.")
+        if setting:
+            return dict(setting)
+    if isinstance(setting, Sequence) and setting and all(isinstance(name, str) for name in setting):
+        return {name: direction_of(name) for name in setting}
+    raise InputError(f"objective must be a metric's name or a list of them, but got {setting!r}. Set objective=accuracy.")
+
+
+def find(storage: BaseStorage, name: str) -> Study | None:
+    """Load the study, or return None where there is none yet."""
+    try:
+        return optuna.load_study(study_name=name, storage=storage)
+    except KeyError:
+        return None
+
+
+def known(storage: BaseStorage, name: str) -> Study:
+    """Load the study.
+
+    Raises:
+        InputError: where the store has none of that name.
+    """
+    study = find(storage, name)
+    if study is None:
+        names = optuna.get_all_study_names(storage)
+        listed = f" Studies: {', '.join(sorted(names))}." if names else " The store is empty."
+        raise InputError(f"study={name}: not in the store.{did_you_mean(name, names)}{listed}")
+    return study
+
+
+def check_same(study: Study, identity: Mapping[str, Any]) -> None:
+    """Refuse to mix trials of two meanings under one name.
+
+    Raises:
+        InputError: where space, task or another part of the identity differs from what the study began with.
+    """
+    old = study.user_attrs.get("identity")
+    if old is None:
+        raise InputError(
+            f"study={study.study_name} in this store was not made by kirigami. Choose another name: name=OTHER."
+        )
+    changes = difference(old, identity)
+    if changes:
+        shown = "; ".join(changes[:6]) + ("; …" if len(changes) > 6 else "")
+        raise InputError(
+            f"study={study.study_name} was begun with another config ({shown}). "
+            f"Undo the change, or begin another study: name={study.study_name}-2."
+        )
+
+
+def create(storage: BaseStorage, name: str, directions: Mapping[str, str], identity: Mapping[str, Any]) -> Study:
+    """Load the study or create it; safe when several workers do so at once."""
+    try:
+        study = optuna.create_study(study_name=name, storage=storage, directions=list(directions.values()))
+    except optuna.exceptions.DuplicatedStudyError:
+        study = optuna.load_study(study_name=name, storage=storage)
+    if "identity" not in study.user_attrs:
+        study.set_user_attr("schema", SCHEMA)
+        study.set_user_attr("identity", dict(identity))
+        study.set_metric_names(list(directions))
+    return study
+
+
+def check_data(study: Study, fingerprint: str) -> None:
+    """Refuse data that differ from those the study began with, whatever path they came from.
+
+    Raises:
+        InputError: where the fingerprints differ.
+    """
+    begun_with = study.user_attrs.get("data")
+    if begun_with is None:
+        study.set_user_attr("data", fingerprint)
+    elif begun_with != fingerprint:
+        raise InputError(
+            f"study={study.study_name} was begun on other data (fingerprint {begun_with}, now {fingerprint}). "
+            f"Point task.path at the same data, or begin another study: name={study.study_name}-2."
+        )
+
+
+def metric_names(study: Study) -> list[str]:
+    """Return the names of the study's objectives."""
+    return list(study.metric_names or [f"value {index}" for index in range(len(study.directions))])
+
+
+def best_trial(study: Study) -> optuna.trial.FrozenTrial | None:
+    """Return the best complete trial, by the first objective where there are several; None before the first one."""
+    complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    if not complete:
+        return None
+    sign = -1 if study.directions[0] is optuna.study.StudyDirection.MAXIMIZE else 1
+    return min(complete, key=lambda trial: (sign * trial.values[0], trial.number))

@@ -1,0 +1,168 @@
+"""Starts the local workers, shows what they do, stops them together, and replaces one that dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from optuna.storages import RDBStorage
+
+from search import study as studies
+from search.devices import threads_per_worker
+from search.errors import InputError, StudyStopped
+from search.ledger import Ledger
+from search.progress import Progress
+
+POLL_SECONDS = 0.25
+RESTARTS = 3
+
+
+@dataclass
+class WorkerProcess:
+    """One worker process and what it answered."""
+
+    process: subprocess.Popen[bytes]
+    log: IO[bytes]
+    answer: dict[str, Any] = field(default_factory=dict)
+
+    def ask_to_stop(self) -> None:
+        assert self.process.stdin is not None
+        with suppress(OSError):
+            self.process.stdin.close()
+
+    def read_answer(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout.read().decode().splitlines():
+            with suppress(json.JSONDecodeError):
+                self.answer = json.loads(line)
+
+    def last_words(self) -> str:
+        self.log.seek(0)
+        lines = [line.strip() for line in self.log.read().decode(errors="replace").splitlines() if line.strip()]
+        return lines[-1] if lines else f"exit code {self.process.returncode}"
+
+
+@dataclass
+class Supervisor:
+    """Runs `workers` local workers on one study until its budget is met or the user stops it."""
+
+    raw: dict[str, Any]
+    folder: Path
+    workers: int
+    paths: Sequence[Path]
+    open_store: Any
+    progress: Progress
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> str:
+        """Run the workers to their end; return why they ended.
+
+        Raises:
+            InputError: what the first worker found wrong with the config.
+            StudyStopped: too many failures, or workers that die again and again.
+        """
+        team = [self._start(index) for index in range(self.workers)]
+        restarts = 0
+        with self._signals(team):
+            try:
+                while any(worker.process.poll() is None for worker in team):
+                    self._show()
+                    time.sleep(POLL_SECONDS)
+                    for index, worker in enumerate(team):
+                        code = worker.process.poll()
+                        killed = code is not None and code < 0
+                        if killed and not self.stopping.is_set() and restarts < RESTARTS * self.workers:
+                            restarts += 1
+                            self.progress.note(f"worker {index} was killed by signal {-code}; starting another")
+                            team[index] = self._start(index)
+                        elif code == 2:
+                            self._stop(team)
+            finally:
+                self._stop(team)
+        self._show()
+        return self._verdict(team)
+
+    def _start(self, index: int) -> WorkerProcess:
+        threads = threads_per_worker(self.workers)
+        orders = {
+            "raw": self.raw,
+            "folder": str(self.folder),
+            "index": index,
+            "threads": threads,
+            "paths": [str(path) for path in self.paths],
+        }
+        log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
+        process = subprocess.Popen(
+            [sys.executable, "-m", "search.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)},
+        )
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(orders).encode() + b"\n")
+            process.stdin.flush()
+        return WorkerProcess(process, log)
+
+    def _stop(self, team: Sequence[WorkerProcess]) -> None:
+        for worker in team:
+            worker.ask_to_stop()
+
+    def _show(self) -> None:
+        self.progress.update(self.open_store())
+
+    def _verdict(self, team: Sequence[WorkerProcess]) -> str:
+        for worker in team:
+            worker.process.wait()
+            if not worker.answer:
+                worker.read_answer()
+        for code, error in ((2, InputError), (1, StudyStopped)):
+            for worker in team:
+                if worker.process.returncode == code and "error" in worker.answer:
+                    raise error(worker.answer["error"])
+        if self.stopping.is_set():
+            return "stopped"
+        dead = [worker for worker in team if "ended" not in worker.answer]
+        if dead:
+            raise StudyStopped(f"a worker died: {dead[0].last_words()}. See {self.folder}/worker-*.log.")
+        return str(team[0].answer["ended"])
+
+    @contextmanager
+    def _signals(self, team: list[WorkerProcess]) -> Iterator[None]:
+        """Turn Ctrl-C and SIGTERM into a clean stop, and a second Ctrl-C into a hard one."""
+
+        def on_signal(number: int, _frame: Any) -> None:
+            if self.stopping.is_set():
+                for worker in team:
+                    worker.process.kill()
+                return
+            self.stopping.set()
+            self.progress.note("stopping: the running trial is handed back (Ctrl-C again to kill it)")
+            self._stop(team)
+
+        before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def reader(storage: RDBStorage, name: str) -> Any:
+    """Return a function that reads the study's ledger and best trial from the store; None before the study is there."""
+
+    def read() -> tuple[Any, Ledger] | None:
+        study = studies.find(storage, name)
+        return None if study is None else (study, Ledger(study.get_trials(deepcopy=False)))
+
+    return read

@@ -1,0 +1,150 @@
+"""One trial, one path: config -> task -> network -> fit under the pruner -> metrics of the validation rows."""
+
+import logging
+import time
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from safetensors.torch import save_model
+
+import models
+import tasks
+from search import devices
+from search.errors import InputError, did_you_mean
+from search.job import Job, Outcome
+from search.pruning import Reports
+
+TRAINER_KEYS = ("epochs", "steps", "batch_size", "val_every", "precision", "gradient_clip", "device")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
+
+
+def train(job: Job) -> Outcome:
+    """Train the job's config and return the metrics of its last validation."""
+    config = job.config
+    torch.manual_seed(config["seed"])
+    task = open_task(config)
+    module = build_module(config, task)
+    reports = Reports(job, "epoch" if config["trainer"]["steps"] is None else "step")
+    trainer = build_trainer(config["trainer"], reports)
+    job.details["params"] = sum(parameter.numel() for parameter in module.parameters())
+    began = time.perf_counter()
+    try:
+        trainer.fit(module, task.train_dataloader(), task.val_dataloader())
+    finally:
+        job.details["fit_s"] = round(time.perf_counter() - began, 4)
+        job.details["device_s"] = job.details["fit_s"]
+    metrics = {**reports.metrics, "params": float(job.details["params"]), "seconds": job.details["fit_s"]}
+    network = module.network if isinstance(module, models.Learner) else module
+    return Outcome("complete", metrics, save=lambda path: _save(network, path))
+
+
+def open_task(config: Mapping[str, Any]) -> tasks.Task:
+    """Build the task on the trial's device and read its training and validation rows."""
+    task = tasks.build(config["task"], seed=config["seed"])
+    task.device = devices.pick(config["trainer"]["device"])[0]
+    task.batch_size = config["trainer"]["batch_size"]
+    task.setup("fit")
+    return task
+
+
+def build_module(config: Mapping[str, Any], task: tasks.Task) -> LightningModule:
+    """Build what Lightning trains: a user's own LightningModule as it is, any other network inside a `Learner`."""
+    network = build_network(config, task)
+    if isinstance(network, LightningModule):
+        return network
+    output = dict(config["output"])
+    loss = models.outputs.loss(output.pop("loss"), task.kind, task.classes, **output)
+    return models.Learner(network, loss, task.evaluate, config["optimizer"], config["schedule"])
+
+
+def build_network(config: Mapping[str, Any], task: tasks.Task) -> torch.nn.Module:
+    """Build the network for the shapes of a task."""
+    return models.build_network(
+        config["network"],
+        in_shape=task.in_shape,
+        out_features=task.out_features,
+        vocabulary=task.vocabulary,
+        dense=task.kind == "pixels",
+    )
+
+
+def build_trainer(settings: Mapping[str, Any], reports: Reports) -> Trainer:
+    """Build a Trainer that does what a trial needs and leaves nothing behind."""
+    quiet()
+    check_trainer(settings)
+    _, accelerator, device_numbers = devices.pick(settings["device"])
+    steps, every = settings["steps"], settings["val_every"]
+    length = (
+        {"max_epochs": settings["epochs"], "check_val_every_n_epoch": every}
+        if steps is None
+        else {"max_epochs": -1, "max_steps": steps, "val_check_interval": every, "check_val_every_n_epoch": None}
+    )
+    return Trainer(
+        **length,
+        accelerator=accelerator,
+        devices=device_numbers,
+        precision=settings["precision"],
+        gradient_clip_val=settings["gradient_clip"],
+        callbacks=[reports],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+
+
+def fidelities(settings: Mapping[str, Any]) -> int:
+    """Return the fidelity of a full trial: its epochs, or its steps."""
+    return int(settings["epochs"] if settings["steps"] is None else settings["steps"])
+
+
+def check_trainer(settings: Mapping[str, Any]) -> None:
+    """Check `trainer:`.
+
+    Raises:
+        InputError: for an unknown key or a value out of range.
+    """
+    for key in settings:
+        if key not in TRAINER_KEYS:
+            names = ", ".join(TRAINER_KEYS)
+            raise InputError(f"trainer.{key}: no such key.{did_you_mean(key, TRAINER_KEYS)} Keys: {names}.")
+    for key in ("epochs", "batch_size", "val_every", *(["steps"] if settings["steps"] is not None else [])):
+        value = settings[key]
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InputError(f"trainer.{key} must be a whole number of at least 1, but got {value!r}.")
+    total, every = fidelities(settings), settings["val_every"]
+    if total % every:
+        raise InputError(
+            f"trainer.val_every must divide the {total} epochs or steps of a trial, so that its end is validated, "
+            f"but got {every}. Set trainer.val_every=1."
+        )
+    if settings["precision"] not in PRECISIONS:
+        names = ", ".join(PRECISIONS)
+        raise InputError(f"trainer.precision must be one of ({names}), but got {settings['precision']!r}.")
+    clip = settings["gradient_clip"]
+    if clip is not None and (isinstance(clip, bool) or not isinstance(clip, int | float) or clip <= 0):
+        raise InputError(f"trainer.gradient_clip must be null or a number above 0, but got {clip!r}.")
+
+
+def quiet() -> None:
+    """Silence Lightning's advice: a search starts hundreds of Trainers."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+
+
+def _save(network: torch.nn.Module, path: Path) -> None:
+    """Write the weights to a temporary name and rename: a reader never sees half a file."""
+    unfinished = path.with_suffix(".tmp")
+    try:
+        save_model(network, str(unfinished))
+        unfinished.replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            unfinished.unlink()

@@ -1,0 +1,112 @@
+"""A worker process: takes its orders as one line of JSON on standard input, then runs the loop.
+
+The supervisor keeps the other end of standard input open: when it closes, asked to stop or dead, the worker hands
+its trial back and leaves. Standard output carries one line of JSON with how it ended.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from search.compose import identity, resolve
+from search.errors import InputError, StudyStopped
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a worker needs to know: the composed config, the study's folder, its own number and share of the cores."""
+
+    raw: dict[str, Any]
+    folder: str
+    index: int
+    threads: int
+    paths: list[str]
+
+
+def main() -> None:
+    """Run one worker and exit with 0 (done or stopped), 1 (the study stopped) or 2 (the input is wrong)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the supervisor, which asks us to stop
+    answers = _take_stdout()
+    orders = Orders(**json.loads(sys.stdin.readline()))
+    stop = threading.Event()
+    threading.Thread(target=_watch, args=(stop,), daemon=True).start()
+    sys.path[:0] = [path for path in orders.paths if path not in sys.path]
+    code, answer = 0, {}
+    try:
+        answer = {"ended": work(orders, stop)}
+    except InputError as error:
+        code, answer = 2, {"error": str(error)}
+    except StudyStopped as error:
+        code, answer = 1, {"error": str(error)}
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
+    os._exit(code) if stop.is_set() else sys.exit(code)
+
+
+def work(orders: Orders, stop: threading.Event) -> str:
+    """Rehearse, create or join the study, and run the loop; return why it ended."""
+    import torch
+
+    import tasks
+    from search import loop, rehearsal, samplers, storage, study, trial
+    from search.job import Solo
+    from spaces import Budget, PriorSampler, Space
+
+    torch.set_num_threads(orders.threads)
+    raw, settings = orders.raw, resolve(orders.raw)
+    space = Space.from_config(raw.get("space") or {}, {key: part for key, part in settings.items() if key != "space"})
+    config, task = rehearsal.rehearse(raw, space, resolve)
+    objectives = study.objectives(config["objective"], tasks.direction)
+    rehearsal.check_objectives(config, objectives, task)
+    sampler = samplers.sampler_factory(config["sampler"], config["seed"], objectives=len(objectives))
+    full = trial.fidelities(config["trainer"])
+    pruner = samplers.build_pruner(config["pruner"], fidelities=full)
+    store = storage.open_storage(config["storage"])
+    joined = study.create(store, config["name"], objectives, identity(config))
+    study.check_same(joined, identity(config))
+    study.check_data(joined, task.fingerprint())
+    joined.sampler = PriorSampler(sampler, space, config["seed"])
+    joined.pruner = pruner
+    _log_to(Path(orders.folder) / f"worker-{orders.index}.log")
+    return loop.Loop(
+        study=joined,
+        space=space,
+        runner=Solo(trial.train),
+        budget=Budget.from_config(config["budget"]),
+        prepare=lambda values: resolve(space.apply(raw, values)),
+        storage=store,
+        rungs=samplers.rungs(config["pruner"], full),
+        folder=Path(orders.folder) / "networks",
+        stop_requested=stop.is_set,
+    ).run()
+
+
+def _take_stdout() -> TextIO:
+    """Keep standard output for the answer, and send whatever libraries print to the log."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return answers
+
+
+def _log_to(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as log:
+        for number in (1, 2):
+            os.dup2(log.fileno(), number)
+
+
+def _watch(stop: threading.Event) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        while sys.stdin.readline():
+            pass
+    stop.set()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Change batches of uint8 images on the device: normalise them, and flip and shift them while training."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Normalise:
+    """Turn uint8 images (N, C, H, W) to float: (x / 255 - mean) / deviation per channel, each given in [0, 1]."""
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    device: torch.device | str = "cpu"
+
+    def __post_init__(self) -> None:
+        column = torch.tensor([self.mean, self.deviation]).view(2, -1, 1, 1)
+        object.__setattr__(self, "_factor", (1 / (255 * column[1])).to(self.device))
+        object.__setattr__(self, "_offset", (-column[0] / column[1]).to(self.device))
+
+    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return float32 images of the same shape."""
+        return images.float().mul_(self._factor).add_(self._offset)  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class FlipCrop:
+    """Shift each image by up to `padding` pixels, black at the edges, and flip half of them left to right.
+
+    Then `normalise`. Every image draws its own shift; the draws come from the generator, on the CPU.
+    """
+
+    normalise: Normalise
+    flip: bool = True
+    padding: int = 4
+
+    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return float32 images (N, C, H, W), changed if there is a generator and only normalised if not."""
+        return self.normalise(images if generator is None else self.shift(images, generator))
+
+    def shift(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the shifted and flipped images as uint8."""
+        count, _, height, width = images.shape
+        drawn = torch.randint(2 * self.padding + 1, (2, count, 1), generator=generator)
+        flipped = torch.randint(2, (count, 1), generator=generator).bool() & self.flip
+        row = drawn[0] + torch.arange(height)
+        column = drawn[1] + torch.where(flipped, torch.arange(width - 1, -1, -1), torch.arange(width))
+        padded = functional.pad(images, (self.padding,) * 4)
+        flat = (row.unsqueeze(2) * padded.shape[3] + column.unsqueeze(1)).view(count, 1, -1).to(images.device)
+        return padded.flatten(2).gather(2, flat.expand(-1, images.shape[1], -1)).view_as(images)
+
+
+def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation per channel, in [0, 1], of uint8 images (N, C, H, W)."""
+    total, squares = torch.zeros(images.shape[1]).double(), torch.zeros(images.shape[1]).double()
+    for chunk in images.split(2048):
+        values = chunk.float()
+        total += values.sum(dim=(2, 3)).double().sum(dim=0)
+        squares += values.square_().sum(dim=(2, 3)).double().sum(dim=0)
+    count = images.numel() / images.shape[1]
+    mean = total / count
+    deviation = (squares / count - mean.square()).clamp(min=0).sqrt()
+    deviation[deviation < 1e-3] = 255.0
+    return tuple((mean / 255).tolist()), tuple((deviation / 255).tolist())

@@ -1,0 +1,102 @@
+"""Find and open the files of a data set; say in one line what is wrong with them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.names import check_name, nearest
+
+_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
+NOT_SET = "task.path is not set. Set task.path=FOLDER or the environment variable KIRIGAMI_DATA."
+
+
+def require_path(path: str | None) -> Path:
+    """Return `task.path` as an existing file or folder, or raise `ValueError`."""
+    if path is None or not str(path).strip():
+        raise ValueError(NOT_SET)
+    found = Path(path).expanduser()
+    if not found.exists():
+        raise ValueError(f"task.path: there is no file or folder {str(path)!r}.{_near(found)} Set task.path=FOLDER.")
+    return found
+
+
+def require_file(where: str, name: str, folder: Path | None) -> Path:
+    """Return the file `name`, relative to `folder` if one is given, or raise `ValueError`; `where` is its key."""
+    found = (folder or Path()) / Path(name).expanduser()
+    if found.is_file():
+        return found
+    if folder is None and not found.is_absolute():
+        raise ValueError(f"{where}: there is no file {name!r} here, and {NOT_SET}")
+    raise ValueError(f"{where}: there is no file {name!r} in {str(found.parent)!r}.{_near(found)}")
+
+
+def _near(path: Path) -> str:
+    return nearest(path.name, [other.name for other in path.parent.iterdir()]) if path.parent.is_dir() else ""
+
+
+def find_parts(folder: Path, suffix: str) -> dict[str, tuple[Path, ...]]:
+    """Map "train", "validation" and "test" to the files of that part, in order; a part without files is left out.
+
+    Files are named as the Hugging Face hub names them: train-00000-of-00002.parquet, or just train.parquet, in the
+    folder or in its subfolder data.
+    """
+    files = sorted((*folder.glob(f"*{suffix}"), *folder.glob(f"data/*{suffix}")))
+    parts = {
+        part: tuple(file for file in files if file.name[: -len(suffix)].split("-")[0] in names)
+        for part, names in _NAMES.items()
+    }
+    return {part: found for part, found in parts.items() if found}
+
+
+def find_part_folders(folder: Path) -> dict[str, Path]:
+    """Map "train", "validation" and "test" to the subfolders of that name, where there are such."""
+    candidates = ((part, folder / name) for part, names in _NAMES.items() for name in names)
+    return {part: found for part, found in candidates if found.is_dir()}
+
+
+def read_parquet(files: Sequence[Path], columns: Sequence[str] | None = None) -> Any:
+    """Read Parquet files into one Arrow table, without a copy on disk; only `columns` if given."""
+    import pyarrow as arrow
+    from pyarrow import parquet
+
+    try:
+        tables = [parquet.read_table(file, columns=list(columns) if columns else None) for file in files]
+        return arrow.concat_tables(tables)
+    except (arrow.ArrowException, OSError) as error:
+        raise ValueError(f"task.path: {str(files[0])!r} cannot be read as Parquet: {first_line(error)}") from None
+
+
+def read_schema(file: Path) -> Any:
+    """Read a Parquet file's column names, types and metadata, none of its rows."""
+    import pyarrow as arrow
+    from pyarrow import parquet
+
+    try:
+        return parquet.read_schema(file)
+    except (arrow.ArrowException, OSError) as error:
+        raise ValueError(f"task.path: {str(file)!r} cannot be read as Parquet: {first_line(error)}") from None
+
+
+def read_text(files: Sequence[Path], column: str) -> str:
+    """Read text files, or the text column of Parquet files, into one string; rows are joined by line ends."""
+    if files[0].suffix == ".parquet":
+        check_name("task.column", column, read_schema(files[0]).names)
+        rows = read_parquet(files, [column]).column(column).to_pylist()
+    else:
+        rows = [_decode(file) for file in files]
+    text = "\n".join(str(row) for row in rows if row is not None)
+    if not text:
+        raise ValueError(f"task.path: {str(files[0])!r} holds no text.")
+    return text
+
+
+def _decode(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (UnicodeDecodeError, OSError) as error:
+        raise ValueError(f"task.path: {str(file)!r} cannot be read as UTF-8 text: {first_line(error)}") from None
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, short enough to stand in one of ours."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -1,0 +1,169 @@
+"""Score outputs against targets: plain tensor code, cheap enough for every epoch of a one-second trial.
+
+Every function takes the canonical form that `Task.evaluate` prepares, and returns a float:
+classes, pixels and characters: outputs (N, C) scores, targets (N,) class numbers; values: both (N,).
+In two-class metrics class 1 is the positive one. A ratio whose denominator is zero is 0.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tasks.names import nearest
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score: which direction is better ("maximize" or "minimize") and the function that computes it."""
+
+    direction: str
+    function: Callable[[Tensor, Tensor], float]
+
+
+def confusion(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Count (target, prediction) pairs: float64 (C, C) on the CPU, rows are targets."""
+    classes = outputs.shape[1]
+    pairs = targets * classes + outputs.argmax(dim=1)
+    return torch.bincount(pairs, minlength=classes * classes).cpu().double().view(classes, classes)
+
+
+def _ratio(part: Tensor, whole: Tensor) -> Tensor:
+    return torch.where(whole > 0, part / whole.clamp(min=1), torch.zeros_like(part))
+
+
+def _of_positive(per_class: Tensor, counts: Tensor) -> float:
+    """Take class 1 of two classes; of more, the mean over the classes that occur in targets or predictions."""
+    if len(per_class) == 2:
+        return float(per_class[1])
+    occurs = (counts.sum(0) + counts.sum(1)) > 0
+    return float(per_class[occurs].mean())
+
+
+def accuracy(outputs: Tensor, targets: Tensor) -> float:
+    """Return the share of right predictions."""
+    return float((outputs.argmax(dim=1) == targets).sum()) / len(targets)
+
+
+def balanced_accuracy(outputs: Tensor, targets: Tensor) -> float:
+    """Return the mean recall over the classes that occur in the targets."""
+    counts = confusion(outputs, targets)
+    rows = counts.sum(dim=1)
+    return float(_ratio(counts.diagonal(), rows)[rows > 0].mean())
+
+
+def precision(outputs: Tensor, targets: Tensor) -> float:
+    """Return TP / (TP + FP) of the positive class, or its mean over more than two classes."""
+    counts = confusion(outputs, targets)
+    return _of_positive(_ratio(counts.diagonal(), counts.sum(dim=0)), counts)
+
+
+def recall(outputs: Tensor, targets: Tensor) -> float:
+    """Return TP / (TP + FN) of the positive class, or its mean over more than two classes."""
+    counts = confusion(outputs, targets)
+    return _of_positive(_ratio(counts.diagonal(), counts.sum(dim=1)), counts)
+
+
+def f1(outputs: Tensor, targets: Tensor) -> float:
+    """Return 2 TP / (2 TP + FP + FN) of the positive class, or its mean over more than two classes (macro)."""
+    counts = confusion(outputs, targets)
+    return _of_positive(_ratio(2 * counts.diagonal(), counts.sum(dim=0) + counts.sum(dim=1)), counts)
+
+
+def false_alarm(outputs: Tensor, targets: Tensor) -> float:
+    """Return FP / (FP + TN): the share of negatives that are called positive (two classes)."""
+    counts = confusion(outputs, targets)
+    return float(_ratio(counts[0, 1], counts[0].sum()))
+
+
+def auc(outputs: Tensor, targets: Tensor) -> float:
+    """Return the area under the ROC curve from ranks, ties halved (two classes); .5 where a class is missing."""
+    score = outputs[:, 1] - outputs[:, 0]
+    ordered = score.sort().values
+    below = torch.searchsorted(ordered, score)
+    up_to = torch.searchsorted(ordered, score, right=True)
+    ranks = (below + up_to + 1).cpu().double() / 2
+    positive = (targets == 1).cpu()
+    n_positive = int(positive.sum())
+    n_negative = len(positive) - n_positive
+    if n_positive == 0 or n_negative == 0:
+        return 0.5
+    area = float(ranks[positive].sum()) - n_positive * (n_positive + 1) / 2
+    return area / (n_positive * n_negative)
+
+
+def loss(outputs: Tensor, targets: Tensor) -> float:
+    """Return the mean cross-entropy in nats."""
+    return float(functional.cross_entropy(outputs.float(), targets))
+
+
+def bits(outputs: Tensor, targets: Tensor) -> float:
+    """Return the mean cross-entropy in bits: bits per character."""
+    return loss(outputs, targets) / math.log(2)
+
+
+def mse(outputs: Tensor, targets: Tensor) -> float:
+    """Return the mean squared error."""
+    return float((outputs - targets).square().mean())
+
+
+def rmse(outputs: Tensor, targets: Tensor) -> float:
+    """Return the root of the mean squared error, in the unit of the target."""
+    return math.sqrt(mse(outputs, targets))
+
+
+def mae(outputs: Tensor, targets: Tensor) -> float:
+    """Return the mean absolute error, in the unit of the target."""
+    return float((outputs - targets).abs().mean())
+
+
+def r2(outputs: Tensor, targets: Tensor) -> float:
+    """Return 1 - (squared error / variance of the targets); 0 where the targets do not vary."""
+    variance = float((targets - targets.mean()).square().mean())
+    return 1 - mse(outputs, targets) / variance if variance > 0 else 0.0
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": Metric("maximize", accuracy),
+    "balanced_accuracy": Metric("maximize", balanced_accuracy),
+    "f1": Metric("maximize", f1),
+    "precision": Metric("maximize", precision),
+    "recall": Metric("maximize", recall),
+    "false_alarm": Metric("minimize", false_alarm),
+    "auc": Metric("maximize", auc),
+    "loss": Metric("minimize", loss),
+    "bits": Metric("minimize", bits),
+    "mse": Metric("minimize", mse),
+    "rmse": Metric("minimize", rmse),
+    "mae": Metric("minimize", mae),
+    "r2": Metric("maximize", r2),
+}
+
+COSTS = ("params", "bytes", "macs", "seconds")
+"""What a trial costs: not metrics of a task, but objectives all the same; each is minimized."""
+
+_OF_KIND = {
+    "classes": ("accuracy", "balanced_accuracy", "f1", "precision", "recall"),
+    "values": ("rmse", "mse", "mae", "r2"),
+    "pixels": ("f1", "accuracy", "precision", "recall"),
+    "characters": ("bits", "loss", "accuracy"),
+}
+
+
+def available(kind: str, n_classes: int) -> tuple[str, ...]:
+    """Return the names of the metrics a task of this kind has; the first is its default."""
+    names = _OF_KIND[kind]
+    return (*names, "false_alarm", "auc") if kind == "classes" and n_classes == 2 else names
+
+
+def direction(name: str) -> str:
+    """Return "maximize" or "minimize" for a metric or a cost; `ValueError` with the nearest name otherwise."""
+    if name in METRICS:
+        return METRICS[name].direction
+    if name in COSTS:
+        return "minimize"
+    names = (*METRICS, *COSTS)
+    raise ValueError(f"objective must be one of ({', '.join(names)}), but got {name!r}.{nearest(name, names)}")

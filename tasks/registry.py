@@ -1,0 +1,43 @@
+"""Find a task by its name and build it from a config."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.bundled import BreastCancer, Digits
+from tasks.images import Images
+from tasks.names import check_name, nearest
+from tasks.paths import Paths
+from tasks.table import Table
+from tasks.task import Task
+from tasks.text import Text
+
+TASKS: dict[str, type[Task]] = {
+    "digits": Digits,
+    "breast_cancer": BreastCancer,
+    "table": Table,
+    "images": Images,
+    "text": Text,
+    "paths": Paths,
+}
+
+
+def build(config: Mapping[str, Any], *, seed: int) -> Task:
+    """Build the task a config names, its other keys being arguments; `ValueError` in one line if one is wrong."""
+    arguments = {str(key): value for key, value in config.items() if key != "name"}
+    name = config.get("name")
+    check_name("task.name", name, TASKS)
+    cls = TASKS[str(name)]
+    _check_arguments(str(name), arguments, inspect.signature(cls).parameters)
+    return cls(seed=seed, **arguments)
+
+
+def _check_arguments(name: str, arguments: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter]) -> None:
+    allowed = tuple(key for key in parameters if key != "seed")
+    for key in arguments:
+        if key not in allowed:
+            meant = nearest(key, allowed) or f" It has ({', '.join(allowed)})."
+            raise ValueError(f"task.{key} is no argument of {name}.{meant}")
+    for key in allowed:
+        if parameters[key].default is inspect.Parameter.empty and key not in arguments:
+            raise ValueError(f"task.{key} is missing: {name} needs it. Set task.{key}=...")

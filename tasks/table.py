@@ -1,0 +1,176 @@
+"""Learn a column of a table from the others."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from tasks.features import MISSING, Features
+from tasks.files import require_file, require_path
+from tasks.frames import read_frame, require_columns
+from tasks.labels import KINDS, Labeller
+from tasks.names import check_name
+from tasks.splits import TEST_STREAM, VALIDATION_STREAM, carve, check_amount, rows_of, strata_of
+from tasks.standardise import Standardiser
+from tasks.task import Parts, Split, Task
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Everything that decides what a table's rows become, hashable so that reading can be memoised."""
+
+    path: str | None
+    train: tuple[str, ...]
+    test: str | None
+    target: str
+    positive: str | None
+    drop: tuple[str, ...]
+    log: bool | tuple[str, ...]
+    missing: str
+    indicator: bool
+    kind: str
+    validation: float
+    test_share: float
+
+    def files(self, where: str, names: tuple[str, ...]) -> tuple[Path, ...]:
+        folder = require_path(self.path) if self.path else None
+        return tuple(require_file(where, name, folder) for name in names)
+
+    def train_frame(self) -> Any:
+        frame = read_frame("task.train", self.files("task.train", self.train))
+        for name in self.drop:
+            check_name("task.drop", name, frame.columns)
+        check_name("task.target", self.target, frame.columns)
+        return frame.drop(columns=list(self.drop))
+
+    def test_frame(self) -> Any:
+        assert self.test is not None
+        frame = read_frame("task.test", self.files("task.test", (self.test,)))
+        require_columns(f"task.test: {self.test!r}", frame, self.train_frame().columns)
+        return frame
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """The rows as raw numbers, and the rules that made them; `test` is what was put aside of a single table."""
+
+    parts: Parts
+    features: Features
+    labeller: Labeller
+    test: Any
+
+
+@lru_cache(maxsize=8)
+def _learn(source: _Source, seed: int) -> _Learnt:
+    frame = source.train_frame()
+    labeller = Labeller.fit(frame[source.target], source.target, source.positive, source.kind)
+    strata = strata_of(labeller(frame[source.target]), labeller.kind)
+    rest, test = np.arange(len(frame)), None
+    if source.test is None:
+        rest, aside = carve(
+            strata, rows_of("task.test_share", source.test_share, len(rest)), seed=seed, stream=TEST_STREAM
+        )
+        test = frame.iloc[aside]
+    wanted = rows_of("task.validation", source.validation, len(rest))
+    kept, taken = carve(strata[rest], wanted, seed=seed, stream=VALIDATION_STREAM)
+    train, validation = frame.iloc[rest[kept]], frame.iloc[rest[taken]]
+    columns = train.drop(columns=[source.target])
+    features = Features.fit(columns, log=source.log, missing=source.missing, indicator=source.indicator)
+    parts = Parts(
+        labeller.kind,
+        Split(features(train), labeller(train[source.target])),
+        Split(features(validation, "the validation rows"), labeller(validation[source.target])),
+        labeller.classes,
+    )
+    return _Learnt(parts, features, labeller, test)
+
+
+class Table(Task):
+    """Learn a column of CSV or Parquet tables from the other columns.
+
+    `train`: a file or several, joined; `test`: a file, else `test_share` of the train rows is put aside; relative
+    names stand in the folder `path`. `validation` of the train rows judges. Both are drawn with the seed, class by
+    class or decile by decile. `target` is the column to learn: with `positive` (">0", "yes") whether that holds,
+    class 1, else `kind`: classes, values, or auto (text or few whole numbers are classes). `drop`: columns left
+    out. `log`: true takes log1p of every column without negative train values, a list of those named. `missing`:
+    what fills a gap, with `indicator` marked by a column. Text columns become a 0/1 column for each category of
+    the train rows. Numbers, and values to learn, are standardised by the kept train rows; scores of values are in
+    their own unit.
+    """
+
+    def __init__(
+        self,
+        *,
+        train: str | list[str],
+        target: str,
+        test: str | None = None,
+        path: str | None = None,
+        positive: str | None = None,
+        drop: list[str] | tuple[str, ...] = (),
+        log: bool | list[str] = False,
+        missing: str = "median",
+        indicator: bool = False,
+        kind: str = "auto",
+        validation: float = 0.25,
+        test_share: float = 0.2,
+        seed: int = 0,
+        fraction: float = 1.0,
+    ) -> None:
+        super().__init__(seed=seed, fraction=fraction)
+        check_name("task.missing", missing, MISSING)
+        check_name("task.kind", kind, KINDS)
+        check_amount("task.validation", validation)
+        check_amount("task.test_share", test_share)
+        for key, value in (("train", train), ("target", target)):
+            if not value:
+                raise ValueError(f"task.{key} is not set. Set task.{key}={'FILE' if key == 'train' else 'COLUMN'}.")
+        self._source = _Source(
+            path=str(path) if path else None,
+            train=(train,) if isinstance(train, str) else tuple(train),
+            test=test or None,
+            target=target,
+            positive=None if positive is None else str(positive),
+            drop=(drop,) if isinstance(drop, str) else tuple(drop),
+            log=log if isinstance(log, bool) else tuple(log),
+            missing=missing,
+            indicator=indicator,
+            kind=kind,
+            validation=validation,
+            test_share=test_share,
+        )
+
+    def load(self) -> Parts:
+        """Read and encode the train and validation rows."""
+        self._learnt = _learn(self._source, self.seed)
+        return self._learnt.parts
+
+    def load_test(self) -> Split:
+        """Read and encode the test rows by the rules of the train rows."""
+        frame = self._source.test_frame() if self._learnt.test is None else self._learnt.test
+        inputs = self._learnt.features(frame, "the test rows")
+        return Split(inputs, self._learnt.labeller(frame[self._source.target]))
+
+    def fit_statistics(self, train: Split) -> None:
+        """Learn mean and deviation of each number, and of the values to learn."""
+        self._inputs = Standardiser.fit(train.inputs, skip=self._learnt.features.flags)
+        self._values = Standardiser.fit(train.targets) if self._learnt.labeller.kind == "values" else None
+
+    def prepare(self, split: Split) -> Split:
+        """Standardise the numbers, and the values to learn."""
+        targets = split.targets if self._values is None else self._values(split.targets)
+        return Split(self._inputs(split.inputs), targets)
+
+    def canonical(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Bring values back to their own unit before they are scored."""
+        outputs, targets = super().canonical(outputs, targets)
+        if self._values is None:
+            return outputs, targets
+        return self._values.undo(outputs), self._values.undo(targets)
+
+    def preparation(self) -> dict[str, object]:
+        """The rules for each column, then mean and deviation of the result's columns and of the values."""
+        found = {**self._learnt.features.to_dict(), "standardise": self._inputs.to_dict()}
+        return found if self._values is None else {**found, "values": self._values.to_dict()}

@@ -1,0 +1,182 @@
+"""What must be learnt: rows to train on, rows to judge by, rows nobody has seen, and how outputs are scored."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from tasks import metrics
+from tasks.batches import Batches, Transform
+from tasks.fraction import check_fraction, subset
+from tasks.splits import strata_of, take
+
+
+class Split(NamedTuple):
+    """Rows in one tensor each: inputs (N, ...) and targets (N, ...)."""
+
+    inputs: Tensor
+    targets: Tensor
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a task loads before the test set is opened: all train rows, validation rows, and what they are.
+
+    `kind` "classes": targets int64 (N,); "values": float32 (N, 1); "pixels": float32 0/1 (N, H, W);
+    "characters": int64 (N, T). `classes` names class numbers, `vocabulary` counts characters.
+    Parts are shared between tasks of one process: nobody may modify their tensors.
+    """
+
+    kind: str
+    train: Split
+    validation: Split
+    classes: tuple[str, ...] | None = None
+    vocabulary: int | None = None
+
+    @property
+    def out_features(self) -> int:
+        """Count the outputs a network needs for one target."""
+        return {"classes": len(self.classes or ()), "characters": self.vocabulary or 0}.get(self.kind, 1)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash every train and validation tensor with its shape and type."""
+        digest = hashlib.sha256()
+        for tensor in (*self.train, *self.validation):
+            digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().numpy().data)
+        return digest.hexdigest()[:16]
+
+
+class Task(pl.LightningDataModule):
+    """A data module that also says what its outputs mean and how good they are.
+
+    A subclass has these obligations: `load()` returns `Parts` and never touches a test row; `load_test()` returns
+    the test rows; both give the same for the same arguments. It may override `fit_statistics` and `prepare`
+    (statistics of the kept train rows, applied to every split) and `transform` (batch by batch, on the device).
+
+    After `setup("fit")`: `kind`, `in_shape` (one sample), `out_features`, `vocabulary`, `classes`, `metrics`,
+    `default_metric`, `train` and `validation`. After `setup("test")` also `test`, None before.
+    """
+
+    kind: str
+    in_shape: tuple[int, ...]
+    out_features: int
+    vocabulary: int | None
+    classes: tuple[str, ...] | None
+    metrics: tuple[str, ...]
+    default_metric: str
+    train: Split
+    validation: Split
+
+    def __init__(self, *, seed: int = 0, fraction: float = 1.0) -> None:
+        super().__init__()
+        check_fraction(fraction)
+        self.seed = seed
+        self.fraction = fraction
+        self.batch_size = 64
+        self.evaluation_batch_size = 1024
+        self.shuffle_seed = seed
+        self.device: torch.device | str = "cpu"
+        self.test: Split | None = None
+        self._parts: Parts | None = None
+
+    def load(self) -> Parts:
+        """Return train and validation rows, all of them, raw."""
+        raise NotImplementedError
+
+    def load_test(self) -> Split:
+        """Return the test rows, raw."""
+        raise NotImplementedError
+
+    def fit_statistics(self, train: Split) -> None:
+        """Learn from the kept train rows what `prepare` and `transform` need; nothing by default."""
+
+    def prepare(self, split: Split) -> Split:
+        """Return a split as it goes to the device; unchanged by default."""
+        return split
+
+    def transform(self, training: bool) -> Transform | None:
+        """Return what is done to each batch of inputs on the device; nothing by default."""
+        return None
+
+    def preparation(self) -> dict[str, object]:
+        """Say in plain values how a raw sample becomes the network's input, for whoever uses the network later."""
+        return {}
+
+    def setup(self, stage: str) -> None:
+        """Load train and validation rows once; "test" loads the test rows too. Repeated calls cost nothing."""
+        if self._parts is None:
+            self._setup_fit()
+        if stage == "test" and self.test is None:
+            self.test = self.prepare(self.load_test())
+
+    def _setup_fit(self) -> None:
+        parts = self.load()
+        self.kind, self.classes, self.vocabulary = parts.kind, parts.classes, parts.vocabulary
+        self.out_features = parts.out_features
+        self.metrics = metrics.available(parts.kind, len(parts.classes or ()))
+        self.default_metric = self.metrics[0]
+        kept = self._kept(parts)
+        self.fit_statistics(kept)
+        self.train, self.validation = self.prepare(kept), self.prepare(parts.validation)
+        self.in_shape = tuple(self.train.inputs.shape[1:])
+        self._parts = parts
+
+    def _kept(self, parts: Parts) -> Split:
+        if self.fraction == 1:
+            return parts.train
+        rows = subset(strata_of(parts.train.targets, parts.kind), self.fraction, self.seed)
+        return Split(take(parts.train.inputs, rows), take(parts.train.targets, rows))
+
+    def train_dataloader(self) -> Batches:
+        """Return shuffled batches of the kept train rows; the order comes from (`shuffle_seed`, epoch)."""
+        return Batches(
+            *self.train,
+            batch_size=self.batch_size,
+            generator_seed=self.shuffle_seed,
+            transform=self.transform(training=True),
+            device=self.device,
+        )
+
+    def val_dataloader(self) -> Batches:
+        """Return large batches of the validation rows, in order."""
+        return self._evaluation(self.validation)
+
+    def test_dataloader(self) -> Batches:
+        """Return large batches of the test rows, in order; `setup("test")` must have opened them."""
+        if self.test is None:
+            raise ValueError("the test rows are not open. Call setup('test') first.")
+        return self._evaluation(self.test)
+
+    def _evaluation(self, split: Split) -> Batches:
+        transform = self.transform(training=False)
+        return Batches(*split, batch_size=self.evaluation_batch_size, transform=transform, device=self.device)
+
+    def canonical(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Bring outputs and targets to the form the metrics take (see `tasks.metrics`)."""
+        outputs, targets = outputs.detach(), targets.detach()
+        if self.kind == "values":
+            return outputs.flatten().float(), targets.flatten().float()
+        if self.kind == "pixels":
+            positive = outputs.flatten()
+            return torch.stack((torch.zeros_like(positive), positive), dim=1), targets.flatten().long()
+        return outputs.reshape(-1, outputs.shape[-1]), targets.flatten()
+
+    def evaluate(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        """Return every metric of the task for a network's outputs.
+
+        outputs: classes (N, C) scores; values (N, 1); pixels (N, H, W) logits; characters (N, T, V) logits.
+        """
+        form = self.canonical(outputs, targets)
+        return {name: metrics.METRICS[name].function(*form) for name in self.metrics}
+
+    def fingerprint(self) -> str:
+        """Return 16 hex digits of the SHA-256 of all train and validation rows, whatever the fraction."""
+        self.setup("fit")
+        assert self._parts is not None
+        return self._parts.fingerprint
