@@ -4,4 +4,7 @@ from models import activations, networks, optimizers, outputs, schedules
 from models.module import Learner
 from models.networks import build_network
 
-__all__ = ["Learner", "activations", "build_network", "networks", "optimizers", "outputs", "schedules"]
+# Another distribution may install a package of this name; the check at start reads this marker.
+KIRIGAMI = True
+
+__all__ = ["KIRIGAMI", "Learner", "activations", "build_network", "networks", "optimizers", "outputs", "schedules"]

@@ -85,14 +85,16 @@ class Learner(LightningModule):
         """Log the loss and the metrics over all validation rows."""
         outputs, targets = torch.cat(self._outputs), torch.cat(self._targets)
         self.on_validation_epoch_start()
+        if outputs.dtype.itemsize < 4:  # half precision would round the loss to three digits
+            outputs = outputs.float()
         self._report({"loss": float(self.loss(outputs, targets)), **self.metrics(outputs, targets)})
 
     def _report(self, values: Mapping[str, float]) -> None:
-        """Log values where somebody reads logs; else only store them, which takes a hundredth of the time."""
+        """Log values where somebody reads logs; else only store them, which is far quicker."""
         if self.trainer.loggers or self.trainer.world_size > 1 or self.trainer.progress_bar_callback is not None:
             self.log_dict(dict(values), sync_dist=self.trainer.world_size > 1, prog_bar=True)
         elif not self.trainer.sanity_checking:
-            self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
+            self.trainer.callback_metrics.update({name: torch.as_tensor(value) for name, value in values.items()})
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move a batch to the device, unless it is there already."""
@@ -119,10 +121,12 @@ class Learner(LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """Build the optimiser and its schedule over the steps this run will take."""
         optimizer = build_optimizer(self.network, self.optimizer_config)
-        # Known only once the first has been asked for.
         total_steps = self.trainer.estimated_stepping_batches
-        steps_per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
-        schedule = build_schedule(optimizer, self.schedule_config, int(total_steps), steps_per_epoch)
+        if math.isinf(total_steps):
+            raise ValueError("trainer.epochs and trainer.steps are both unlimited. Set trainer.epochs=NUMBER.")
+        batches = self.trainer.num_training_batches  # infinite while a run that is limited by steps has not begun
+        epoch = total_steps if math.isinf(batches) else math.ceil(batches / self.trainer.accumulate_grad_batches)
+        schedule = build_schedule(optimizer, self.schedule_config, int(total_steps), int(epoch))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def __setattr__(self, name: str, value: Any) -> None:

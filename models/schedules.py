@@ -58,7 +58,7 @@ class Curve(LRScheduler):
 
 
 def constant(optimizer: Optimizer, total_steps: int, *, warmup: float = 0.0) -> LRScheduler:
-    """Keep the rate, after a linear warm-up over a share of the run."""
+    """Keep the rate, after a linear warm-up over a share of the run; or else at `every` so many epochs."""
     rise = _rise(warmup, total_steps)
     return Curve(optimizer, lambda now: min(1.0, (now + 1) / rise))
 
@@ -77,13 +77,17 @@ def step(
     steps_per_epoch: int,
     *,
     milestones: Sequence[float] = (0.3, 0.6, 0.8),
+    every: int | None = None,
     factor: float = 0.2,
     warmup: float = 0.0,
 ) -> LRScheduler:
-    """Multiply the rate by `factor` at each milestone, a share of the run, as the epoch nearest to it begins."""
+    """Multiply the rate by `factor` at each milestone, a share of the run; or else at `every` so many epochs."""
     rise = _rise(warmup, total_steps)
     within("schedule.factor", factor, 0, 1)
-    marks = [round(share * total_steps / steps_per_epoch) * steps_per_epoch for share in _shares(milestones)]
+    marks = [round(share * total_steps) for share in _shares(milestones)]
+    if every is not None:
+        at_least("schedule.every", every, 1)
+        marks = list(range(every * steps_per_epoch, total_steps, every * steps_per_epoch))
     return Curve(optimizer, lambda now: min(1.0, (now + 1) / rise) * factor ** sum(now >= mark for mark in marks))
 
 

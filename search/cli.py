@@ -43,8 +43,8 @@ def entry() -> None:
 def main(arguments: Sequence[str]) -> int:
     """Run one verb; return 0 (done), 1 (the run failed) or 2 (the input is wrong)."""
     try:
-        _check_rooms()
         parsed = _parser().parse_args(list(arguments))
+        _check_rooms()
         verb = VERBS[parsed.verb]
         overrides, options = _split(parsed.overrides, verb.options)
         return verb.run(overrides, parsed.config_dir, options)
@@ -129,7 +129,9 @@ def search(overrides: list[str], config_dirs: list[Path], _options: dict[str, An
     if reason == "stopped":
         console.print("stopped; the same command resumes it", highlight=False)
         return 1
-    console.print(f"{reason}: {_counted(Ledger(study.get_trials(deepcopy=False)))}. Its files are in {folder}.", highlight=False)
+    console.print(
+        f"{reason}: {_counted(Ledger(study.get_trials(deepcopy=False)))}. Its files are in {folder}.", highlight=False
+    )
     return 0
 
 
@@ -272,7 +274,9 @@ def _split(given: Sequence[str], options: dict[str, Any]) -> tuple[list[str], di
     for one in given:
         key, equals, value = one.partition("=")
         if not equals and not one.startswith("~"):
-            raise InputError(f"{one!r} is no override. Write key=value (study={one}, perhaps), or ~key to remove a key.")
+            raise InputError(
+                f"{one!r} is no override. Write key=value (study={one}, perhaps), or ~key to remove a key."
+            )
         if key in options:
             found[key] = _typed(key, value, options[key])
         else:
@@ -294,7 +298,8 @@ def _check_rooms() -> None:
         module = import_module(room)
         if not getattr(module, "KIRIGAMI", False):
             raise InputError(
-                f"the package {room!r} at {module.__file__} is not kirigami's. Install kirigami in an environment of its own."
+                f"the package {room!r} at {module.__file__} is not kirigami's. "
+                "Install kirigami in an environment of its own."
             )
 
 

@@ -19,9 +19,8 @@ from yaml import YAMLError
 
 from search.errors import InputError, did_you_mean, one_line
 
-KEYS = frozenset(
-    "name seed workers objective task network output optimizer schedule trainer sampler pruner budget storage space".split()
-)
+GROUPS = ("task", "network", "optimizer", "schedule", "trainer", "sampler", "pruner", "budget", "storage")
+KEYS = ("name", "seed", "workers", "objective", "output", "space", *GROUPS)
 # What may change between two runs of one study without making its trials incomparable.
 FREE = ("name", "workers", "sampler", "pruner", "budget", "storage", "trainer.device", "task.path")
 
@@ -113,9 +112,9 @@ def _existing(folder: Path) -> Path:
 def _check_keys(raw: Mapping[str, Any]) -> None:
     for key in raw:
         if key not in KEYS:
-            names = ", ".join(sorted(KEYS))
+            names = ", ".join(KEYS)
             raise InputError(f"{key}: no such key in a config.{did_you_mean(key, KEYS)} Keys: {names}.")
-    for key in ("task", "network", "trainer", "budget", "storage", "sampler", "pruner", "optimizer", "schedule"):
+    for key in GROUPS:
         if not isinstance(raw.get(key), Mapping):
             raise InputError(f"{key} must be a mapping, but got {raw.get(key)!r}. Choose a file: {key}=NAME.")
     if not isinstance(raw.get("space") or {}, Mapping):
@@ -131,7 +130,8 @@ def _explain(error: Exception, overrides: Sequence[str], config_dirs: Sequence[P
         listed = f" Choose one of ({', '.join(options)})." if options else ""
         return f"{group or 'config'}={option}: no such file in the config.{did_you_mean(option, options)}{listed}"
     if match := re.search(r"Could not (?:override|delete from config\.?) '([^']+)'", text):
-        return f"{match[1]}: no such key in the config.{_nearest_key(match[1], overrides, config_dirs)} To add one, write +{match[1]}=…"
+        meant = _nearest_key(match[1], overrides, config_dirs)
+        return f"{match[1]}: no such key in the config.{meant} To add one, write +{match[1]}=VALUE."
     if match := re.search(r"Error parsing override '([^']*)'", text):
         return f"{match[1]!r} cannot be read as key=value: {text.splitlines()[1]}. Quote it or remove it."
     if isinstance(error, YAMLError):

@@ -24,7 +24,9 @@ def pick(setting: Any) -> tuple[str, str, list[int] | int]:
         number = int(index or 0)
         return f"cuda:{number}", "gpu", [number]
     found = ", ".join(["auto", "cpu", *(f"cuda:{number}" for number in range(count))])
-    raise InputError(f"trainer.device must be one of ({found}) on this machine, but got {setting!r}. Set trainer.device=auto.")
+    raise InputError(
+        f"trainer.device must be one of ({found}) on this machine, but got {setting!r}. Set trainer.device=auto."
+    )
 
 
 def threads_per_worker(workers: int) -> int:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 Metrics = Mapping[str, float]
 
 
-class Stopped(Exception):  # noqa: N818 - it is a message, not a mistake
+class Stopped(Exception):
     """Raised by `Job.report` to end a trial early; the loop knows what it means."""
 
 
@@ -119,4 +119,3 @@ def surrogate(evaluate: Callable[[Mapping[str, Any]], Iterable[tuple[int, float 
 def not_a_number(metrics: Metrics) -> str | None:
     """Return the name of the first metric that is NaN or infinite."""
     return next((name for name, value in metrics.items() if not isfinite(value)), None)
-

@@ -108,5 +108,3 @@ def _before(trial: FrozenTrial, began: float) -> bool:
     return trial.datetime_complete is None or trial.datetime_complete.timestamp() < time.time() - (
         time.monotonic() - began
     )
-
-

@@ -1,13 +1,13 @@
 """The loop without YAML, networks or a store: race samplers and pruners, or optimise any function, from Python.
 
-    from search import optimize
+from search import optimize
 
-    def evaluate(config):
-        for epoch in range(1, 10):
-            yield epoch, (config["lr"] - 0.1) ** 2 + 1 / epoch
+def evaluate(config):
+    for epoch in range(1, 10):
+        yield epoch, (config["lr"] - 0.1) ** 2 + 1 / epoch
 
-    history = optimize({"lr": {"low": 1e-4, "high": 1.0, "log": True}}, evaluate, budget=50, seed=0)
-    print(history.best)
+history = optimize({"lr": {"low": 1e-4, "high": 1.0, "log": True}}, evaluate, budget=50, seed=0)
+print(history.best)
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -50,10 +50,10 @@ def print_table(study: Study, top: int, console: Console) -> None:
     found = summary(study)
     names = metric_names(study)
     rows = leaders(study, top)
-    varied = list(dict.fromkeys(name for trial in rows for name in trial.params))
     table = Table(title=f"{study.study_name}: the best {len(rows)} of {found['trials']['complete']} complete trials")
-    for column in ("trial", *names, "params", "seconds", *varied):
-        table.add_column(column, justify="right", overflow="fold")
+    for column in ("trial", *names, "params", "seconds"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("settings", overflow="fold")
     for trial in rows:
         outcome = outcome_of(trial)
         table.add_row(
@@ -61,7 +61,7 @@ def print_table(study: Study, top: int, console: Console) -> None:
             *(f"{value:.4g}" for value in trial.values),
             str(outcome.get("params", "")),
             f"{outcome.get('wall_s', 0):.2f}",
-            *(_short(trial.params.get(name, "")) for name in varied),
+            " ".join(f"{name}={_short(value)}" for name, value in trial.params.items()),
         )
     if rows:
         console.print(table)

@@ -49,7 +49,10 @@ def sampler_factory(config: Mapping[str, Any], seed: int, *, objectives: int = 1
         raise InputError(f"sampler.name={name} takes one objective, but the study has {objectives}. Set sampler=nsga2.")
 
     def build(trial_seed: int) -> BaseSampler:
-        return _build("sampler", SAMPLERS[name], settings, seed=seed if name == "qmc" else trial_seed)
+        if name != "qmc":
+            return _build("sampler", SAMPLERS[name], settings, seed=trial_seed)
+        independent = optuna.samplers.RandomSampler(seed=trial_seed)  # for what is not in every trial
+        return _build("sampler", SAMPLERS[name], settings, seed=seed, independent_sampler=independent)
 
     build(seed)  # a wrong argument shows now, before any trial
     return build

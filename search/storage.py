@@ -2,7 +2,8 @@
 
 import os
 import sqlite3
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +17,29 @@ SQLITE_MAGIC = b"SQLite format 3\x00"
 BUSY_SECONDS = 20
 
 
-def open_storage(
-    settings: Mapping[str, Any],
-    *,
-    create: bool = True,
-    on_stale: Callable[[optuna.Study, optuna.trial.FrozenTrial], None] | None = None,
-) -> RDBStorage:
+def open_storage(settings: Mapping[str, Any], *, create: bool = True) -> RDBStorage:
     """Open the store named by `settings` (url, heartbeat_s, grace_s).
 
     Args:
         create: whether a missing SQLite file is made; reading verbs do not make one.
-        on_stale: called with a trial whose worker stopped sending heartbeats.
 
     Raises:
         InputError: where the store is missing, locked, foreign, not writable or out of reach.
     """
     url = _checked_url(settings)
+    engine: dict[str, Any] = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
     if url.startswith("sqlite:///"):
         _check_sqlite(Path(url.removeprefix("sqlite:///")), create)
         engine = {"connect_args": {"timeout": BUSY_SECONDS}}
-    else:
-        engine = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
     try:
-        storage = RDBStorage(
-            url,
-            engine_kwargs=engine,
-            heartbeat_interval=_seconds(settings, "heartbeat_s"),
-            grace_period=_seconds(settings, "grace_s"),
-            heartbeat_stale_trial_callback=on_stale,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats
+            storage = RDBStorage(
+                url,
+                engine_kwargs=engine,
+                heartbeat_interval=_seconds(settings, "heartbeat_s"),
+                grace_period=_seconds(settings, "grace_s"),
+            )
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, RuntimeError) as error:
         reason = one_line(getattr(error, "orig", None) or error)
         raise InputError(f"storage.url={shown(url)} cannot be opened: {reason}") from error
@@ -85,7 +80,7 @@ def _seconds(settings: Mapping[str, Any], key: str) -> int:
 
 
 def _check_sqlite(path: Path, create: bool) -> None:
-    """Refuse what Optuna would overwrite or stumble over: a folder, another program's file, a lock, a read-only disk."""
+    """Refuse what Optuna would overwrite or stumble over: another program's file, a folder, a lock, no permission."""
     where = f"storage.url=sqlite:///{path}"
     if path.is_dir():
         raise InputError(f"{where} is a folder. Name a file in it: storage.url=sqlite:///{path}/studies.db.")

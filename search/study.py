@@ -26,7 +26,9 @@ def objectives(setting: Any, direction_of: Any) -> dict[str, str]:
             return dict(setting)
     if isinstance(setting, Sequence) and setting and all(isinstance(name, str) for name in setting):
         return {name: direction_of(name) for name in setting}
-    raise InputError(f"objective must be a metric's name or a list of them, but got {setting!r}. Set objective=accuracy.")
+    raise InputError(
+        f"objective must be a metric's name or a list of them, but got {setting!r}. Set objective=accuracy."
+    )
 
 
 def find(storage: BaseStorage, name: str) -> Study | None:

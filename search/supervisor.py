@@ -8,13 +8,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from optuna.storages import RDBStorage
+from optuna.study import Study
 
 from search import study as studies
 from search.devices import threads_per_worker
@@ -23,7 +24,7 @@ from search.ledger import Ledger
 from search.progress import Progress
 
 POLL_SECONDS = 0.25
-RESTARTS = 3
+Reader = Callable[[], "tuple[Study, Ledger] | None"]
 
 
 @dataclass
@@ -59,9 +60,10 @@ class Supervisor:
     folder: Path
     workers: int
     paths: Sequence[Path]
-    open_store: Any
+    read: Reader
     progress: Progress
     stopping: threading.Event = field(default_factory=threading.Event)
+    restarts_left: int = 10
 
     def run(self) -> str:
         """Run the workers to their end; return why they ended.
@@ -71,25 +73,27 @@ class Supervisor:
             StudyStopped: too many failures, or workers that die again and again.
         """
         team = [self._start(index) for index in range(self.workers)]
-        restarts = 0
         with self._signals(team):
             try:
-                while any(worker.process.poll() is None for worker in team):
+                while self._at_work(team):
                     self._show()
                     time.sleep(POLL_SECONDS)
-                    for index, worker in enumerate(team):
-                        code = worker.process.poll()
-                        killed = code is not None and code < 0
-                        if killed and not self.stopping.is_set() and restarts < RESTARTS * self.workers:
-                            restarts += 1
-                            self.progress.note(f"worker {index} was killed by signal {-code}; starting another")
-                            team[index] = self._start(index)
-                        elif code == 2:
-                            self._stop(team)
             finally:
                 self._stop(team)
         self._show()
         return self._verdict(team)
+
+    def _at_work(self, team: list[WorkerProcess]) -> bool:
+        """Replace workers that were killed, end all where one says the input is wrong; return whether any goes on."""
+        for index, worker in enumerate(team):
+            code = worker.process.poll()
+            if code == 2:
+                self._stop(team)
+            elif code is not None and code < 0 and not self.stopping.is_set() and self.restarts_left > 0:
+                self.restarts_left -= 1
+                self.progress.note(f"worker {index} was killed by signal {-code}; starting another")
+                team[index] = self._start(index)
+        return any(worker.process.poll() is None for worker in team)
 
     def _start(self, index: int) -> WorkerProcess:
         threads = threads_per_worker(self.workers)
@@ -119,7 +123,7 @@ class Supervisor:
             worker.ask_to_stop()
 
     def _show(self) -> None:
-        self.progress.update(self.open_store())
+        self.progress.update(self.read())
 
     def _verdict(self, team: Sequence[WorkerProcess]) -> str:
         for worker in team:
@@ -158,11 +162,16 @@ class Supervisor:
                 signal.signal(number, handler)
 
 
-def reader(storage: RDBStorage, name: str) -> Any:
+def reader(storage: RDBStorage, name: str) -> Reader:
     """Return a function that reads the study's ledger and best trial from the store; None before the study is there."""
 
-    def read() -> tuple[Any, Ledger] | None:
-        study = studies.find(storage, name)
-        return None if study is None else (study, Ledger(study.get_trials(deepcopy=False)))
+    seen: list[Study] = []  # one object reads finished trials once
+
+    def read() -> tuple[Study, Ledger] | None:
+        study = seen[0] if seen else studies.find(storage, name)
+        if study is None:
+            return None
+        seen[:] = [study]
+        return study, Ledger(study.get_trials(deepcopy=False))
 
     return read

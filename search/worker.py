@@ -12,10 +12,13 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from search.compose import identity, resolve
 from search.errors import InputError, StudyStopped
+
+if TYPE_CHECKING:
+    from search.loop import Loop
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,29 @@ def work(orders: Orders, stop: threading.Event) -> str:
     """Rehearse, create or join the study, and run the loop; return why it ended."""
     import torch
 
+    torch.set_num_threads(orders.threads)
+    try:
+        loop = prepare(orders, stop)
+    except InputError:
+        raise
+    except ValueError as error:  # what spaces, tasks and models say of the user's config
+        raise InputError(" ".join(str(error).split())) from error
+    _log_to(Path(orders.folder) / f"worker-{orders.index}.log")
+    return loop.run()
+
+
+def prepare(orders: Orders, stop: threading.Event) -> "Loop":
+    """Check all that can be checked before a trial, then open the store and create or join the study.
+
+    Raises:
+        ValueError: in one line, for what is wrong with the config, the data, the store or the study.
+    """
     import tasks
-    from search import loop, rehearsal, samplers, storage, study, trial
+    from search import rehearsal, samplers, storage, study, trial
     from search.job import Solo
+    from search.loop import Loop
     from spaces import Budget, PriorSampler, Space
 
-    torch.set_num_threads(orders.threads)
     raw, settings = orders.raw, resolve(orders.raw)
     space = Space.from_config(raw.get("space") or {}, {key: part for key, part in settings.items() if key != "space"})
     config, task = rehearsal.rehearse(raw, space, resolve)
@@ -73,8 +93,7 @@ def work(orders: Orders, stop: threading.Event) -> str:
     study.check_data(joined, task.fingerprint())
     joined.sampler = PriorSampler(sampler, space, config["seed"])
     joined.pruner = pruner
-    _log_to(Path(orders.folder) / f"worker-{orders.index}.log")
-    return loop.Loop(
+    return Loop(
         study=joined,
         space=space,
         runner=Solo(trial.train),
@@ -84,7 +103,7 @@ def work(orders: Orders, stop: threading.Event) -> str:
         rungs=samplers.rungs(config["pruner"], full),
         folder=Path(orders.folder) / "networks",
         stop_requested=stop.is_set,
-    ).run()
+    )
 
 
 def _take_stdout() -> TextIO:

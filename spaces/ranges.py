@@ -71,8 +71,7 @@ def _read_range(where: str, node: Mapping[str, Any]) -> dict[str, Any]:
         )
     low, high, step, log = _number(where, node, "low"), _number(where, node, "high"), node.get("step"), node.get("log")
     if isinstance(low, int) != isinstance(high, int):
-        advice = f"For whole numbers write both without a dot, else low: {float(low)} and high: {float(high)}."
-        raise ValueError(f"{where} mixes a whole number and a float, low={low!r} and high={high!r}. {advice}")
+        low, high = float(low), float(high)  # people write 0 for 0.0
     if low >= high:
         fix = f"To fix a value use ~{where} {where.removeprefix('space.')}={high}."
         raise ValueError(f"{where}: low must be less than high, but got low={low!r} and high={high!r}. {fix}")

@@ -7,22 +7,19 @@ from torch import Tensor
 from torch.nn import functional
 
 
-@dataclass(frozen=True)
 class Normalise:
     """Turn uint8 images (N, C, H, W) to float: (x / 255 - mean) / deviation per channel, each given in [0, 1]."""
 
-    mean: tuple[float, ...]
-    deviation: tuple[float, ...]
-    device: torch.device | str = "cpu"
-
-    def __post_init__(self) -> None:
-        column = torch.tensor([self.mean, self.deviation]).view(2, -1, 1, 1)
-        object.__setattr__(self, "_factor", (1 / (255 * column[1])).to(self.device))
-        object.__setattr__(self, "_offset", (-column[0] / column[1]).to(self.device))
+    def __init__(
+        self, mean: tuple[float, ...], deviation: tuple[float, ...], device: torch.device | str = "cpu"
+    ) -> None:
+        means, deviations = torch.tensor([mean, deviation]).view(2, -1, 1, 1)
+        self._factor = (1 / (255 * deviations)).to(device)
+        self._offset = (-means / deviations).to(device)
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return float32 images of the same shape."""
-        return images.float().mul_(self._factor).add_(self._offset)  # type: ignore[attr-defined]
+        return images.float().mul_(self._factor).add_(self._offset)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ class Batches:
     """Iterate over (inputs, targets) in batches; shuffled if `generator_seed` is given, in order otherwise.
 
     `inputs` (N, ...) and `targets` (N, ...) move to `device` once, here. The order of an epoch depends on
-    (seed, epoch) alone; the epoch counts up with each pass that is begun. When shuffling, a last batch of one row is left
-    out, since batch norm cannot train on it.
+    (seed, epoch) alone; the epoch counts up with each pass that is begun. When shuffling, a last batch of one
+    row is left out, since batch norm cannot train on it.
     """
 
     def __init__(

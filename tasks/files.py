@@ -54,7 +54,7 @@ def find_part_folders(folder: Path) -> dict[str, Path]:
     return {part: found for part, found in candidates if found.is_dir()}
 
 
-def read_parquet(files: Sequence[Path], columns: Sequence[str] | None = None) -> Any:
+def read_parquet(files: Sequence[Path], columns: Sequence[str] | None = None, where: str = "task.path") -> Any:
     """Read Parquet files into one Arrow table, without a copy on disk; only `columns` if given."""
     import pyarrow as arrow
     from pyarrow import parquet
@@ -63,7 +63,7 @@ def read_parquet(files: Sequence[Path], columns: Sequence[str] | None = None) ->
         tables = [parquet.read_table(file, columns=list(columns) if columns else None) for file in files]
         return arrow.concat_tables(tables)
     except (arrow.ArrowException, OSError) as error:
-        raise ValueError(f"task.path: {str(files[0])!r} cannot be read as Parquet: {first_line(error)}") from None
+        raise ValueError(f"{where}: {str(files[0])!r} cannot be read as Parquet: {first_line(error)}") from None
 
 
 def read_schema(file: Path) -> Any:

@@ -31,7 +31,7 @@ def require_columns(where: str, frame: Any, columns: Sequence[str]) -> None:
 
 
 def _read_one(where: str, file: Path) -> Any:
-    frame = read_parquet([file]).to_pandas() if file.suffix in (".parquet", ".pq") else _read_csv(where, file)
+    frame = read_parquet([file], where=where).to_pandas() if file.suffix == ".parquet" else _read_csv(where, file)
     if frame.empty:
         raise ValueError(f"{where}: {str(file)!r} has no rows.")
     return frame

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,7 @@ def _column(key: str, given: str | None, names: list[str], likely: tuple[str, ..
     raise ValueError(f"task.{key}_column is not set and none of ({', '.join(names)}) looks like it. Set it to one.")
 
 
+@lru_cache(maxsize=8)
 def _hub_splits(path: str) -> dict[str, Any]:
     import datasets
 

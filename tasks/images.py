@@ -64,7 +64,7 @@ def _validation_rows(source: _Source, total: int) -> int:
 
 @lru_cache(maxsize=4)
 def _parts(source: _Source, seed: int) -> Parts:
-    store, chosen = source.store("train"), _indices(source, seed)
+    chosen, store = _indices(source, seed), source.store("train")
     if len(store.classes) < 2:
         raise ValueError(f"task.path: {source.path!r} holds one class only, {store.classes}; two are needed.")
     if "validation" in chosen:

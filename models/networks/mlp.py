@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from models.activations import activation as build_activation
+from models.arguments import at_least
 from models.networks.layers import dropout as build_dropout
 from models.networks.layers import norm_1d, sizes
 
@@ -38,7 +39,8 @@ class MLP(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        sizes(width=width, depth=depth + 1)
+        sizes(width=width)
+        at_least("network.depth", depth, 0)
         layers: list[nn.Module] = []
         features = math.prod(in_shape)
         for _ in range(depth):

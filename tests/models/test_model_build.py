@@ -41,6 +41,7 @@ def message(config: dict, **shapes: object) -> str:
         ({"name": "mlp", "in_shape": [3]}, "network.in_shape is no argument of mlp"),
         ({"name": "mlp", "width": "wide"}, "network.width must be an integer, but got 'wide'"),
         ({"name": "mlp", "width": 0}, "network.width must be at least 1, but got 0"),
+        ({"name": "mlp", "depth": -1}, "network.depth must be at least 0, but got -1"),
         ({"name": "mlp", "depth": True}, "network.depth must be an integer, but got True"),
         ({"name": "mlp", "dropout": 1.0}, "network.dropout must be at least 0 and below 1, but got 1.0"),
         ({"name": "mlp", "activation": "rleu"}, "but got 'rleu'. Did you mean 'relu'?"),

@@ -37,6 +37,7 @@ def test_marker_tells_this_package_from_its_namesake():
         (RANGES["float"], FloatDistribution(0.0, 1.0)),
         (RANGES["float log"], FloatDistribution(1e-4, 1.0, log=True)),
         (RANGES["float step"], FloatDistribution(0.1, 0.7, step=0.2)),
+        ({"low": 0, "high": 0.5}, FloatDistribution(0.0, 0.5)),
         (RANGES["int"], IntDistribution(1, 9)),
         (RANGES["int log"], IntDistribution(1, 512, log=True)),
         (RANGES["int step"], IntDistribution(16, 64, step=16)),
@@ -127,6 +128,10 @@ def test_a_belief_at_the_end_is_truncated_not_piled_up_there():
     drawn = np.array([dimension.draw_prior(generator) for _ in range(2000)])
     assert (drawn == 0.0).sum() == 0
     assert drawn.mean() == pytest.approx(0.1 * np.sqrt(2.0 / np.pi), abs=0.005)  # half-normal
+
+
+def test_a_believed_choice_becomes_the_one_listed():
+    assert [type(one({"choices": [1, 2], "prior": prior}).prior.value) for prior in (2, 2.0)] == [int, int]
 
 
 def test_a_belief_fades():

@@ -114,11 +114,6 @@ TABLE = {
     "text for a number": (lr(low="1e-3"), "space.optimizer.lr.low must be a number, but got '1e-3'. Write it plainly"),
     "boolean for a number": (width(low=True), "space.network.width.low must be a number, but got True."),
     "null for a number": (width(low=None), "space.network.width.low must be a number, but got None."),
-    "mixed bounds": (
-        lr(high=1),
-        "mixes a whole number and a float, low=0.001 and high=1. "
-        "For whole numbers write both without a dot, else low: 0.001 and high: 1.0.",
-    ),
     "unknown key": (
         {"optimizer": {"lr": {"low": 0.1, "hgih": 1.0}}},
         "space.optimizer.lr has the unknown key 'hgih'; it takes (low, high, log, step, choices, when, prior). "

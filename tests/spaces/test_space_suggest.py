@@ -75,11 +75,15 @@ def test_a_frozen_parent_counts_with_its_fixed_value(method, active):
 
 def test_children_of_a_switched_off_dimension_are_off():
     space = {**SPACE, "sparsity": {key: SPACE["sparsity"][key] for key in ("density", "start")}}
-    for _, values in random_trials(Space.from_config(space, CONFIG), 5):
+    switched_off = Space.from_config(space, CONFIG)
+    for _, values in random_trials(switched_off, 5):
         assert set(values) == {"network.depth", "network.plan"}
+    assert {path for probe in switched_off.probes() for path in probe} == {"network.depth", "network.plan"}
 
 
-@pytest.mark.parametrize(("steps", "active"), [(None, False), (5, False), (10, True), (20, True), (20.5, False)])
+@pytest.mark.parametrize(
+    ("steps", "active"), [(None, False), (5, False), (10, True), (20, True), (20.5, False), ([15], False)]
+)
 def test_a_range_on_a_fixed_number_includes_its_ends(steps, active):
     space = {"optimizer": {"lr": {"low": 0.1, "high": 1.0, "when": {"trainer.steps": {"low": 10, "high": 20}}}}}
     (assignment,) = [v for _, v in random_trials(Space.from_config(space, {**CONFIG, "trainer": {"steps": steps}}), 1)]

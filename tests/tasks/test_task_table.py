@@ -1,0 +1,259 @@
+"""Tables of any make become numbers by the rules of their train rows."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import tasks
+from tasks import Task
+from tasks.features import Features
+from tasks.labels import Labeller
+from tasks.standardise import Standardiser
+
+
+def write(folder: Path, file: str = "t.csv", rows: int = 40, **columns: list) -> Path:
+    """Write a CSV file with a number, a target of two classes, and the given columns."""
+    frame = pd.DataFrame({"a": np.arange(rows) * 1.5, "y": [row % 2 for row in range(rows)], **columns})
+    frame.to_csv(folder / file, index=False)
+    return folder / file
+
+
+def table(folder: Path, seed: int = 0, **arguments: object) -> Task:
+    config = {"name": "table", "path": str(folder), "train": "t.csv", "target": "y", **arguments}
+    task = tasks.build(config, seed=seed)
+    task.setup("test")
+    return task
+
+
+def raw_features(frame: pd.DataFrame, **rules: object) -> Features:
+    return Features.fit(frame, **{"log": False, "missing": "median", "indicator": False, **rules})
+
+
+class TestReading:
+    def test_one_file_is_parted_60_20_20(self, tmp_path: Path) -> None:
+        write(tmp_path, rows=100)
+        task = table(tmp_path)
+        assert [len(part.targets) for part in (task.train, task.validation, task.test)] == [60, 20, 20]
+        assert task.in_shape == (1,)
+
+    def test_several_files_are_joined(self, tmp_path: Path) -> None:
+        for number, name in enumerate(("t.csv", "u.csv", "v.csv")):
+            write(tmp_path, name, rows=40 + number)
+        task = table(tmp_path, train=["t.csv", "u.csv"], test="v.csv")
+        assert len(task.train.targets) + len(task.validation.targets) == 81
+        assert len(task.test.targets) == 42
+        assert sorted(task.validation.targets.tolist()) == [0] * 10 + [1] * 10
+
+    def test_parquet_and_csv_give_the_same(self, tmp_path: Path) -> None:
+        frame = pd.read_csv(write(tmp_path, c=["u", "v", "w", None] * 10))
+        frame.to_parquet(tmp_path / "t.parquet")
+        assert table(tmp_path).fingerprint() == table(tmp_path, train="t.parquet").fingerprint()
+
+    @pytest.mark.parametrize("separator", [";", "\t", "|"])
+    def test_other_separators(self, tmp_path: Path, separator: str) -> None:
+        frame = pd.read_csv(write(tmp_path))
+        frame.to_csv(tmp_path / "u.csv", index=False, sep=separator)
+        assert table(tmp_path).fingerprint() == table(tmp_path, train="u.csv").fingerprint()
+
+    def test_a_repeated_header_gets_a_number(self, tmp_path: Path) -> None:
+        lines = ["name,name,a,y"] + [f"p,q{row},{row},{row % 2}" for row in range(40)]
+        (tmp_path / "t.csv").write_text("\n".join(lines))
+        assert table(tmp_path, drop=["name", "name.1"]).in_shape == (1,)
+
+    def test_names_relative_to_the_folder_or_absolute(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        file = write(tmp_path)
+        monkeypatch.chdir(tmp_path)
+        assert table(tmp_path, path=None).fingerprint() == table(tmp_path, path=None, train=str(file)).fingerprint()
+
+    def test_other_data_other_fingerprint(self, tmp_path: Path) -> None:
+        write(tmp_path)
+        write(tmp_path, "u.csv", a=[0.0] + [row * 1.5 for row in range(1, 39)] + [99.0])
+        assert table(tmp_path).fingerprint() != table(tmp_path, train="u.csv").fingerprint()
+
+
+class TestTargets:
+    def test_positive_makes_a_label_of_a_count(self, tmp_path: Path) -> None:
+        write(tmp_path, bug=[0, 0, 0, 1, 7] * 8)
+        task = table(tmp_path, target="bug", positive=">0", drop=["y"])
+        assert task.classes == ("not bug>0", "bug>0")
+        assert int(task.train.targets.sum() + task.validation.targets.sum() + task.test.targets.sum()) == 16
+
+    @pytest.mark.parametrize(
+        ("positive", "expected"),
+        [
+            (">1", [0, 0, 1, 1]),
+            (">=1", [0, 1, 1, 1]),
+            ("< 1", [1, 0, 0, 0]),
+            ("<=1", [1, 1, 0, 0]),
+            ("== 2", [0, 0, 1, 0]),
+            ("!=2", [1, 1, 0, 1]),
+            ("2", [0, 0, 1, 0]),
+        ],
+    )
+    def test_comparisons(self, positive: str, expected: list[int]) -> None:
+        column = pd.Series([0, 1, 2, 3], name="y")
+        assert Labeller.fit(column, "y", positive, "auto")(column).tolist() == expected
+
+    def test_positive_word(self) -> None:
+        column = pd.Series(["yes", "no", "maybe"], name="y")
+        labeller = Labeller.fit(column, "y", "yes", "auto")
+        assert (labeller(column).tolist(), labeller.classes) == ([1, 0, 0], ("not y=yes", "y=yes"))
+
+    @pytest.mark.parametrize(
+        ("values", "kind", "classes"),
+        [
+            (["b", "a", "b"], "classes", ("a", "b")),
+            ([10, 2, 10], "classes", ("2", "10")),
+            ([True, False, True], "classes", ("False", "True")),
+            ([1.0, 0.0, 1.0], "classes", ("0.0", "1.0")),
+            ([0.5, 1.0, 2.0], "values", None),
+            (list(range(21)), "values", None),
+        ],
+    )
+    def test_auto_kind(self, values: list, kind: str, classes: tuple | None) -> None:
+        labeller = Labeller.fit(pd.Series(values), "y", None, "auto")
+        assert (labeller.kind, labeller.classes) == (kind, classes)
+
+    def test_kind_can_be_said(self) -> None:
+        column = pd.Series([1, 2, 3])
+        assert Labeller.fit(column, "y", None, "values")(column).tolist() == [[1.0], [2.0], [3.0]]
+        assert Labeller.fit(column, "y", None, "classes")(column).tolist() == [0, 1, 2]
+
+    def test_values_are_standardised_and_scored_in_their_unit(self, tmp_path: Path) -> None:
+        write(tmp_path, price=[1000.0 + 10 * row for row in range(40)])
+        task = table(tmp_path, target="price", drop=["y"])
+        assert (task.kind, task.out_features, task.default_metric) == ("values", 1, "rmse")
+        assert task.train.targets.shape == (24, 1)
+        assert float(task.train.targets.mean()) == pytest.approx(0, abs=1e-5)
+        targets = task.validation.targets
+        assert task.evaluate(targets, targets)["mae"] == pytest.approx(0, abs=1e-3)
+        one_deviation_off = task.evaluate(targets + 1, targets)["mae"]
+        assert one_deviation_off == pytest.approx(task.preparation()["values"]["scale"][0], rel=1e-3)
+        assert one_deviation_off > 50
+
+
+class TestFeatures:
+    def test_log_of_columns_without_negatives(self) -> None:
+        frame = pd.DataFrame({"a": [0.0, np.e - 1], "b": [-1.0, 1.0]})
+        features = raw_features(frame, log=True)
+        assert features.logs == ("a",)
+        assert torch.allclose(features(frame), torch.tensor([[0.0, -1.0], [1.0, 1.0]]))
+
+    def test_log_of_named_columns_and_negatives_later(self) -> None:
+        features = raw_features(pd.DataFrame({"a": [0.0, 3.0], "b": [1.0, 2.0]}), log=("b",))
+        later = features(pd.DataFrame({"a": [1.0], "b": [-5.0]}))
+        assert later.tolist() == [[1.0, 0.0]]
+
+    @pytest.mark.parametrize(("missing", "expected"), [("median", 2.0), ("mean", 4.0), ("zero", 0.0)])
+    def test_gaps_are_filled_from_train_rows(self, missing: str, expected: float) -> None:
+        features = raw_features(pd.DataFrame({"a": [1.0, 2.0, 9.0, np.nan]}), missing=missing)
+        assert features(pd.DataFrame({"a": [np.nan, np.inf, 5.0]})).flatten().tolist() == [expected, expected, 5.0]
+
+    def test_indicator_marks_gaps(self) -> None:
+        frame = pd.DataFrame({"a": [1.0, np.nan, 3.0], "b": [1, 2, 3]})
+        features = raw_features(frame, indicator=True)
+        assert features.names == ("a", "b", "a missing")
+        assert features(frame)[:, 2].tolist() == [0, 1, 0]
+
+    def test_categories_come_from_train_rows(self) -> None:
+        features = raw_features(pd.DataFrame({"c": ["u", "v", None], "a": [1, 2, 3]}))
+        assert features.names == ("a", "c=u", "c=v")
+        later = features(pd.DataFrame({"c": ["v", "new", None], "a": [1, 2, 3]}))
+        assert later[:, 1:].tolist() == [[0, 1], [0, 0], [0, 0]]
+
+    def test_statistics_come_from_the_kept_train_rows_alone(self, tmp_path: Path) -> None:
+        write(tmp_path, c=["u", "v"] * 20, rows=40)
+        task = table(tmp_path, fraction=0.5)
+        numbers = task.train.inputs[:, 0]
+        assert float(numbers.mean()) == pytest.approx(0, abs=1e-5)
+        assert float(numbers.std(correction=0)) == pytest.approx(1, abs=1e-5)
+        assert set(task.train.inputs[:, 1:].unique().tolist()) == {0.0, 1.0}
+        assert abs(float(task.validation.inputs[:, 0].mean())) > 1e-4
+
+    def test_a_column_that_does_not_vary(self) -> None:
+        rows = torch.tensor([[5.0, 1.0], [5.0, 2.0]])
+        assert Standardiser.fit(rows)(rows).tolist() == [[0.0, -1.0], [0.0, 1.0]]
+
+    def test_undo(self) -> None:
+        rows = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)) * 7 + 3
+        standardiser = Standardiser.fit(rows)
+        assert torch.allclose(standardiser.undo(standardiser(rows)), rows, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"target": "z"}, r"task\.target must be one of \(a, y, .*\), but got 'z'"),
+        ({"target": "nmae"}, r".*Did you mean 'name'\?"),
+        ({"target": ""}, r"task\.target is not set\. Set task\.target=COLUMN\."),
+        ({"train": []}, r"task\.train is not set\. Set task\.train=FILE\."),
+        ({"drop": ["b"]}, r"task\.drop must be one of \(a, y"),
+        ({"drop": ["a", "name", "date", "neg"]}, r"task\.drop leaves no column"),
+        ({"drop": ["date", "neg"]}, r"task\.drop: the column 'name' holds 24 different texts in 24 rows"),
+        ({"train": "u.csv"}, r"task\.train: there is no file 'u\.csv' in .*\. Did you mean 't\.csv'\?"),
+        ({"train": "u.csv", "path": None}, r"task\.train: there is no file 'u\.csv' here, and task\.path is not set"),
+        ({"path": "nowhere"}, r"task\.path: there is no file or folder 'nowhere'"),
+        ({"test": "u.csv", "drop": ["name"]}, r"task\.test: there is no file 'u\.csv'"),
+        ({"train": ["t.csv", "other.csv"]}, r"task\.train: 'other\.csv' lacks the columns \(name, date, neg\)"),
+        ({"test": "other.csv", "drop": ["name"]}, r"task\.test: 'other\.csv' lacks the columns \(date, neg\)"),
+        ({"train": "empty.csv"}, r"task\.train: '.*' cannot be read as CSV"),
+        ({"train": "header.csv"}, r"task\.train: '.*' has no rows"),
+        ({"train": "broken.parquet"}, r"task\.train: '.*' cannot be read as Parquet"),
+        ({"positive": ">5"}, r"task\.positive: y>5 holds for 0 of 40 rows, but two classes are needed"),
+        ({"positive": ">x"}, r"task\.positive compares with a number, but got '>x' for the target 'y'"),
+        ({"target": "a", "positive": "yes"}, r"task\.positive: a=yes holds for 0 of 40 rows"),
+        ({"target": "one"}, r"task\.target: 'one' is 7 in every train row, but two classes are needed"),
+        ({"target": "gap"}, r"task\.target: 'gap' is empty in 1 of 40 rows\. Remove those rows\."),
+        ({"target": "name", "kind": "values"}, r"task\.kind must be classes, but got 'values'"),
+        ({"kind": "class"}, r"task\.kind must be one of .*Did you mean 'classes'\?"),
+        ({"missing": "men"}, r"task\.missing must be one of .*Did you mean 'me"),
+        (
+            {"missing": "error", "drop": ["name"]},
+            r"task\.missing is error, but 'gap' has missing values in the \w+ rows",
+        ),
+        ({"log": ["neg"], "drop": ["name"]}, r"task\.log: the column 'neg' has negative values"),
+        ({"log": ["nge"], "drop": ["name"]}, r"task\.log must be one of .*Did you mean 'neg'\?"),
+        ({"validation": 40}, r"task\.validation asks for 40 of 32 rows"),
+        ({"validation": "x"}, r"task\.validation must be a share below 1"),
+    ],
+)
+def test_wrong_arguments(tmp_path: Path, arguments: dict, message: str) -> None:
+    columns = {
+        "name": [f"n{row}" for row in range(40)],
+        "date": [f"d{row % 3}" for row in range(40)],
+        "neg": [-1.0] * 20 + [1.0] * 20,
+    }
+    if arguments.get("target") in ("one", "gap") or "missing" in arguments:
+        columns |= {"one": [7] * 40, "gap": [None] + [0.5] * 39}
+    write(tmp_path, **columns)
+    write(tmp_path, "other.csv")
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "header.csv").write_text("a,y\n")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(ValueError, match=f"^{message}") as caught:
+        table(tmp_path, **arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_dates_are_refused(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"when": pd.date_range("2020", periods=40), "y": [0, 1] * 20})
+    frame.to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match=r"^task\.drop: the column 'when' holds dates"):
+        table(tmp_path, train="t.parquet")
+
+
+def test_text_where_numbers_were(tmp_path: Path) -> None:
+    write(tmp_path)
+    write(tmp_path, "u.csv", a=["x"] * 40)
+    with pytest.raises(ValueError, match=r"^task\.drop: the column 'a' holds text in the test rows, but numbers"):
+        table(tmp_path, test="u.csv")
+
+
+def test_a_class_that_only_the_test_rows_have(tmp_path: Path) -> None:
+    write(tmp_path)
+    write(tmp_path, "u.csv", y=[5] * 40)
+    with pytest.raises(ValueError, match=r"^task\.target: the class .*5.* of 'y' does not occur in the train rows"):
+        table(tmp_path, test="u.csv")
