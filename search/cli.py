@@ -95,44 +95,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def search(overrides: list[str], config_dirs: list[Path], _options: dict[str, Any]) -> int:
     """Run, resume or join a study."""
-    from rich.console import Console
+    from search.compose import compose
+    from search.run import run_study
 
-    from search import results, storage
-    from search import study as studies
-    from search.compose import compose, identity
-    from search.ledger import Ledger
-    from search.progress import Progress
-    from search.supervisor import Supervisor, reader
-    from spaces import Budget
-
-    raw = compose(overrides, config_dirs)
-    config = _checked(raw)
-    store = storage.open_storage(config["storage"])
-    read = reader(store, config["name"])
-    budget = Budget.from_config(config["budget"])
-    folder = storage.folder_of(config["storage"]["url"], config["name"])
-    console = Console(soft_wrap=True)
-    console.print(f"study {config['name']}  store {storage.shown(config['storage']['url'])}", highlight=False)
-    found = read()
-    if found is not None:
-        study, ledger = found
-        studies.check_same(study, identity(config))
-        if _is_met(budget, ledger):
-            console.print(f"the budget is met: {_counted(ledger)}. Raise budget.trials to go on.", highlight=False)
-            results.print_table(study, 3, console)
-            return 0
-        console.print(f"resuming: {_counted(ledger)}", highlight=False)
-    with Progress(console, budget.trials, budget.wall_s) as progress:
-        reason = Supervisor(raw, folder, config["workers"], _import_paths(config_dirs), read, progress).run()
-    study = studies.known(store, config["name"])
-    results.print_table(study, 3, console)
-    if reason == "stopped":
-        console.print("stopped; the same command resumes it", highlight=False)
-        return 1
-    console.print(
-        f"{reason}: {_counted(Ledger(study.get_trials(deepcopy=False)))}. Its files are in {folder}.", highlight=False
-    )
-    return 0
+    return run_study(compose(overrides, config_dirs), config_dirs)
 
 
 def results(overrides: list[str], config_dirs: list[Path], options: dict[str, Any]) -> int:
@@ -205,32 +171,6 @@ VERBS = {
 }
 
 
-def _checked(raw: dict[str, Any]) -> dict[str, Any]:
-    """Resolve the config and check, without torch, all that can be checked without it."""
-    from search.compose import absolute_sqlite, resolve
-    from search.samplers import sampler_factory
-    from spaces import Budget, Space
-
-    config = resolve(raw)
-    config["storage"]["url"] = raw["storage"]["url"] = absolute_sqlite(str(config["storage"].get("url") or ""))
-    workers, seed = config.get("workers"), config.get("seed")
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise InputError(f"workers must be a whole number of at least 1, but got {workers!r}.")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise InputError(f"seed must be a whole number of at least 0, but got {seed!r}.")
-    name = config["name"]
-    if not isinstance(name, str) or not name or any(sign in name for sign in "/\\\0") or name in (".", ".."):
-        raise InputError(f"name must be a name that a folder can have, but got {name!r}. Set name=NAME.")
-    try:
-        Budget.from_config(config["budget"])
-        Space.from_config(raw.get("space") or {}, {key: part for key, part in config.items() if key != "space"})
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    objective = config["objective"]
-    sampler_factory(config["sampler"], seed, objectives=1 if isinstance(objective, str) else len(objective or [1]))
-    return config
-
-
 def _named(overrides: list[str], config_dirs: list[Path]) -> dict[str, Any]:
     """Compose what reading a study needs: its name and its store; the study's own file need not be at hand."""
     from search.compose import absolute_sqlite, compose, resolve
@@ -250,22 +190,6 @@ def _open(config: dict[str, Any]) -> Any:
     from search.storage import open_storage
 
     return open_storage(config["storage"], create=False)
-
-
-def _is_met(budget: Any, ledger: Any) -> bool:
-    if budget.wall_s is not None and ledger.wall_seconds() >= budget.wall_s and not ledger.count("running"):
-        return True
-    return budget.trials is not None and ledger.finished >= budget.trials and not ledger.unretried()
-
-
-def _counted(ledger: Any) -> str:
-    words = [f"{ledger.count(state)} {state}" for state in ("complete", "pruned", "failed") if ledger.count(state)]
-    return f"{ledger.finished} trials ({', '.join(words)})" if words else "0 trials"
-
-
-def _import_paths(config_dirs: Sequence[Path]) -> list[Path]:
-    """Return where a user's own modules may lie: where the command runs, and the config folders."""
-    return [Path.cwd(), *(folder.resolve() for folder in config_dirs)]
 
 
 def _split(given: Sequence[str], options: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:

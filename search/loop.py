@@ -43,7 +43,7 @@ class Loop:
     budget: Budget
     prepare: Callable[[Mapping[str, Any]], Mapping[str, Any]]
     storage: RDBStorage | None = None
-    rungs: frozenset[int] | None = None
+    rungs: tuple[int, ...] | None = None
     folder: Path | None = None
     stop_requested: Callable[[], bool] = lambda: False
     began: datetime = field(default_factory=datetime.now)
@@ -116,20 +116,30 @@ class Loop:
             },
         )
 
+        reached = 0
+
         def on_report(fidelity: int, metrics: Metrics) -> None:
-            self._consider(trial, fidelity, metrics, deadline)
+            nonlocal reached
+            before, reached = reached, fidelity
+            self._check_worth(fidelity, metrics, deadline)
+            if len(self.study.directions) == 1 and self._is_rung(before, fidelity):
+                self._ask_pruner(trial, fidelity, metrics)
 
         return Job(trial.number, config, on_report, self.stop_requested)
 
-    def _consider(self, trial: optuna.Trial, fidelity: int, metrics: Metrics, deadline: float | None) -> None:
-        """Report at a rung and end the trial where its values, the clock or the pruner say so."""
+    def _is_rung(self, before: int, fidelity: int) -> bool:
+        """Return whether a report is the first one at or past a rung."""
+        return self.rungs is None or any(before < rung <= fidelity for rung in self.rungs)
+
+    def _check_worth(self, fidelity: int, metrics: Metrics, deadline: float | None) -> None:
+        """End a trial whose values are no numbers, or whose study has used up its time."""
         wrong = not_a_number(metrics)
         if wrong is not None:
             raise Pruned(f"{wrong} is {metrics[wrong]} at fidelity {fidelity}")
         if deadline is not None and time.monotonic() >= deadline:
             raise Pruned(f"budget.wall_s={self.budget.wall_s:g} was met at fidelity {fidelity}")
-        if len(self.study.directions) > 1 or (self.rungs is not None and fidelity not in self.rungs):
-            return
+
+    def _ask_pruner(self, trial: optuna.Trial, fidelity: int, metrics: Metrics) -> None:
         (name,) = metric_names(self.study)
         trial.report(_value(metrics, name), fidelity)
         if trial.should_prune():

@@ -58,38 +58,52 @@ def sampler_factory(config: Mapping[str, Any], seed: int, *, objectives: int = 1
     return build
 
 
-def build_pruner(config: Mapping[str, Any], *, fidelities: int) -> BasePruner:
-    """Build the pruner; `max_resource: auto` becomes the number of fidelities (epochs or steps) of a full trial.
+def build_pruner(config: Mapping[str, Any], *, fidelities: int, every: int = 1) -> BasePruner:
+    """Build the pruner.
+
+    Args:
+        config: `name` and the pruner's arguments. `min_resource` and `n_warmup_steps` count validations.
+        fidelities: epochs or steps of a full trial; what `max_resource: auto` stands for.
+        every: epochs or steps between validations.
 
     Raises:
         InputError: for an unknown name or argument.
     """
-    settings = dict(config)
-    name = settings.pop("name", None)
-    if name not in PRUNERS:
-        raise one_of("pruner.name", name, PRUNERS)
-    if settings.get("max_resource") == "auto":
-        settings["max_resource"] = fidelities
+    name, settings = _in_fidelities(config, fidelities, every)
     return _build("pruner", PRUNERS[name], settings)
 
 
-def rungs(config: Mapping[str, Any], fidelities: int) -> frozenset[int] | None:
+def rungs(config: Mapping[str, Any], fidelities: int, every: int = 1) -> tuple[int, ...] | None:
     """Return the fidelities at which the pruner decides, or None where it looks at every report.
 
     A report is a transaction in the store; between rungs it would change nothing.
     """
-    if config.get("name") == "none":
-        return frozenset()
-    if config.get("name") not in ("asha", "hyperband"):
+    name, settings = _in_fidelities(config, fidelities, every)
+    if name == "none":
+        return ()
+    first = settings.get("min_resource", 1)
+    if name not in ("asha", "hyperband") or not isinstance(first, int):
         return None
-    first, factor = config.get("min_resource", 1), config.get("reduction_factor", 4 if config["name"] == "asha" else 3)
-    if not isinstance(first, int):
-        return None
-    found, rung = set(), first * factor ** config.get("min_early_stopping_rate", 0)
+    factor = settings.get("reduction_factor", 4 if name == "asha" else 3)
+    found, rung = [], first * factor ** settings.get("min_early_stopping_rate", 0)
     while rung <= fidelities:
-        found.add(rung)
+        found.append(rung)
         rung *= factor
-    return frozenset(found)
+    return tuple(found)
+
+
+def _in_fidelities(config: Mapping[str, Any], fidelities: int, every: int) -> tuple[str, dict[str, Any]]:
+    """Return the pruner's name and arguments, validations turned into epochs or steps."""
+    settings = dict(config)
+    name = settings.pop("name", None)
+    if name not in PRUNERS:
+        raise one_of("pruner.name", name, PRUNERS)
+    for key in ("min_resource", "n_warmup_steps"):
+        if isinstance(settings.get(key), int):
+            settings[key] *= every
+    if settings.get("max_resource") == "auto":
+        settings["max_resource"] = fidelities
+    return str(name), settings
 
 
 def _build(room: str, target: Callable[..., Any], settings: Mapping[str, Any], **fixed: Any) -> Any:

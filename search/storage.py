@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from search.errors import InputError, one_line
 
 SQLITE_MAGIC = b"SQLite format 3\x00"
 BUSY_SECONDS = 20
+ATTEMPTS = 5
 
 
 def open_storage(settings: Mapping[str, Any], *, create: bool = True) -> RDBStorage:
@@ -26,26 +28,59 @@ def open_storage(settings: Mapping[str, Any], *, create: bool = True) -> RDBStor
     Raises:
         InputError: where the store is missing, locked, foreign, not writable or out of reach.
     """
+    url = check(settings, create=create)
+    sqlite = url.startswith("sqlite:///")
+    waits = {"timeout": BUSY_SECONDS} if sqlite else {"connect_timeout": 10}
+    for attempt in range(ATTEMPTS):
+        try:
+            return _opened(url, {"pool_pre_ping": not sqlite, "connect_args": waits}, settings)
+        except (sqlalchemy.exc.SQLAlchemyError, ImportError, RuntimeError) as error:
+            # Workers that start together create the tables together: all but one find them half made.
+            if attempt + 1 < ATTEMPTS and isinstance(error, sqlalchemy.exc.DBAPIError) and _is_creation(error):
+                time.sleep(0.2 * (attempt + 1))
+                continue
+            reason = one_line(getattr(error, "orig", None) or error)
+            raise InputError(f"storage.url={shown(url)} cannot be opened: {reason}") from error
+    raise AssertionError("unreachable")
+
+
+def check(settings: Mapping[str, Any], *, create: bool) -> str:
+    """Check what can be checked of the store without making it; return its URL in full.
+
+    Raises:
+        InputError: as `open_storage`.
+    """
     url = _checked_url(settings)
-    engine: dict[str, Any] = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
+    for key in ("heartbeat_s", "grace_s"):
+        _seconds(settings, key)
     if url.startswith("sqlite:///"):
         _check_sqlite(Path(url.removeprefix("sqlite:///")), create)
-        engine = {"connect_args": {"timeout": BUSY_SECONDS}}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats
-            storage = RDBStorage(
-                url,
-                engine_kwargs=engine,
-                heartbeat_interval=_seconds(settings, "heartbeat_s"),
-                grace_period=_seconds(settings, "grace_s"),
-            )
-    except (sqlalchemy.exc.SQLAlchemyError, ImportError, RuntimeError) as error:
-        reason = one_line(getattr(error, "orig", None) or error)
-        raise InputError(f"storage.url={shown(url)} cannot be opened: {reason}") from error
+    return url
+
+
+def exists(settings: Mapping[str, Any]) -> bool:
+    """Return whether the store may be opened for reading: always, unless it is an SQLite file not yet made."""
+    url = _checked_url(settings)
+    return not url.startswith("sqlite:///") or Path(url.removeprefix("sqlite:///")).exists()
+
+
+def _opened(url: str, engine: dict[str, Any], settings: Mapping[str, Any]) -> RDBStorage:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats
+        storage = RDBStorage(
+            url,
+            engine_kwargs=engine,
+            heartbeat_interval=_seconds(settings, "heartbeat_s"),
+            grace_period=_seconds(settings, "grace_s"),
+        )
     if storage.engine.dialect.name == "sqlite":
         _use_wal(storage)
     return storage
+
+
+def _is_creation(error: sqlalchemy.exc.DBAPIError) -> bool:
+    text = str(error.orig)
+    return any(words in text for words in ("already exists", "no such table", "does not exist", "UNIQUE", "duplicate"))
 
 
 def shown(url: str) -> str:

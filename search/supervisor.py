@@ -8,15 +8,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from optuna.storages import RDBStorage
 from optuna.study import Study
 
+from search import storage
 from search import study as studies
 from search.devices import threads_per_worker
 from search.errors import InputError, StudyStopped
@@ -35,16 +35,20 @@ class WorkerProcess:
     log: IO[bytes]
     answer: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.listener = threading.Thread(target=self._listen, daemon=True)
+        self.listener.start()
+
     def ask_to_stop(self) -> None:
         assert self.process.stdin is not None
         with suppress(OSError):
             self.process.stdin.close()
 
-    def read_answer(self) -> None:
+    def _listen(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout.read().decode().splitlines():
+        for line in self.process.stdout:
             with suppress(json.JSONDecodeError):
-                self.answer = json.loads(line)
+                self.answer |= json.loads(line)
 
     def last_words(self) -> str:
         self.log.seek(0)
@@ -76,11 +80,11 @@ class Supervisor:
         with self._signals(team):
             try:
                 while self._at_work(team):
-                    self._show()
+                    self._show(team)
                     time.sleep(POLL_SECONDS)
             finally:
                 self._stop(team)
-        self._show()
+        self._show(team)
         return self._verdict(team)
 
     def _at_work(self, team: list[WorkerProcess]) -> bool:
@@ -122,14 +126,15 @@ class Supervisor:
         for worker in team:
             worker.ask_to_stop()
 
-    def _show(self) -> None:
-        self.progress.update(self.read())
+    def _show(self, team: Sequence[WorkerProcess]) -> None:
+        # Before a worker has joined, the store may not be there: a wrong config makes none.
+        if any("joined" in worker.answer for worker in team):
+            self.progress.update(self.read())
 
     def _verdict(self, team: Sequence[WorkerProcess]) -> str:
         for worker in team:
             worker.process.wait()
-            if not worker.answer:
-                worker.read_answer()
+            worker.listener.join(timeout=5)
         for code, error in ((2, InputError), (1, StudyStopped)):
             for worker in team:
                 if worker.process.returncode == code and "error" in worker.answer:
@@ -162,16 +167,13 @@ class Supervisor:
                 signal.signal(number, handler)
 
 
-def reader(storage: RDBStorage, name: str) -> Reader:
-    """Return a function that reads the study's ledger and best trial from the store; None before the study is there."""
-
+def reader(settings: Mapping[str, Any], name: str) -> Reader:
+    """Return a function that reads the study and its ledger; None before there is a store or a study."""
     seen: list[Study] = []  # one object reads finished trials once
 
     def read() -> tuple[Study, Ledger] | None:
-        study = seen[0] if seen else studies.find(storage, name)
-        if study is None:
-            return None
-        seen[:] = [study]
-        return study, Ledger(study.get_trials(deepcopy=False))
+        if not seen and storage.exists(settings):
+            seen.extend(study for study in [studies.find(storage.open_storage(settings, create=False), name)] if study)
+        return (seen[0], Ledger(seen[0].get_trials(deepcopy=False))) if seen else None
 
     return read

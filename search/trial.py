@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer, seed_everything
 from safetensors.torch import save_model
 
 import models
@@ -26,7 +26,7 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
 def train(job: Job) -> Outcome:
     """Train the job's config and return the metrics of its last validation."""
     config = job.config
-    torch.manual_seed(config["seed"])
+    seed_everything(config["seed"], verbose=False)
     task = open_task(config)
     module = build_module(config, task)
     reports = Reports(job, "epoch" if config["trainer"]["steps"] is None else "step")

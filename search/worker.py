@@ -1,7 +1,8 @@
 """A worker process: takes its orders as one line of JSON on standard input, then runs the loop.
 
 The supervisor keeps the other end of standard input open: when it closes, asked to stop or dead, the worker hands
-its trial back and leaves. Standard output carries one line of JSON with how it ended.
+its trial back and leaves. Standard output carries a line of JSON when it has joined the study, and one with how it
+ended.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -42,17 +44,16 @@ def main() -> None:
     sys.path[:0] = [path for path in orders.paths if path not in sys.path]
     code, answer = 0, {}
     try:
-        answer = {"ended": work(orders, stop)}
+        answer = {"ended": work(orders, stop, lambda: _say(answers, {"joined": True}))}
     except InputError as error:
         code, answer = 2, {"error": str(error)}
     except StudyStopped as error:
         code, answer = 1, {"error": str(error)}
-    answers.write(json.dumps(answer) + "\n")
-    answers.flush()
+    _say(answers, answer)
     os._exit(code) if stop.is_set() else sys.exit(code)
 
 
-def work(orders: Orders, stop: threading.Event) -> str:
+def work(orders: Orders, stop: threading.Event, on_joined: Callable[[], None]) -> str:
     """Rehearse, create or join the study, and run the loop; return why it ended."""
     import torch
 
@@ -64,6 +65,7 @@ def work(orders: Orders, stop: threading.Event) -> str:
     except ValueError as error:  # what spaces, tasks and models say of the user's config
         raise InputError(" ".join(str(error).split())) from error
     _log_to(Path(orders.folder) / f"worker-{orders.index}.log")
+    on_joined()
     return loop.run()
 
 
@@ -86,7 +88,8 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
     rehearsal.check_objectives(config, objectives, task)
     sampler = samplers.sampler_factory(config["sampler"], config["seed"], objectives=len(objectives))
     full = trial.fidelities(config["trainer"])
-    pruner = samplers.build_pruner(config["pruner"], fidelities=full)
+    every = config["trainer"]["val_every"]
+    pruner = samplers.build_pruner(config["pruner"], fidelities=full, every=every)
     store = storage.open_storage(config["storage"])
     joined = study.create(store, config["name"], objectives, identity(config))
     study.check_same(joined, identity(config))
@@ -100,7 +103,7 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
         budget=Budget.from_config(config["budget"]),
         prepare=lambda values: resolve(space.apply(raw, values)),
         storage=store,
-        rungs=samplers.rungs(config["pruner"], full),
+        rungs=samplers.rungs(config["pruner"], full, every),
         folder=Path(orders.folder) / "networks",
         stop_requested=stop.is_set,
     )
@@ -111,6 +114,11 @@ def _take_stdout() -> TextIO:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return answers
+
+
+def _say(answers: TextIO, answer: dict[str, Any]) -> None:
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
 
 
 def _log_to(path: Path) -> None:

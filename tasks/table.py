@@ -76,7 +76,7 @@ def _learn(source: _Source, seed: int) -> _Learnt:
         test = frame.iloc[aside]
     wanted = rows_of("task.validation", source.validation, len(rest))
     kept, taken = carve(strata[rest], wanted, seed=seed, stream=VALIDATION_STREAM)
-    train, validation = frame.iloc[rest], frame.iloc[rest[taken]]
+    train, validation = frame.iloc[rest[kept]], frame.iloc[rest[taken]]
     columns = train.drop(columns=[source.target])
     features = Features.fit(columns, log=source.log, missing=source.missing, indicator=source.indicator)
     parts = Parts(

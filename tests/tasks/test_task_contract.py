@@ -191,6 +191,13 @@ class TestEveryTask:
         assert max(len(targets) for _, targets in task.train_dataloader()) == 16
         assert len(task.val_dataloader()) == 1
 
+    def test_evaluation_keeps_the_order(self, name: str, make: Make) -> None:
+        task = make(name)
+        task.evaluation_batch_size = 7
+        task.setup("test")
+        for batches, split in ((task.val_dataloader(), task.validation), (task.test_dataloader(), task.test)):
+            assert torch.equal(torch.cat([targets for _, targets in batches]), split.targets)
+
     def test_everything_goes_through_the_device(self, name: str, make: Make) -> None:
         # The meta device stands for any other: an operation that mixes it with the CPU fails.
         task = make(name)

@@ -75,6 +75,12 @@ def test_a_usual_share_of_cells_is_on_a_path() -> None:
     assert 0.05 < split.targets.mean() < 0.3
 
 
+def test_every_part_has_its_own_grids() -> None:
+    parts = [make_grids(part, 6, 0.3, 50, 1.0, 0).inputs for part in ("train", "validation", "test")]
+    rows = [{grid.numpy().tobytes() for grid in part} for part in parts]
+    assert len(set.union(*rows)) == sum(len(part) for part in rows)
+
+
 def test_full_density_range_is_solvable() -> None:
     for density in (0.0, 0.6):
         assert len(make_grids("train", 5, density, 50, 1.0, 0).targets) == 50

@@ -1,0 +1,97 @@
+"""The `search` verb: check what can be checked without torch, then let workers run, resume or join the study."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from search import results, storage
+from search import study as studies
+from search.compose import absolute_sqlite, identity, resolve
+from search.errors import InputError
+from search.ledger import Ledger
+from search.progress import Progress
+from search.samplers import sampler_factory
+from search.supervisor import Supervisor, reader
+from spaces import Budget, Space
+
+
+def run_study(raw: dict[str, Any], config_dirs: Sequence[Path]) -> int:
+    """Run a composed config; return the exit code.
+
+    Raises:
+        InputError: for what is wrong with the config, the data or the store.
+        StudyStopped: where the study cannot go on.
+    """
+    config = check_config(raw)
+    budget, name, console = Budget.from_config(config["budget"]), config["name"], Console(soft_wrap=True)
+    read = reader(config["storage"], name)
+    console.print(f"study {name}  store {storage.shown(config['storage']['url'])}", highlight=False)
+    found = read()
+    if found is not None:
+        study, ledger = found
+        studies.check_same(study, identity(config))
+        if is_met(budget, ledger):
+            console.print(f"the budget is met: {counted(ledger)}. Raise budget.trials to go on.", highlight=False)
+            results.print_table(study, 3, console)
+            return 0
+        console.print(f"resuming: {counted(ledger)}", highlight=False)
+    if len(_objectives(config)) > 1 and config["pruner"].get("name") != "none":
+        console.print("several objectives: trials are trained in full, without pruning", highlight=False)
+    folder = storage.folder_of(config["storage"]["url"], name)
+    with Progress(console, budget.trials, budget.wall_s) as progress:
+        paths = [Path.cwd(), *(one.resolve() for one in config_dirs)]  # where a user's own modules may lie
+        reason = Supervisor(raw, folder, config["workers"], paths, read, progress).run()
+    found = read()
+    if found is not None:
+        results.print_table(found[0], 3, console)
+    if reason == "stopped" or found is None:
+        console.print("stopped; the same command resumes it", highlight=False)
+        return 1
+    console.print(f"{reason}: {counted(found[1])}. Its files are in {folder}.", highlight=False)
+    return 0
+
+
+def check_config(raw: dict[str, Any]) -> dict[str, Any]:
+    """Resolve the config and check, without torch, all that can be checked without it; make the store's path absolute.
+
+    Raises:
+        InputError: in one line.
+    """
+    config = resolve(raw)
+    config["storage"]["url"] = raw["storage"]["url"] = absolute_sqlite(str(config["storage"].get("url") or ""))
+    for key, least in (("workers", 1), ("seed", 0)):
+        value = config.get(key)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise InputError(f"{key} must be a whole number of at least {least}, but got {value!r}.")
+    name = config["name"]
+    if not isinstance(name, str) or not name or any(sign in name for sign in "/\\\0") or name in (".", ".."):
+        raise InputError(f"name must be a name that a folder can have, but got {name!r}. Set name=NAME.")
+    try:
+        Budget.from_config(config["budget"])
+        Space.from_config(raw.get("space") or {}, {key: part for key, part in config.items() if key != "space"})
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    sampler_factory(config["sampler"], config["seed"], objectives=len(_objectives(config)))
+    storage.check(config["storage"], create=True)
+    return config
+
+
+def is_met(budget: Budget, ledger: Ledger) -> bool:
+    """Return whether nothing is left to do, not even for a dead worker's trial."""
+    if ledger.open or ledger.unretried():
+        return False
+    by_time = budget.wall_s is not None and ledger.wall_seconds() >= budget.wall_s
+    return by_time or (budget.trials is not None and ledger.finished >= budget.trials)
+
+
+def counted(ledger: Ledger) -> str:
+    """Return `60 trials (8 complete, 52 pruned)`."""
+    words = [f"{ledger.count(state)} {state}" for state in ("complete", "pruned", "failed") if ledger.count(state)]
+    return f"{ledger.finished} trials ({', '.join(words)})" if words else "0 trials"
+
+
+def _objectives(config: dict[str, Any]) -> list[Any]:
+    setting = config["objective"]
+    return [setting] if isinstance(setting, str) or not setting else list(setting)

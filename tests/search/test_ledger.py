@@ -1,0 +1,131 @@
+"""What a study's trials amount to: by state, against the budget, in seconds."""
+
+from datetime import datetime, timedelta
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from search.ledger import Ledger, outcome_of, state_of
+
+NOON = datetime(2026, 1, 1, 12)
+
+
+def trial(number, state, start=None, stop=None, **attributes):
+    """Build a trial that ran from `start` to `stop` seconds after noon."""
+    made = optuna.trial.create_trial(
+        state=TrialState[state], values=[0.0] if state == "COMPLETE" else None, user_attrs=attributes
+    )
+    return FrozenTrial(
+        number=number,
+        trial_id=number,
+        state=made.state,
+        value=None,
+        values=made.values,
+        datetime_start=None if start is None else NOON + timedelta(seconds=start),
+        datetime_complete=None if stop is None else NOON + timedelta(seconds=stop),
+        params={},
+        distributions={},
+        user_attrs=attributes,
+        system_attrs={},
+        intermediate_values={},
+    )
+
+
+def failed(number, state=None, **attributes):
+    return trial(number, "FAIL", 0, 1, **({"outcome": {"state": state}} if state else {}), **attributes)
+
+
+@pytest.mark.parametrize(
+    ("made", "state"),
+    [
+        (trial(0, "COMPLETE", 0, 1), "complete"),
+        (trial(0, "PRUNED", 0, 1), "pruned"),
+        (trial(0, "RUNNING", 0), "running"),
+        (trial(0, "WAITING"), "waiting"),
+        (failed(0, "failed"), "failed"),
+        (failed(0, "surplus"), "surplus"),
+        (failed(0), "interrupted"),
+        (failed(0, handed_back=True), "interrupted"),
+    ],
+)
+def test_each_record_has_one_state(made, state):
+    assert state_of(made) == state
+    ledger = Ledger([made])
+    assert ledger.count(state) == 1
+    assert sum(ledger.count(one) for one in ledger.by_state) == 1
+    assert outcome_of(made) == made.user_attrs.get("outcome", {})
+
+
+def test_interrupted_and_surplus_trials_do_not_count():
+    trials = [
+        trial(0, "COMPLETE", 0, 1),
+        trial(1, "PRUNED", 0, 1),
+        failed(2, "failed"),
+        failed(3, "surplus"),
+        failed(4),
+        trial(5, "RUNNING", 0),
+        trial(6, "WAITING", retry_of=4),
+    ]
+    ledger = Ledger(trials)
+    assert (ledger.finished, ledger.open, ledger.counted) == (3, 2, 5)
+
+
+def test_only_interrupted_trials_without_a_retry_are_unretried():
+    trials = [failed(0), failed(1), failed(2, "failed"), failed(3, "surplus"), trial(4, "WAITING", retry_of=0)]
+    assert [one.number for one in Ledger(trials).unretried()] == [1]
+
+
+@pytest.mark.parametrize(("number", "surplus"), [(0, False), (2, False), (3, True), (4, True)])
+def test_a_trial_is_surplus_where_the_budget_was_asked_before_it(number, surplus):
+    assert Ledger([trial(n, "RUNNING", 0) for n in range(5)]).is_surplus(number, 3) is surplus
+    assert not Ledger([trial(n, "RUNNING", 0) for n in range(5)]).is_surplus(number, None)
+
+
+def test_what_does_not_count_makes_no_surplus():
+    trials = [failed(0), failed(1, "surplus"), trial(2, "COMPLETE", 0, 1), trial(3, "RUNNING", 0)]
+    assert not Ledger(trials).is_surplus(3, 2)
+    assert Ledger(trials).is_surplus(3, 1)
+
+
+def test_the_second_retry_of_a_trial_is_surplus():
+    trials = [failed(0), trial(1, "RUNNING", 0, retry_of=0), trial(2, "RUNNING", 0, retry_of=0)]
+    ledger = Ledger(trials)
+    assert [ledger.is_surplus(number, None) for number in (1, 2)] == [False, True]
+
+
+def test_the_second_retry_is_surplus_even_where_the_first_was_interrupted():
+    """The first retry has a retry of its own by then: both would run the same parameters."""
+    trials = [
+        failed(0),
+        failed(1, retry_of=0),
+        trial(2, "RUNNING", 0, retry_of=0),
+        trial(3, "WAITING", retry_of=1),
+    ]
+    assert Ledger(trials).is_surplus(2, 10)
+    assert not Ledger(trials).is_surplus(3, 10)
+
+
+@pytest.mark.parametrize(
+    ("spans", "seconds"),
+    [
+        ([], 0),
+        ([(0, 10)], 10),
+        ([(0, 10), (10, 20)], 20),
+        ([(0, 10), (5, 12)], 12),
+        ([(0, 10), (2, 4)], 10),
+        ([(2, 4), (0, 10), (30, 35)], 15),
+        ([(0, 10), (90, None)], 20),
+    ],
+)
+def test_wall_seconds_are_the_union_of_the_trials_intervals(spans, seconds):
+    trials = [trial(n, "RUNNING" if stop is None else "COMPLETE", *span) for n, (*span, stop) in enumerate(spans)]
+    trials = [trial(n, "RUNNING" if stop is None else "COMPLETE", start, stop) for n, (start, stop) in enumerate(spans)]
+    assert Ledger(trials).wall_seconds(NOON + timedelta(seconds=100)) == seconds
+
+
+def test_interrupted_trials_cost_no_wall_seconds_but_what_was_trained_is_summed():
+    trials = [failed(0), trial(1, "WAITING"), trial(2, "COMPLETE", 0, 3, outcome={"device_s": 2.5})]
+    trials.append(trial(3, "COMPLETE", 1, 3, outcome={"device_s": 1.5}))
+    assert Ledger(trials).wall_seconds(NOON) == 3
+    assert Ledger(trials).device_seconds() == 4
