@@ -1,10 +1,20 @@
 """What learns: networks, activations, losses, optimisers, schedules, and the module that trains them."""
 
-from models import activations, networks, optimizers, outputs, schedules
+from models import activations, cost, networks, optimizers, outputs, schedules
 from models.module import Learner
 from models.networks import build_network
 
 # Another distribution may install a package of this name; the check at start reads this marker.
 KIRIGAMI = True
 
-__all__ = ["KIRIGAMI", "Learner", "activations", "build_network", "networks", "optimizers", "outputs", "schedules"]
+__all__ = [
+    "KIRIGAMI",
+    "Learner",
+    "activations",
+    "build_network",
+    "cost",
+    "networks",
+    "optimizers",
+    "outputs",
+    "schedules",
+]

@@ -5,6 +5,9 @@ from typing import Any
 
 from search.errors import InputError
 
+# Below this, starting and joining threads costs more than they save, and far more on a machine that is busy.
+MACS_PER_THREAD = 400_000_000
+
 
 def pick(setting: Any) -> tuple[str, str, list[int] | int]:
     """Return (torch device, Lightning accelerator, Lightning devices) for `trainer.device`.
@@ -33,3 +36,11 @@ def threads_per_worker(workers: int) -> int:
     """Return cores ÷ workers: with the default, every worker starts a thread on every core and all of them crawl."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // workers)
+
+
+def threads_for(macs: int, limit: int) -> int:
+    """Return how many threads a training step of so many multiply-accumulates is worth, at most `limit`.
+
+    A function of the config alone, so that a seed gives the same sums in the same order each time.
+    """
+    return max(1, min(limit, macs // MACS_PER_THREAD))

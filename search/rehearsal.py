@@ -12,7 +12,7 @@ from search.errors import InputError
 from search.trial import build_module, check_trainer, open_task
 from spaces import Space
 
-END_METRICS = ("params", "seconds")
+END_METRICS = ("params", "macs", "seconds")
 
 
 def rehearse(

@@ -23,24 +23,44 @@ TRAINER_KEYS = ("epochs", "steps", "batch_size", "val_every", "precision", "grad
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
 
 
-def train(job: Job) -> Outcome:
-    """Train the job's config and return the metrics of its last validation."""
+def train(job: Job, threads: int | None = None) -> Outcome:
+    """Train the job's config and return the metrics of its last validation.
+
+    Args:
+        threads: the worker's share of the cores, of which small networks use one; None leaves torch's setting alone.
+    """
     config = job.config
     seed_everything(config["seed"], verbose=False)
     task = open_task(config)
     module = build_module(config, task)
+    network = module.network if isinstance(module, models.Learner) else module
+    train_batches, validation_batches = task.train_dataloader(), task.val_dataloader()
+    job.details |= measure(network, task)
+    if threads is not None:
+        torch.set_num_threads(devices.threads_for(job.details["macs"] * task.batch_size, threads))
     reports = Reports(job, "epoch" if config["trainer"]["steps"] is None else "step")
     trainer = build_trainer(config["trainer"], reports)
-    job.details["params"] = sum(parameter.numel() for parameter in module.parameters())
     began = time.perf_counter()
     try:
-        trainer.fit(module, task.train_dataloader(), task.val_dataloader())
+        trainer.fit(module, train_batches, validation_batches)
     finally:
         job.details["fit_s"] = round(time.perf_counter() - began, 4)
         job.details["device_s"] = job.details["fit_s"]
-    metrics = {**reports.metrics, "params": float(job.details["params"]), "seconds": job.details["fit_s"]}
-    network = module.network if isinstance(module, models.Learner) else module
-    return Outcome("complete", metrics, save=lambda path: _save(network, path))
+    return Outcome("complete", {**reports.metrics, **_costs(job)}, save=lambda path: _save(network, path))
+
+
+def measure(network: torch.nn.Module, task: tasks.Task) -> dict[str, int]:
+    """Return parameters and multiply-accumulates for one sample."""
+    sample, _ = next(iter(task.val_dataloader()))
+    return {
+        "params": models.cost.parameters(network),
+        "macs": models.cost.macs(network.to(sample.device), sample),
+    }
+
+
+def _costs(job: Job) -> dict[str, float]:
+    costs = {key: float(job.details[key]) for key in ("params", "macs")}
+    return {**costs, "seconds": job.details["fit_s"]}
 
 
 def open_task(config: Mapping[str, Any]) -> tasks.Task:

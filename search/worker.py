@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -99,7 +100,7 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
     return Loop(
         study=joined,
         space=space,
-        runner=Solo(trial.train),
+        runner=Solo(partial(trial.train, threads=orders.threads)),
         budget=Budget.from_config(config["budget"]),
         prepare=lambda values: resolve(space.apply(raw, values)),
         storage=store,

@@ -27,10 +27,15 @@ SPACE = {"x": {"low": 0.0, "high": 1.0}, "y": {"low": 1, "high": 8}}
 CONFIG = {"x": 0.5, "y": 2}
 
 
-def bowl(config):
-    """Yield (fidelity, value) nine times; the value falls towards (x - .3)² + .01 y."""
-    for fidelity in range(1, 10):
-        yield fidelity, (config["x"] - 0.3) ** 2 + 0.01 * config["y"] + 1 / fidelity
+@pytest.fixture
+def bowl() -> Callable:
+    """A trial in nine reports; the value falls towards (x - .3)² + .01 y."""
+
+    def evaluate(config):
+        for fidelity in range(1, 10):
+            yield fidelity, (config["x"] - 0.3) ** 2 + 0.01 * config["y"] + 1 / fidelity
+
+    return evaluate
 
 
 @pytest.fixture(autouse=True)

@@ -119,7 +119,6 @@ def test_the_second_retry_is_surplus_even_where_the_first_was_interrupted():
     ],
 )
 def test_wall_seconds_are_the_union_of_the_trials_intervals(spans, seconds):
-    trials = [trial(n, "RUNNING" if stop is None else "COMPLETE", *span) for n, (*span, stop) in enumerate(spans)]
     trials = [trial(n, "RUNNING" if stop is None else "COMPLETE", start, stop) for n, (start, stop) in enumerate(spans)]
     assert Ledger(trials).wall_seconds(NOON + timedelta(seconds=100)) == seconds
 

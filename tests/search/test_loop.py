@@ -1,0 +1,585 @@
+"""ask -> run -> tell, over formulas in place of networks: the budget, what ends a trial, what is written."""
+
+import json
+import math
+import threading
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+
+from search import recovery
+from search.errors import StudyStopped
+from search.job import Interrupted, Job, Outcome, Pruned, Solo, not_a_number
+from search.ledger import Ledger, outcome_of, state_of
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
+    pytest.mark.filterwarnings("ignore:.*Heartbeat of storage.*"),
+]
+
+
+def trials_of(loop):
+    return loop.study.get_trials(deepcopy=False)
+
+
+def states(loop):
+    return [state_of(trial) for trial in trials_of(loop)]
+
+
+def reasons(loop):
+    return [outcome_of(trial)["reason"] for trial in trials_of(loop)]
+
+
+def xs(trials):
+    return [trial.params["x"] for trial in trials]
+
+
+def constant(*values):
+    """Return a function that reports the values at fidelities 1, 2, …"""
+    return lambda config: enumerate(values, start=1)
+
+
+def failing_unless(good):
+    """Return a function that raises in every trial but those (counted from 0) in `good`, with the list of its runs."""
+    runs = []
+
+    def evaluate(config):
+        runs.append(config["x"])
+        if len(runs) - 1 not in good:
+            raise RuntimeError(f"run {len(runs) - 1}\n  has failed")
+        yield 1, config["x"]
+
+    return evaluate, runs
+
+
+class TestBudgetOfTrials:
+    @pytest.mark.parametrize("trials", [1, 7])
+    def test_it_is_met_exactly(self, make_loop, bowl, trials):
+        loop = make_loop(bowl, trials=trials)
+        assert loop.run() == f"budget.trials={trials} is met"
+        assert states(loop) == ["complete"] * trials
+
+    def test_pruned_and_failed_trials_count(self, make_loop):
+        def evaluate(config):
+            if config["y"] < 3:
+                raise ValueError("too small")
+            yield 1, math.nan if config["y"] < 6 else 1.0
+
+        loop = make_loop(evaluate, trials=30)
+        loop.run()
+        assert set(states(loop)) == {"complete", "pruned", "failed"}
+        assert len(trials_of(loop)) == 30
+
+    def test_it_belongs_to_the_study(self, make_loop, bowl, sqlite_url):
+        make_loop(bowl, url=sqlite_url, trials=4).run()
+        make_loop(bowl, url=sqlite_url, trials=4).run()
+        loop = make_loop(bowl, url=sqlite_url, trials=4)
+        assert states(loop) == ["complete"] * 4
+        raised = make_loop(bowl, url=sqlite_url, trials=6)
+        raised.run()
+        assert states(raised) == ["complete"] * 6
+
+    def test_threads_with_a_store_each_share_it(self, make_loop, bowl, sqlite_url):
+        runs, lock = [], threading.Lock()
+
+        def evaluate(config):
+            with lock:
+                runs.append(config["x"])
+            yield from bowl(config)
+
+        loops = [make_loop(evaluate, url=sqlite_url, trials=14, rungs=()) for _ in range(4)]
+        threads = [threading.Thread(target=loop.run) for loop in loops]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        ledger = Ledger(trials_of(loops[0]))
+        assert (ledger.finished, ledger.open, ledger.count("interrupted")) == (14, 0, 0)
+        assert sorted(xs(ledger.by_state["complete"])) == sorted(runs)
+        assert len(set(runs)) == 14
+        assert not any(trial.params for trial in ledger.by_state["surplus"])
+
+    def test_processes_share_it(self, child, make_loop, bowl, sqlite_url, name):
+        workers = [child(WORKER, sqlite_url, name) for _ in range(3)]
+        for worker in workers:
+            assert worker.stdout.readline() == "ready\n"
+        Path(sqlite_url.removeprefix("sqlite:///")).with_name("go").touch()
+        runs = [x for worker in workers for x in json.loads(worker.communicate(timeout=60)[0])]
+        ledger = Ledger(trials_of(make_loop(bowl, url=sqlite_url, trials=12)))
+        assert (ledger.finished, ledger.open, ledger.count("interrupted")) == (12, 0, 0)
+        assert sorted(xs(ledger.by_state["complete"])) == sorted(runs)
+        assert len(set(runs)) == 12
+
+    def test_a_trial_asked_too_late_is_handed_back_untrained(self, make_loop, bowl, sqlite_url):
+        """Another worker asks for the last trial between our look at the store and our asking."""
+        other, theirs, runs = make_loop(bowl, url=sqlite_url), [], []
+
+        def just_before_asking():
+            if not theirs:
+                theirs.append(other.study.ask())
+            elif len(trials_of(other)) == 2 and not trials_of(other)[0].state.is_finished():
+                other.study.tell(theirs[0], 1.0)
+            return False
+
+        def evaluate(config):
+            runs.append(config)
+            yield 1, 1.0
+
+        loop = make_loop(evaluate, url=sqlite_url, trials=1, stop_requested=just_before_asking)
+        assert loop.run() == "budget.trials=1 is met"
+        assert states(loop) == ["complete", "surplus"]
+        assert runs == []
+
+    def test_a_worker_waits_for_the_last_trials_of_others(self, make_loop, bowl, sqlite_url, dead_worker):
+        """They may die: then their trials are still to be run."""
+        other = make_loop(bowl, url=sqlite_url)
+        trial = other.study.ask()
+        trial.set_user_attr("worker", recovery.signature())
+        timer = threading.Timer(0.2, lambda: trial.set_user_attr("worker", dead_worker))
+        timer.start()
+        loop = make_loop(bowl, url=sqlite_url, trials=1)
+        loop.run()
+        timer.join()
+        assert states(loop) == ["interrupted", "complete"]
+
+
+# A worker over a formula: waits for the others, runs, prints what it ran.
+WORKER = """
+import json, sys, time
+from pathlib import Path
+from search import storage, study
+from search.job import surrogate
+from search.loop import Loop
+from search.samplers import sampler_factory
+from spaces import Budget, PriorSampler, Space
+
+runs = []
+
+def evaluate(config):
+    runs.append(config["x"])
+    time.sleep(0.02)
+    yield 1, config["x"]
+
+config = {"x": 0.5, "y": 2}
+space = Space.from_config({"x": {"low": 0.0, "high": 1.0}, "y": {"low": 1, "high": 8}}, config)
+store = storage.open_storage({"url": sys.argv[1], "heartbeat_s": 1, "grace_s": 60})
+print("ready", flush=True)
+while not Path(sys.argv[1].removeprefix("sqlite:///")).with_name("go").exists():
+    time.sleep(0.005)
+joined = study.create(store, sys.argv[2], {"score": "minimize"}, {"space": "s"})
+joined.sampler = PriorSampler(sampler_factory({"name": "random"}, 0), space, 0)
+prepare = lambda values: space.apply(config, values)
+Loop(joined, space, surrogate(evaluate, "score"), Budget(trials=12), prepare, storage=store, rungs=()).run()
+print(json.dumps(runs))
+"""
+
+
+class TestBudgetOfSeconds:
+    def test_the_running_trial_ends_at_its_next_report(self, make_loop):
+        def slow(config):
+            for fidelity in range(1, 1000):
+                time.sleep(0.02)
+                yield fidelity, 1.0
+
+        loop = make_loop(slow, wall_s=0.2, rungs=())
+        began = time.monotonic()
+        assert loop.run() == "budget.wall_s=0.2 is met"
+        assert 0.2 <= time.monotonic() - began < 2
+        assert states(loop) == ["pruned"]
+        (trial,) = trials_of(loop)
+        curve = outcome_of(trial)["curve"]
+        assert reasons(loop) == [f"budget.wall_s=0.2 was met at fidelity {curve[-1][0]}"]
+        assert len(curve) > 1
+
+    def test_earlier_runs_of_the_study_have_used_it(self, make_loop, sqlite_url):
+        def slow(config):
+            time.sleep(0.05)
+            yield 1, 1.0
+
+        first = make_loop(slow, url=sqlite_url, trials=3)
+        first.run()
+        spent = Ledger(trials_of(first)).wall_seconds()
+        assert spent > 0.15
+        time.sleep(0.2)  # between the runs: nobody works
+        loop = make_loop(slow, url=sqlite_url, wall_s=spent + 0.02)
+        loop.run()
+        assert states(loop)[:3] == ["complete"] * 3
+        assert states(loop)[3:] in (["pruned"], [])
+        assert make_loop(slow, url=sqlite_url, wall_s=0.01).run() == "budget.wall_s=0.01 is met"
+
+    def test_whichever_limit_comes_first(self, make_loop, bowl):
+        assert make_loop(bowl, wall_s=100, trials=2).run() == "budget.trials=2 is met"
+
+
+class TestWhatEndsATrial:
+    def test_one_that_raises_fails_with_its_reason_and_the_study_goes_on(self, make_loop):
+        evaluate, _ = failing_unless({0, 2})
+        loop = make_loop(evaluate, trials=4)
+        loop.run()
+        assert states(loop) == ["complete", "failed", "complete", "failed"]
+        assert reasons(loop) == [None, "RuntimeError: run 1 has failed", None, "RuntimeError: run 3 has failed"]
+        assert Path(__file__).name in outcome_of(trials_of(loop)[1])["raised_at"]
+
+    def test_a_very_long_reason_is_cut(self, make_loop):
+        def evaluate(config):
+            raise ValueError("x" * 10_000)
+
+        loop = make_loop(evaluate, trials=1)
+        loop.run()
+        assert len(reasons(loop)[0]) < 600
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+    def test_no_number_at_a_report(self, make_loop, value):
+        loop = make_loop(constant(1.0, value, 0.5), trials=1)
+        loop.run()
+        assert states(loop) == ["pruned"]
+        assert reasons(loop) == [f"score is {value} at fidelity 2"]
+        assert outcome_of(trials_of(loop)[0])["curve"] == [[1, {"score": 1.0}], [2, {"score": str(value)}]]
+        json.dumps(trials_of(loop)[0].user_attrs, allow_nan=False)
+
+    def test_no_number_between_rungs_and_in_another_metric(self, make_loop):
+        loop = make_loop(constant({"score": 1.0, "loss": math.nan}, {"score": 1.0}), trials=1, rungs=(9,))
+        loop.run()
+        assert reasons(loop) == ["loss is nan at fidelity 1"]
+
+    def test_no_number_at_the_end(self, make_loop):
+        loop = make_loop(Solo(lambda job: Outcome("complete", {"score": math.nan})), trials=1)
+        loop.run()
+        assert (states(loop), reasons(loop)) == (["pruned"], ["score is nan at the end"])
+
+    @pytest.mark.parametrize("rungs", [None, ()], ids=["at a report", "at the end"])
+    def test_the_objective_is_missing(self, make_loop, rungs):
+        loop = make_loop(constant({"loss": 1.0, "accuracy": 0.5}), trials=1, rungs=rungs)
+        loop.run()
+        assert states(loop) == ["failed"]
+        assert "objective 'score' is not among the reported metrics (loss, accuracy)" in reasons(loop)[0]
+
+    def test_nothing_is_reported(self, make_loop):
+        loop = make_loop(constant(), trials=1)
+        loop.run()
+        assert states(loop) == ["failed"]
+        assert "objective 'score'" in reasons(loop)[0]
+
+    def test_the_pruner(self, make_loop):
+        asha = {"name": "asha", "min_resource": 1, "reduction_factor": 3}
+
+        def evaluate(config):
+            for fidelity in range(1, 10):
+                yield fidelity, config["x"]
+
+        loop = make_loop(evaluate, trials=20, pruner=asha, rungs=(1, 3, 9))
+        loop.run()
+        pruned = [trial for trial in trials_of(loop) if state_of(trial) == "pruned"]
+        assert 5 < len(pruned) < 20
+        for trial in pruned:
+            last, metrics = outcome_of(trial)["curve"][-1]
+            assert last in (1, 3, 9)
+            assert outcome_of(trial)["reason"] == f"score {metrics['score']:.4g} at fidelity {last}"
+            assert trial.value == metrics["score"]
+
+
+class TestFailuresInARow:
+    def test_ten_stop_the_study(self, make_loop):
+        evaluate, runs = failing_unless(())
+        loop = make_loop(evaluate, trials=50)
+        with pytest.raises(StudyStopped) as error:
+            loop.run()
+        assert str(error.value) == "10 trials in a row failed; the last one with RuntimeError: run 9 has failed"
+        assert len(runs) == 10
+        assert states(loop) == ["failed"] * 10
+
+    def test_a_success_between_them_begins_the_count_anew(self, make_loop):
+        evaluate, runs = failing_unless({9, 19})
+        loop = make_loop(evaluate, trials=29)
+        loop.run()
+        assert states(loop).count("failed") == 27
+        assert len(runs) == 29
+
+    def test_a_pruned_trial_is_a_success_here(self, make_loop):
+        def evaluate(config):
+            if len(trials_of(loop)) % 3:
+                raise RuntimeError
+            yield 1, math.nan
+
+        loop = make_loop(evaluate, trials=12, failures_in_a_row=3)
+        loop.run()
+        assert set(states(loop)) == {"failed", "pruned"}
+
+    def test_the_user_sets_how_many(self, make_loop):
+        evaluate, runs = failing_unless(())
+        with pytest.raises(StudyStopped):
+            make_loop(evaluate, trials=50, failures_in_a_row=2).run()
+        assert len(runs) == 2
+
+    def test_failures_of_an_earlier_run_do_not_stop_a_new_one(self, make_loop, sqlite_url):
+        for total in (3, 6):
+            evaluate, _ = failing_unless(())
+            loop = make_loop(evaluate, url=sqlite_url, trials=50, failures_in_a_row=3)
+            with pytest.raises(StudyStopped):
+                loop.run()
+            assert states(loop) == ["failed"] * total
+
+
+class TestStopping:
+    @pytest.mark.parametrize("url", [None, "sqlite"])
+    def test_the_running_trial_is_handed_back_and_run_again_once(self, make_loop, bowl, sqlite_url, url):
+        reports = []
+
+        def stop_in_the_third_trial():
+            reports.append(1)
+            return len(reports) > 3 + 9 + 9 + 4  # once a trial before it is asked, then at each of nine reports
+
+        first = make_loop(bowl, url=url and sqlite_url, trials=5, stop_requested=stop_in_the_third_trial)
+        assert first.run() == "stopped"
+        assert states(first) == ["complete", "complete", "interrupted", "waiting"]
+        study = None if url else first.study
+        second = make_loop(bowl, url=url and sqlite_url, study=study, trials=5)
+        assert second.run() == "budget.trials=5 is met"
+        assert states(second) == ["complete", "complete", "interrupted", "complete", "complete", "complete"]
+        params = [trial.params for trial in trials_of(second)]
+        assert params[3] == params[2]
+        assert len({str(one) for one in params}) == 5
+
+    def test_a_request_before_the_first_trial_asks_for_none(self, make_loop, bowl):
+        loop = make_loop(bowl, trials=5, stop_requested=lambda: True)
+        assert loop.run() == "stopped"
+        assert trials_of(loop) == []
+
+    def test_a_whole_batch_is_handed_back(self, make_loop):
+        class Stopping:
+            batch = 3
+
+            def __call__(self, jobs):
+                raise Interrupted
+
+        loop = make_loop(Stopping(), trials=5)
+        assert loop.run() == "stopped"
+        assert states(loop) == ["interrupted"] * 3 + ["waiting"] * 3
+        assert xs(trials_of(loop)[:3]) == xs(trials_of(loop)[3:])
+
+    def test_steps_between_reports_notice_it(self):
+        job = Job(0, {}, lambda fidelity, metrics: None, stop_requested=lambda: True)
+        with pytest.raises(Interrupted):
+            job.check_interrupt()
+        with pytest.raises(Interrupted):
+            job.report(1, {"score": 1.0})
+        assert job.curve == [(1, {"score": 1.0})]
+
+
+class TestWhatIsWritten:
+    def test_only_rungs_reach_the_store_and_the_curve_is_whole(self, make_loop, bowl, sqlite_url):
+        loop = make_loop(bowl, url=sqlite_url, trials=2, rungs=(2, 6))
+        loop.run()
+        for trial in trials_of(loop):
+            assert sorted(trial.intermediate_values) == [2, 6]
+            curve = outcome_of(trial)["curve"]
+            assert [fidelity for fidelity, _ in curve] == list(range(1, 10))
+            assert curve[1][1]["score"] == trial.intermediate_values[2]
+            assert curve[-1][1]["score"] == trial.value
+
+    @pytest.mark.parametrize(("rungs", "reported"), [(None, [1, 2, 3, 4, 5, 6, 7, 8, 9]), ((), [])])
+    def test_all_rungs_or_none(self, make_loop, bowl, rungs, reported):
+        loop = make_loop(bowl, trials=1, rungs=rungs)
+        loop.run()
+        assert sorted(trials_of(loop)[0].intermediate_values) == reported
+
+    def test_a_rung_between_two_reports_is_asked_at_the_second(self, make_loop):
+        loop = make_loop(lambda config: ((step, 1.0) for step in (4, 8, 12)), trials=1, rungs=(3, 6, 7))
+        loop.run()
+        assert sorted(trials_of(loop)[0].intermediate_values) == [4, 8]
+
+    def test_config_versions_worker_and_seconds(self, make_loop, sqlite_url):
+        def evaluate(config):
+            time.sleep(0.02)
+            yield 1, 1.0
+
+        loop = make_loop(evaluate, url=sqlite_url, trials=1, config={"x": 0.5, "y": 2, "seed": 7})
+        loop.run()
+        (trial,) = trials_of(loop)
+        origin, outcome = trial.user_attrs["origin"], outcome_of(trial)
+        assert origin["config"] == {**trial.params, "seed": 7}
+        assert origin["seed"] == 7
+        assert "optuna" in origin["versions"]
+        assert not recovery.is_gone(trial.user_attrs["worker"])
+        assert 0.02 <= outcome["wall_s"] < 2
+        assert outcome["device_s"] == outcome["wall_s"]
+        assert outcome["metrics"] == {"score": 1.0}
+
+    def test_details_of_the_runner(self, make_loop):
+        def run(job):
+            job.details.update(device_s=0.5, bytes=100)
+            return Outcome("complete", {"score": 1.0})
+
+        loop = make_loop(Solo(run), trials=1)
+        loop.run()
+        assert outcome_of(trials_of(loop)[0])["device_s"] == 0.5
+        assert outcome_of(trials_of(loop)[0])["bytes"] == 100
+
+    def test_only_the_best_network_is_kept(self, make_loop, tmp_path):
+        def run(job):
+            return Outcome("complete", {"score": abs(job.number - 2)}, save=lambda path: path.write_text("weights"))
+
+        folder, kept = tmp_path / "networks", []
+        loop = make_loop(Solo(run), trials=4, folder=folder)
+        for trials in (1, 2, 3, 4):
+            make_loop(Solo(run), study=loop.study, trials=trials, folder=folder).run()
+            kept.append([file.name for file in folder.iterdir()])
+        assert kept == [[f"trial-0000{number}.safetensors"] for number in (0, 1, 2, 2)]
+
+
+class TestSeveralObjectives:
+    def evaluate(self, config):
+        for fidelity in (1, 2):
+            yield fidelity, {"score": config["x"], "size": -config["x"] * fidelity}
+
+    def test_they_are_stored_and_nothing_is_pruned(self, make_loop):
+        median = {"name": "median", "n_startup_trials": 0}
+        loop = make_loop(self.evaluate, objectives=("score", "size"), trials=6, pruner=median)
+        loop.run()
+        assert states(loop) == ["complete"] * 6
+        for trial in trials_of(loop):
+            assert trial.values == [trial.params["x"], -2 * trial.params["x"]]
+            assert trial.intermediate_values == {}
+            assert len(outcome_of(trial)["curve"]) == 2
+        assert len(loop.study.best_trials) == 6
+
+    def test_one_that_is_missing_at_the_end(self, make_loop):
+        loop = make_loop(constant({"score": 1.0}), objectives=("score", "size"), trials=1)
+        loop.run()
+        assert "objective 'size' is not among" in reasons(loop)[0]
+
+
+class Batches:
+    """Runs up to four jobs at once and remembers how many it was given."""
+
+    batch = 4
+
+    def __init__(self):
+        self.sizes = []
+
+    def __call__(self, jobs):
+        self.sizes.append(len(jobs))
+        states = ["complete", "pruned", "failed", "complete"]
+        return [
+            Outcome(state, {"score": job.config["x"]}, reason=state) for state, job in zip(states, jobs, strict=False)
+        ]
+
+
+def test_a_batch_is_asked_at_once_and_all_of_it_is_told(make_loop, store_url):
+    runner = Batches()
+    loop = make_loop(runner, url=store_url, trials=10)
+    loop.run()
+    assert runner.sizes == [4, 4, 2]
+    assert states(loop) == ["complete", "pruned", "failed", "complete"] * 2 + ["complete", "pruned"]
+    assert len(set(xs(trials_of(loop)))) == 10
+    for trial in trials_of(loop):
+        assert outcome_of(trial)["metrics"] == {"score": trial.params["x"]}
+        assert outcome_of(trial)["reason"] == outcome_of(trial)["state"]
+
+
+def test_jobs_of_a_batch_are_pruned_each_for_itself(make_loop):
+    class Lockstep:
+        batch = 4
+
+        def __call__(self, jobs):
+            outcomes = []
+            for job in jobs:
+                try:
+                    job.report(1, {"score": math.nan if job.number % 2 else 1.0})
+                    outcomes.append(Outcome("complete", {"score": 1.0}))
+                except Pruned as reason:
+                    outcomes.append(Outcome("pruned", reason=str(reason)))
+            return outcomes
+
+    loop = make_loop(Lockstep(), trials=4)
+    loop.run()
+    assert states(loop) == ["complete", "pruned", "complete", "pruned"]
+
+
+def test_not_a_number_names_the_metric():
+    assert not_a_number({"a": 1.0, "b": 0}) is None
+    assert not_a_number({"a": 1.0, "b": math.inf, "c": math.nan}) == "b"
+
+
+SEEDED = ["random", "tpe", "cmaes", "qmc", "nsga2"]
+
+
+def record(loop):
+    return [(trial.params, trial.values, state_of(trial), trial.intermediate_values) for trial in trials_of(loop)]
+
+
+class TestTheSameSeed:
+    median = {"name": "median", "n_startup_trials": 3}
+
+    @pytest.mark.parametrize("sampler", SEEDED)
+    def test_gives_the_same_study(self, make_loop, bowl, sampler):
+        loops = [
+            make_loop(bowl, study=optuna.create_study(study_name="s"), sampler=sampler, trials=25, pruner=self.median)
+            for _ in range(2)
+        ]
+        for loop in loops:
+            loop.study.set_metric_names(["score"])
+            loop.run()
+        assert record(loops[0]) == record(loops[1])
+        assert {"complete", "pruned"} <= set(states(loops[0]))
+
+    def test_and_another_seed_another_one(self, make_loop, bowl):
+        loops = [make_loop(bowl, study=optuna.create_study(), seed=seed, trials=3) for seed in (0, 1)]
+        for loop in loops:
+            loop.study.set_metric_names(["score"])
+            loop.run()
+        assert not set(xs(trials_of(loops[0]))) & set(xs(trials_of(loops[1])))
+
+    @pytest.mark.parametrize("sampler", SEEDED)
+    def test_a_study_stopped_between_trials_goes_on_as_if_undisturbed(self, make_loop, bowl, sqlite_url, sampler):
+        settings = {"sampler": sampler, "pruner": self.median}
+        whole = make_loop(bowl, **settings, trials=18)
+        whole.run()
+        make_loop(bowl, url=sqlite_url, **settings, trials=7).run()
+        resumed = make_loop(bowl, url=sqlite_url, **settings, trials=18)
+        resumed.run()
+        assert record(resumed) == record(whole)
+
+    @pytest.mark.parametrize("end", ["stopped", "killed"])
+    @pytest.mark.parametrize("sampler", SEEDED)
+    def test_a_study_ended_within_a_trial_meets_its_budget(
+        self, make_loop, bowl, sqlite_url, sampler, end, dead_worker
+    ):
+        """The trial under way is run again with its parameters; all up to it are as if undisturbed."""
+        whole = make_loop(bowl, sampler=sampler, trials=12)
+        whole.run()
+        resumed = self.ended_within(make_loop, bowl, sqlite_url, sampler, end, dead_worker)
+        ledger = Ledger(trials_of(resumed))
+        assert (ledger.count("complete"), ledger.finished, ledger.open) == (12, 12, 0)
+        assert ledger.count("interrupted") == 1
+        complete = [trial.params for trial in ledger.by_state["complete"]]
+        assert complete[:8] == [trial.params for trial in trials_of(whole)][:8]
+        assert len({str(params) for params in complete}) == 12
+
+    @pytest.mark.xfail(
+        reason="the retry takes a number, and later trials draw by their number: one set of draws is skipped",
+        strict=True,
+    )
+    @pytest.mark.parametrize("end", ["stopped", "killed"])
+    @pytest.mark.parametrize("sampler", ["random", "tpe"])
+    def test_a_study_ended_within_a_trial_goes_on_as_if_undisturbed(
+        self, make_loop, bowl, sqlite_url, sampler, end, dead_worker
+    ):
+        whole = make_loop(bowl, sampler=sampler, trials=12)
+        whole.run()
+        resumed = self.ended_within(make_loop, bowl, sqlite_url, sampler, end, dead_worker)
+        complete = Ledger(trials_of(resumed)).by_state["complete"]
+        assert [trial.params for trial in complete] == [trial.params for trial in trials_of(whole)]
+
+    def ended_within(self, make_loop, bowl, url, sampler, end, dead_worker):
+        """End a study of twelve trials in its eighth, and resume it."""
+        first = make_loop(bowl, url=url, sampler=sampler, trials=7)
+        first.run()
+        trial = first.study.ask()
+        trial.set_user_attr("worker", dead_worker if end == "killed" else recovery.signature())
+        first.space.suggest(trial)
+        if end == "stopped":
+            recovery.hand_back(first.study, trial)
+        resumed = make_loop(bowl, url=url, sampler=sampler, trials=12)
+        resumed.run()
+        return resumed
