@@ -8,7 +8,7 @@ DEV := .venv/.dev
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help search results studies dashboard test check format bench clean
+.PHONY: help search results report studies dashboard test check format bench clean
 
 help: ## list the targets
 	@echo "make TARGET [STUDY=digits] [ARGS='key=value ...']"
@@ -19,6 +19,9 @@ search: $(RUN) ## run, resume or join a study
 
 results: $(RUN) ## print what a study has found
 	@$(BIN)/kirigami results study=$(STUDY) $(ARGS)
+
+report: $(RUN) ## write a study's figures to studies/STUDY/report.html
+	@$(BIN)/kirigami report study=$(STUDY) $(ARGS)
 
 studies: $(RUN) ## list the studies in the store
 	@$(BIN)/kirigami studies $(ARGS)

@@ -119,6 +119,18 @@ def results(overrides: list[str], config_dirs: list[Path], options: dict[str, An
     return 0
 
 
+def report(overrides: list[str], config_dirs: list[Path], _options: dict[str, Any]) -> int:
+    """Write an HTML page with the study's figures."""
+    from search import study as studies
+    from search.report import write_report
+    from search.storage import folder_of
+
+    config = _named(overrides, config_dirs)
+    study = studies.known(_open(config), config["name"])
+    print(write_report(study, folder_of(config["storage"]["url"], config["name"])))
+    return 0
+
+
 def list_studies(overrides: list[str], config_dirs: list[Path], _options: dict[str, Any]) -> int:
     """List the studies in the store."""
     import optuna
@@ -165,6 +177,7 @@ def dashboard(overrides: list[str], config_dirs: list[Path], options: dict[str, 
 VERBS = {
     "search": Verb("run, resume or join a study", {}, search),
     "results": Verb("print what a study has found", {"format": "table", "top": 10}, results),
+    "report": Verb("write an HTML page with a study's figures", {}, report),
     "studies": Verb("list the studies in the store", {}, list_studies),
     "config": Verb("print the composed config of a study", {}, show_config),
     "dashboard": Verb("serve the Optuna dashboard on the store", {"host": "127.0.0.1", "port": 8080}, dashboard),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 STATES = ("complete", "pruned", "failed", "running", "waiting", "interrupted", "surplus")
@@ -70,15 +71,11 @@ class Ledger:
         the trial with `budget` counted trials before it, or the second retry of one interrupted trial.
         """
         mine = next(trial for trial in self.trials if trial.number == number)
-        earlier = [
-            trial
-            for trial in self.trials
-            if trial.number < number and state_of(trial) not in ("interrupted", "surplus")
-        ]
+        earlier = [trial for trial in self.trials if trial.number < number and state_of(trial) != "surplus"]
         retry_of = mine.user_attrs.get("retry_of")
         if retry_of is not None and any(trial.user_attrs.get("retry_of") == retry_of for trial in earlier):
             return True
-        return budget is not None and len(earlier) >= budget
+        return budget is not None and sum(state_of(trial) != "interrupted" for trial in earlier) >= budget
 
     def wall_seconds(self, now: datetime | None = None) -> float:
         """Return the seconds in which at least one trial ran: the union of their intervals, over all workers."""
@@ -100,6 +97,19 @@ class Ledger:
     def device_seconds(self) -> float:
         """Return the seconds spent training, summed over trials and devices."""
         return sum(float(trial.user_attrs.get("outcome", {}).get("device_s", 0.0)) for trial in self.trials)
+
+
+def place(study: Study, trial: FrozenTrial) -> int:
+    """Return which trial of the search it is: its number, had no worker died and none come too late.
+
+    Samplers are seeded by it, so that a study that was killed and resumed draws what an undisturbed one draws.
+    """
+    earlier = study.get_trials(deepcopy=False)[: trial.number]
+    while (original := trial.user_attrs.get("retry_of")) is not None:
+        trial = earlier[original]
+    return trial.number - sum(
+        "retry_of" in one.user_attrs or state_of(one) == "surplus" for one in earlier[: trial.number]
+    )
 
 
 def outcome_of(trial: FrozenTrial) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.study import Study
 
@@ -62,8 +63,9 @@ class Loop:
                 return "stopped"
             if self.budget.wall_s is not None and ledger.wall_seconds() >= self.budget.wall_s:
                 return f"budget.wall_s={self.budget.wall_s:g} is met"
-            waiting = ledger.count("waiting")
-            if self.budget.trials is not None and ledger.counted - waiting >= self.budget.trials:
+            # What waits is asked for even beyond the budget: a retry that came twice has to be handed back.
+            met = self.budget.trials is not None and ledger.counted >= self.budget.trials
+            if met and ledger.count("waiting") == 0:
                 if ledger.count("running") == 0:
                     return f"budget.trials={self.budget.trials} is met"
                 time.sleep(0.5)  # others' last trials may yet need a new worker
@@ -141,32 +143,35 @@ class Loop:
 
     def _ask_pruner(self, trial: optuna.Trial, fidelity: int, metrics: Metrics) -> None:
         (name,) = metric_names(self.study)
-        trial.report(_value(metrics, name), fidelity)
+        try:
+            trial.report(_value(metrics, name), fidelity)
+        except UpdateFinishedTrialError:
+            raise Pruned("another worker took this one for dead") from None
         if trial.should_prune():
             raise Pruned(f"{name} {metrics[name]:.4g} at fidelity {fidelity}")
 
     def _tell(self, trial: optuna.Trial, job: Job, outcome: Outcome, seconds: float) -> None:
         """Write the outcome first, then close the trial: a worker killed between the two leaves it to be retried."""
         outcome, values = self._judged(outcome)
-        trial.set_user_attr(
-            "outcome",
-            {
-                "state": outcome.state,
-                "reason": outcome.reason,
-                "metrics": {name: _storable(value) for name, value in outcome.metrics.items()},
-                "curve": [[fidelity, {k: _storable(v) for k, v in metrics.items()}] for fidelity, metrics in job.curve],
-                "wall_s": round(seconds, 4),
-                "device_s": round(float(job.details.get("device_s", seconds)), 4),
-                **job.details,
-            },
-        )
+        record = {
+            "state": outcome.state,
+            "reason": outcome.reason,
+            "metrics": {name: _storable(value) for name, value in outcome.metrics.items()},
+            "curve": [[fidelity, {k: _storable(v) for k, v in metrics.items()}] for fidelity, metrics in job.curve],
+            "wall_s": round(seconds, 4),
+            "device_s": round(float(job.details.get("device_s", seconds)), 4),
+            **job.details,
+        }
         state = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}[outcome.state]
         try:
+            trial.set_user_attr("outcome", record)
             self.study.tell(trial, values, state=optuna.trial.TrialState[state])
+        except UpdateFinishedTrialError:
+            return  # this worker was taken for dead and the trial is being run again
         except ValueError as error:
             if CLOSED_BY_ANOTHER not in str(error):
                 raise
-            return  # this worker was taken for dead and the trial is being run again
+            return
         if outcome.save is not None and self.folder is not None:
             self._keep(trial.number, outcome)
 

@@ -66,6 +66,7 @@ def optimize(
     samplers = sampler_factory(_named(sampler), seed, objectives=len(directions))
     pruning = _named(pruner)
     study = optuna.create_study(
+        study_name="optimize",  # Hyperband deals its brackets by the name; Optuna's own would be a random one
         directions=list(directions.values()),
         sampler=PriorSampler(samplers, searched, seed),
         pruner=build_pruner(pruning, fidelities=fidelities or 1),

@@ -68,7 +68,8 @@ def take_over(study: Study, storage: RDBStorage | None) -> int:
 
 def hand_back(study: Study, trial: optuna.Trial) -> None:
     """Give up a running trial so that it is run again from its parameters."""
-    trial.set_user_attr("handed_back", True)
+    with suppress(optuna.exceptions.UpdateFinishedTrialError):  # taken for dead: it is queued again already
+        trial.set_user_attr("handed_back", True)
     _fail(study, study._storage.get_trial(trial._trial_id))
     take_over(study, None)
 

@@ -70,6 +70,10 @@ def build_pruner(config: Mapping[str, Any], *, fidelities: int, every: int = 1) 
         InputError: for an unknown name or argument.
     """
     name, settings = _in_fidelities(config, fidelities, every)
+    for key, least in (("min_resource", 1), ("reduction_factor", 2)):
+        value = settings.get(key, least)
+        if value != "auto" and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            raise InputError(f"pruner.{key} must be a whole number of at least {least}, but got {value!r}.")
     return _build("pruner", PRUNERS[name], settings)
 
 
@@ -81,7 +85,7 @@ def rungs(config: Mapping[str, Any], fidelities: int, every: int = 1) -> tuple[i
     name, settings = _in_fidelities(config, fidelities, every)
     if name == "none":
         return ()
-    first = settings.get("min_resource", 1)
+    first = settings.get("min_resource", "auto" if name == "asha" else 1)
     if name not in ("asha", "hyperband") or not isinstance(first, int):
         return None
     factor = settings.get("reduction_factor", 4 if name == "asha" else 3)

@@ -1,10 +1,12 @@
 """Opening the store: SQLite in WAL mode by default, Postgres by URL, and plain words where it cannot be opened."""
 
 import os
+import re
 import sqlite3
 import time
 import warnings
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,14 @@ from search.errors import InputError, one_line
 SQLITE_MAGIC = b"SQLite format 3\x00"
 BUSY_SECONDS = 20
 ATTEMPTS = 5
+URLS = "Set storage.url=sqlite:///studies.db or storage.url=postgresql+psycopg://USER@HOST/DATABASE."
 
 
 def open_storage(settings: Mapping[str, Any], *, create: bool = True) -> RDBStorage:
     """Open the store named by `settings` (url, heartbeat_s, grace_s).
 
     Args:
-        create: whether a missing SQLite file is made; reading verbs do not make one.
+        create: whether to write; a reader makes no SQLite file and takes no lock on one.
 
     Raises:
         InputError: where the store is missing, locked, foreign, not writable or out of reach.
@@ -33,7 +36,7 @@ def open_storage(settings: Mapping[str, Any], *, create: bool = True) -> RDBStor
     waits = {"timeout": BUSY_SECONDS} if sqlite else {"connect_timeout": 10}
     for attempt in range(ATTEMPTS):
         try:
-            return _opened(url, {"pool_pre_ping": not sqlite, "connect_args": waits}, settings)
+            return _opened(url, {"pool_pre_ping": not sqlite, "connect_args": waits}, settings, create)
         except (sqlalchemy.exc.SQLAlchemyError, ImportError, RuntimeError) as error:
             # Workers that start together create the tables together: all but one find them half made.
             if attempt + 1 < ATTEMPTS and isinstance(error, sqlalchemy.exc.DBAPIError) and _is_creation(error):
@@ -64,7 +67,7 @@ def exists(settings: Mapping[str, Any]) -> bool:
     return not url.startswith("sqlite:///") or Path(url.removeprefix("sqlite:///")).exists()
 
 
-def _opened(url: str, engine: dict[str, Any], settings: Mapping[str, Any]) -> RDBStorage:
+def _opened(url: str, engine: dict[str, Any], settings: Mapping[str, Any], writes: bool) -> RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats
         storage = RDBStorage(
@@ -74,12 +77,14 @@ def _opened(url: str, engine: dict[str, Any], settings: Mapping[str, Any]) -> RD
             grace_period=_seconds(settings, "grace_s"),
         )
     if storage.engine.dialect.name == "sqlite":
-        _use_wal(storage)
+        _use_wal(storage, writes)
     return storage
 
 
 def _is_creation(error: sqlalchemy.exc.DBAPIError) -> bool:
     text = str(error.orig)
+    if "database" in text and "does not exist" in text:
+        return False
     return any(words in text for words in ("already exists", "no such table", "does not exist", "UNIQUE", "duplicate"))
 
 
@@ -97,12 +102,14 @@ def folder_of(url: str, name: str) -> Path:
 def _checked_url(settings: Mapping[str, Any]) -> str:
     url = str(settings.get("url") or "")
     try:
-        sqlalchemy.make_url(url)
-    except sqlalchemy.exc.ArgumentError:
-        raise InputError(
-            f"storage.url must be a database URL, but got {url!r}. "
-            "Set storage.url=sqlite:///studies.db or storage.url=postgresql+psycopg://USER@HOST/DATABASE."
-        ) from None
+        parsed = sqlalchemy.make_url(url)
+    except (sqlalchemy.exc.ArgumentError, ValueError):  # a port that is no number
+        masked = re.sub(r":[^:@/]*@", ":***@", url)
+        raise InputError(f"storage.url must be a database URL, but got {masked!r}. {URLS}") from None
+    if parsed.get_backend_name() == "sqlite" and (
+        parsed.drivername != "sqlite" or parsed.database in (None, "", ":memory:")
+    ):
+        raise InputError(f"storage.url must name a file that workers can share, but got {url!r}. {URLS}")
     # Optuna's own spelling reaches for psycopg2, which is not installed.
     return url.replace("postgresql://", "postgresql+psycopg://", 1)
 
@@ -136,26 +143,45 @@ def _check_sqlite(path: Path, create: bool) -> None:
 
 
 def _check_tables(path: Path, where: str) -> None:
-    try:
-        with sqlite3.connect(path, timeout=BUSY_SECONDS / 4, isolation_level=None) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            connection.execute("ROLLBACK")
-        connection.close()
-    except sqlite3.DatabaseError as error:
-        hint = " Another program holds it: wait or close that program." if "locked" in str(error) else ""
-        raise InputError(f"{where} cannot be used: {error}.{hint}") from error
-    if tables and not {"studies", "trials", "version_info"} <= tables:
+    ours = {"studies", "trials", "version_info"}
+    for _ in range(ATTEMPTS):
+        tables = _tables(path, where)
+        if not tables & ours or ours <= tables:
+            break
+        time.sleep(0.2)  # another worker is making them
+    if tables and not ours <= tables:
         names = ", ".join(sorted(tables)[:3])
         raise InputError(f"{where} belongs to another program (tables {names}, …). Set storage.url= to another file.")
 
 
-def _use_wal(storage: RDBStorage) -> None:
-    """Let readers and one writer work at once, and sync at checkpoints: halves the cost of a report."""
+def _tables(path: Path, where: str) -> set[str]:
+    try:
+        with closing(sqlite3.connect(path, timeout=BUSY_SECONDS / 4, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            connection.execute("ROLLBACK")
+            return tables
+    except sqlite3.DatabaseError as error:
+        hint = " Another program holds it: wait or close that program." if "locked" in str(error) else ""
+        raise InputError(f"{where} cannot be used: {error}.{hint}") from error
+
+
+def _use_wal(storage: RDBStorage, writes: bool) -> None:
+    """Let readers and one writer work at once, and sync at checkpoints: halves the cost of a report.
+
+    Writers take the lock as their transaction begins. Left to itself, pysqlite begins one at the first write, after
+    the reads that the write rests on, and two workers could take the same waiting trial.
+    """
 
     def prepare(connection: Any, _record: Any) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
+        if writes:
+            connection.isolation_level = None
 
     sqlalchemy.event.listen(storage.engine, "connect", prepare)
+    if writes:
+        sqlalchemy.event.listen(
+            storage.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE")
+        )
     storage.engine.dispose()

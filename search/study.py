@@ -81,8 +81,8 @@ def create(storage: BaseStorage, name: str, directions: Mapping[str, str], ident
         study = optuna.load_study(study_name=name, storage=storage)
     if "identity" not in study.user_attrs:
         study.set_user_attr("schema", SCHEMA)
-        study.set_user_attr("identity", dict(identity))
         study.set_metric_names(list(directions))
+        study.set_user_attr("identity", dict(identity))  # last: it says that the study is whole
     return study
 
 

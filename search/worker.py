@@ -77,7 +77,7 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
         ValueError: in one line, for what is wrong with the config, the data, the store or the study.
     """
     import tasks
-    from search import rehearsal, samplers, storage, study, trial
+    from search import ledger, rehearsal, samplers, storage, study, trial
     from search.job import Solo
     from search.loop import Loop
     from spaces import Budget, PriorSampler, Space
@@ -95,7 +95,7 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
     joined = study.create(store, config["name"], objectives, identity(config))
     study.check_same(joined, identity(config))
     study.check_data(joined, task.fingerprint())
-    joined.sampler = PriorSampler(sampler, space, config["seed"])
+    joined.sampler = PriorSampler(sampler, space, config["seed"], ledger.place)
     joined.pruner = pruner
     return Loop(
         study=joined,

@@ -201,6 +201,21 @@ def test_study_prunes_before_the_end_of_a_trial(study: str) -> None:
     assert rungs is None or min(rungs) < full
 
 
+@pytest.mark.parametrize(("study", "pruner"), itertools.product(options("study"), options("pruner")))
+def test_study_runs_under_every_pruner(study: str, pruner: str) -> None:
+    """What a study sets for its own pruner must not stand in the way of `pruner=none` on the command line."""
+    config = resolve(compose([f"study={study}", f"pruner={pruner}"]))
+
+    assert samplers.build_pruner(config["pruner"], fidelities=trial.fidelities(config["trainer"])) is not None
+
+
+@pytest.mark.parametrize(("study", "sampler"), itertools.product(options("study"), options("sampler")))
+def test_study_runs_under_every_sampler(study: str, sampler: str) -> None:
+    config = resolve(compose([f"study={study}", f"sampler={sampler}"]))
+
+    assert samplers.sampler_factory(config["sampler"], seed=0)
+
+
 @pytest.mark.parametrize(("group", "option"), [(group, option) for group, option in OPTIONS if group != "study"])
 def test_every_option_can_be_chosen_on_the_command_line(group: str, option: str) -> None:
     override = f"{group}=[{option}]" if group == "space" else f"{group}={option}"
@@ -374,19 +389,30 @@ def test_missing_config_folder_is_named() -> None:
         compose([], [Path("nowhere")])
 
 
+STUDY = ["study=digits", "trainer.epochs=9", "space.optimizer.lr.high=1.0", "space.task.fraction.choices=[0.5,1.0]"]
+
+
 def of(*overrides: str) -> dict[str, Any]:
-    return identity(resolve(compose(["study=digits", *overrides])))
+    return identity(resolve(compose([*STUDY, *overrides])))
 
 
-FREE = ["name=other", "workers=2", "sampler=random", "pruner=median", "budget.trials=5", "trainer.device=cpu"]
+FREE = [
+    "name=other",
+    "workers=2",
+    "sampler=random",
+    "pruner.reduction_factor=2",
+    "pruner=median",
+    "budget.trials=5",
+    "trainer.device=cpu",
+]
 FREE += ["storage.url=sqlite:///x.db", "+task.path=here"]
 BOUND = {
     "seed=1": "seed: 0 -> 1",
     "task.fraction=0.5": "task.fraction: 1.0 -> 0.5",
-    "trainer.epochs=3": "trainer.epochs: 36 -> 3",
+    "trainer.epochs=3": "trainer.epochs: 9 -> 3",
     "objective=loss": "objective: accuracy -> loss",
     "space.optimizer.lr.high=0.5": "space.optimizer.lr.high: 1.0 -> 0.5",
-    "~space.task": "space.task.fraction.choices: [0.5, 0.75, 1.0] -> (absent)",
+    "~space.task": "space.task.fraction.choices: [0.5, 1.0] -> (absent)",
     "+network.extra=1": "network.extra: (absent) -> 1",
 }
 

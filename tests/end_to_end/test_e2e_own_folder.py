@@ -12,12 +12,14 @@ from safetensors.numpy import load_file
 from search.cli import main
 
 NETWORK = """
+import torch
 from torch import nn
 
 
 class Net(nn.Module):
     def __init__(self, in_shape, out_features, width, depth=1):
         super().__init__()
+        self.rates = [rate.item() for rate in torch.linspace(0, 1, 3)]  # needs numbers, not shapes alone
         layers = [nn.Linear(in_shape[0], width), nn.ReLU()]
         for _ in range(depth - 1):
             layers += [nn.Linear(width, width), nn.ReLU()]

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from search import ledger
 from search import study as studies
 from search.job import surrogate
 from search.loop import Loop
@@ -129,7 +131,7 @@ def postgres() -> Iterator[PostgresServer]:
         shutil.rmtree(folder, ignore_errors=True)
         pytest.skip(f"PostgreSQL does not start here: {error}")
     yield server
-    server.process.send_signal(2)  # fast shutdown
+    server.process.send_signal(signal.SIGQUIT)  # at once: the folder goes too
     server.process.wait(20)
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -187,7 +189,7 @@ def make_loop(open_store, name) -> Callable[..., Loop]:
         if study is None:
             study = studies.create(storage or optuna.storages.InMemoryStorage(), name, directions, {"space": "s"})
         factory = sampler_factory({"name": sampler}, seed, objectives=len(directions))
-        study.sampler = PriorSampler(factory, searched, seed)
+        study.sampler = PriorSampler(factory, searched, seed, ledger.place)
         study.pruner = build_pruner(pruner or {"name": "none"}, fidelities=9)
         limits = {key: settings.pop(key) for key in ("trials", "wall_s", "failures_in_a_row") if key in settings}
         return Loop(

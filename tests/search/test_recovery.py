@@ -292,6 +292,21 @@ def test_a_worker_taken_for_dead_overwrites_nothing_and_works_on(study, store_ur
     assert first.values is None
 
 
+def test_a_trial_that_another_has_told_is_not_told_again(study, store_url, make_loop, bowl):
+    """Two workers may be given one waiting trial by SQLite; the first to tell has run it."""
+
+    def evaluate(config):
+        if len(study.trials) == 1:
+            study.tell(0, 0.125)
+        yield from bowl(config)
+
+    loop = make_loop(evaluate, url=store_url, trials=2, rungs=())
+    assert loop.run() == "budget.trials=2 is met"
+    assert states(loop.study) == ["complete", "complete"]
+    assert loop.study.trials[0].value == 0.125
+    assert "outcome" not in loop.study.trials[0].user_attrs
+
+
 def test_a_worker_taken_for_dead_may_be_stopped(study, store_url, make_loop):
     def evaluate(config):
         yield 1, 1.0
@@ -356,7 +371,13 @@ class TestPrivateNamesOfOptuna:
         with pytest.raises(ValueError, match=CLOSED_BY_ANOTHER):
             study.tell(trial, 1.0)
 
-    def test_a_waiting_trial_goes_to_one_worker_with_its_parameters(self, study, store_url, open_store, name):
+    def test_a_waiting_trial_keeps_its_parameters(self, study):
+        study.enqueue_trial({"x": 0.25})
+        trials = [ask(study) for _ in range(2)]
+        assert [trial.number for trial in trials] == [0, 1]
+        assert trials[0].params["x"] == 0.25 != trials[1].params["x"]
+
+    def test_of_workers_that_ask_at_once_one_gets_the_waiting_trial(self, study, store_url, open_store, name):
         study.enqueue_trial({"x": 0.25})
         others, asked, gate = [studies.known(open_store(store_url), name) for _ in range(4)], [], threading.Barrier(4)
 
@@ -367,8 +388,8 @@ class TestPrivateNamesOfOptuna:
         threads = [threading.Thread(target=ask_one, args=(other,)) for other in others]
         [thread.start() for thread in threads]
         [thread.join() for thread in threads]
-        assert sorted(trial.number for trial in asked) == [0, 1, 2, 3]
-        assert [trial.params["x"] for trial in asked if trial.number == 0] == [0.25]
+        numbers = sorted(trial.number for trial in asked)
+        assert numbers == [0, 1, 2, 3]
         assert len({trial.params["x"] for trial in asked}) == 4
 
 

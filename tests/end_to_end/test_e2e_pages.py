@@ -1,0 +1,90 @@
+"""The report is one self-contained page, and the dashboard serves the study's store."""
+
+import json
+import re
+import socket
+import time
+import urllib.error
+import urllib.request
+
+import optuna
+import pytest
+from e2e_command import Folder
+
+from search.job import surrogate
+from search.loop import Loop
+from search.report import write_report
+from search.samplers import build_pruner, sampler_factory
+from search.storage import open_storage
+from search.study import create
+from spaces import Budget, PriorSampler, Space
+
+SPACE = {"x": {"low": 0.0, "high": 1.0}, "kind": {"choices": ["a", "b"]}}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pages")
+    settings = {"url": f"sqlite:///{folder}/studies.db", "heartbeat_s": 10, "grace_s": 60}
+    store = open_storage(settings)
+    space = Space.from_config(SPACE, {"x": 0.0, "kind": "a"})
+    joined = create(store, "pages <&>", {"accuracy": "maximize"}, {})
+    joined.sampler = PriorSampler(sampler_factory({"name": "random"}, 0), space, 0)
+    joined.pruner = build_pruner({"name": "none"}, fidelities=3)
+
+    def evaluate(config):
+        for epoch in (1, 2, 3):
+            yield epoch, config["x"] * epoch / 3
+
+    Loop(
+        joined,
+        space,
+        surrogate(evaluate, "accuracy"),
+        Budget(trials=8),
+        lambda values: space.apply({"x": 0.0, "kind": "a"}, values),
+    ).run()
+    return joined, folder
+
+
+def test_report_holds_everything_it_shows(study):
+    joined, folder = study
+    page = write_report(joined, folder / "studies").read_text()
+    best = max(trial.values[0] for trial in joined.get_trials())
+    assert f"{best:.4g}" in page
+    assert "pages &lt;&amp;&gt;" in page
+    assert "<script src=" not in page
+    assert not re.search(r"<link[^>]+href=", page)
+    for title in ("History", "Learning curves", "What mattered", "Each parameter", "Timeline"):
+        assert f"<h2>{title}</h2>" in page
+
+
+def test_report_of_a_study_without_trials(study):
+    joined, folder = study
+    empty = optuna.create_study(study_name="empty", storage=joined._storage)
+    empty.set_metric_names(["accuracy"])
+    assert "no complete trial yet" in write_report(empty, folder / "empty").read_text()
+
+
+def test_dashboard_serves_the_store(study):
+    _, folder = study
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = Folder(folder).start("dashboard", f"port={port}")
+    try:
+        found = _fetch(f"http://127.0.0.1:{port}/api/studies", process)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+    assert "pages <&>" in {row["study_name"] for row in found["study_summaries"]}
+
+
+def _fetch(url, process):
+    for _ in range(120):
+        assert process.poll() is None, process.communicate()
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return json.load(answer)
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.25)
+    raise AssertionError("the dashboard did not answer in 30 s")
