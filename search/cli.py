@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -43,11 +43,14 @@ def entry() -> None:
 def main(arguments: Sequence[str]) -> int:
     """Run one verb; return 0 (done), 1 (the run failed) or 2 (the input is wrong)."""
     try:
-        parsed = _parser().parse_args(list(arguments))
+        parsed, later = _parser().parse_known_args(list(arguments))
+        unknown = [one for one in later if one.startswith("-")]
+        if unknown:
+            raise InputError(f"unrecognized argument {unknown[0]}. See `kirigami {parsed.verb} --help`.")
         _check_rooms()
         verb = VERBS[parsed.verb]
-        overrides, options = _split(parsed.overrides, verb.options)
-        return verb.run(overrides, parsed.config_dir, options)
+        overrides, options = _split([*parsed.overrides, *later], verb.options)
+        return verb.run(overrides, [*parsed.config_dirs, *parsed.config_dir], options)
     except InputError as error:
         return _fail(error, 2)
     except StudyStopped as error:
@@ -71,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="kirigami",
         description="Hyperparameter and architecture search that ends with the smallest network that does the job.",
     )
+    _add_config_dir(parser, "config_dirs")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, verb in VERBS.items():
         options = "".join(f"  {key}={default}\n" for key, default in verb.options.items())
@@ -82,15 +86,20 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         sub.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the config")
-        sub.add_argument(
-            "--config-dir",
-            action="append",
-            default=[],
-            type=Path,
-            metavar="DIR",
-            help="a folder with your own studies, tasks, spaces, …, laid out like conf/ (may be given more than once)",
-        )
+        _add_config_dir(sub, "config_dir")
     return parser
+
+
+def _add_config_dir(parser: argparse.ArgumentParser, destination: str) -> None:
+    parser.add_argument(
+        "--config-dir",
+        dest=destination,
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="a folder with your own studies, tasks, spaces, …, laid out like conf/ (may be given more than once)",
+    )
 
 
 def search(overrides: list[str], config_dirs: list[Path], _options: dict[str, Any]) -> int:
@@ -230,13 +239,13 @@ def _typed(key: str, value: str, default: Any) -> Any:
 
 
 def _check_rooms() -> None:
-    """PyPI has a package called `spaces` too: refuse to start on somebody else's."""
-    for room in ("conf", "spaces"):
-        module = import_module(room)
-        if not getattr(module, "KIRIGAMI", False):
+    """PyPI has a package called `spaces` too, and more with such plain names: refuse to start on somebody else's."""
+    for room in ("conf", "spaces", "tasks", "models"):
+        spec = find_spec(room)
+        origin = spec.origin if spec is not None else None
+        if origin is None or "KIRIGAMI = True" not in Path(origin).read_text():
             raise InputError(
-                f"the package {room!r} at {module.__file__} is not kirigami's. "
-                "Install kirigami in an environment of its own."
+                f"the package {room!r} at {origin} is not kirigami's. Install kirigami in an environment of its own."
             )
 
 

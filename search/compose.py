@@ -4,6 +4,7 @@ The composed config keeps its interpolations (`raw`), so that a searched leaf re
 `resolve` is applied to each trial's config.
 """
 
+import importlib.resources
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,7 +38,7 @@ def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> dict[
         with initialize_config_module("conf", version_base="1.3"):
             extra = [f"hydra.searchpath=[{','.join(search_path)}]"] if search_path else []
             composed = hydra_compose("config", overrides=[*overrides, *extra], return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
         raise InputError(_explain(error, overrides, config_dirs)) from error
     study = composed.hydra.runtime.choices.get("study")
     with open_dict(composed):
@@ -124,21 +125,31 @@ def _check_keys(raw: Mapping[str, Any]) -> None:
 def _explain(error: Exception, overrides: Sequence[str], config_dirs: Sequence[Path]) -> str:
     """Turn Hydra's paragraph into one line that names the nearest right key or option."""
     text = str(error)
-    if match := re.search(r"Could not find '([^']+)'", text):
+    if match := re.search(r"Could not (?:find|load) '([^']+)'", text):
         group, _, option = match[1].rpartition("/")
-        options = re.findall(r"^\t([\w.-]+)$", text.split("Config search path")[0], flags=re.MULTILINE)
+        options = _options(group, config_dirs)
         listed = f" Choose one of ({', '.join(options)})." if options else ""
         return f"{group or 'config'}={option}: no such file in the config.{did_you_mean(option, options)}{listed}"
     if match := re.search(r"Could not (?:override|delete from config\.?) '([^']+)'", text):
         meant = _nearest_key(match[1], overrides, config_dirs)
         return f"{match[1]}: no such key in the config.{meant} To add one, write +{match[1]}=VALUE."
-    if match := re.search(r"Error parsing override '([^']*)'", text):
-        return f"{match[1]!r} cannot be read as key=value: {text.splitlines()[1]}. Quote it or remove it."
+    if override := getattr(error, "override", None):
+        return f"{override!r} cannot be read as key=value: {one_line(error)}. Quote it or remove it."
+    if text.startswith("Config group override must be"):
+        at_fault = [one for one in overrides if one.lstrip("+").partition("=")[0] in (*GROUPS, "space", "study", "")]
+        return f"{' or '.join(at_fault)}: a group takes the name of a file, such as optimizer=sgd."
     if isinstance(error, YAMLError):
         mark = getattr(error, "problem_mark", None)
         place = f"{mark.name}, line {mark.line + 1}" if mark else "a config file"
         return f"{place} cannot be read as YAML: {getattr(error, 'problem', None) or one_line(error)}."
     return one_line(error)
+
+
+def _options(group: str, config_dirs: Sequence[Path]) -> list[str]:
+    """Return the names of a group's files, ours and the user's."""
+    folders = [importlib.resources.files("conf").joinpath(group), *(folder / group for folder in config_dirs)]
+    files = [file.name for folder in folders if folder.is_dir() for file in folder.iterdir()]
+    return sorted({name.removesuffix(".yaml") for name in files if name.endswith(".yaml")})
 
 
 def _nearest_key(path: str, overrides: Sequence[str], config_dirs: Sequence[Path]) -> str:
@@ -148,7 +159,7 @@ def _nearest_key(path: str, overrides: Sequence[str], config_dirs: Sequence[Path
         raw = compose(kept, config_dirs)
     except InputError:
         return ""
-    known = {path for path, _ in leaves(raw)} | {path.rpartition(".")[0] for path, _ in leaves(raw)}
+    known = {"study"} | {path for path, _ in leaves(raw)} | {path.rpartition(".")[0] for path, _ in leaves(raw)}
     return did_you_mean(path, known)
 
 

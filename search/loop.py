@@ -20,7 +20,7 @@ from search import provenance, recovery
 from search.errors import StudyStopped
 from search.job import Interrupted, Job, Metrics, Outcome, Pruned, Runner, not_a_number
 from search.ledger import Ledger
-from search.study import metric_names
+from search.study import best_trial, metric_names
 from spaces import Budget, Space
 
 CLOSED_BY_ANOTHER = "Cannot tell a"
@@ -188,8 +188,9 @@ class Loop:
             return Outcome("failed", outcome.metrics, str(error.args[0])), None
 
     def _keep(self, number: int, outcome: Outcome) -> None:
-        """Keep the network where the trial is among the best, and drop those that no longer are."""
-        best = {trial.number for trial in self.study.best_trials} if outcome.state == "complete" else set()
+        """Keep the network where the trial is the best or on the front, and drop those that no longer are."""
+        several = len(self.study.directions) > 1
+        best = {one.number for one in (self.study.best_trials if several else [best_trial(self.study)]) if one}
         if number not in best or self.folder is None or outcome.save is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -64,7 +64,7 @@ def _build(config: Mapping[str, Any], task: tasks.Task) -> LightningModule:
     try:
         with torch.device("meta"):
             module = build_module(config, task)
-    except (RuntimeError, NotImplementedError):
+    except (RuntimeError, NotImplementedError, ValueError):
         module = build_module(config, task)
     if isinstance(module, models.Learner):
         optimizer = models.optimizers.build_optimizer(module.network, config["optimizer"])

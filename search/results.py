@@ -87,7 +87,9 @@ def leaders(study: Study, top: int) -> list[FrozenTrial]:
 
 def studies_table(summaries: list[dict[str, Any]]) -> Table:
     """Return one row a study."""
-    table = Table("study", "objective", "best", "complete", "pruned", "failed", "wall s")
+    table = Table()
+    for column in ("study", "objective", "best", "complete", "pruned", "failed", "wall s"):
+        table.add_column(column, no_wrap=column in ("study", "objective"))
     for found in summaries:
         best, counts = found["best"], found["trials"]
         table.add_row(

@@ -1,6 +1,6 @@
 """The `search` verb: check what can be checked without torch, then let workers run, resume or join the study."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from rich.console import Console
 from search import results, storage
 from search import study as studies
 from search.compose import absolute_sqlite, identity, resolve
-from search.errors import InputError
+from search.errors import InputError, StudyStopped
 from search.ledger import Ledger
 from search.progress import Progress
 from search.samplers import sampler_factory
@@ -50,6 +50,8 @@ def run_study(raw: dict[str, Any], config_dirs: Sequence[Path]) -> int:
         console.print("stopped; the same command resumes it", highlight=False)
         return 1
     console.print(f"{reason}: {counted(found[1])}. Its files are in {folder}.", highlight=False)
+    if not found[1].count("complete"):
+        raise StudyStopped(f"no trial of study {name} is complete; `kirigami results` and the logs in {folder} say why")
     return 0
 
 
@@ -94,4 +96,4 @@ def counted(ledger: Ledger) -> str:
 
 def _objectives(config: dict[str, Any]) -> list[Any]:
     setting = config["objective"]
-    return [setting] if isinstance(setting, str) or not setting else list(setting)
+    return list(setting) if isinstance(setting, Sequence | Mapping) and not isinstance(setting, str) else [setting]

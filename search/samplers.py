@@ -105,6 +105,9 @@ def _in_fidelities(config: Mapping[str, Any], fidelities: int, every: int) -> tu
     for key in ("min_resource", "n_warmup_steps"):
         if isinstance(settings.get(key), int):
             settings[key] *= every
+    others = {key for other in PRUNERS.values() for key in inspect.signature(other).parameters}
+    own = inspect.signature(PRUNERS[name]).parameters
+    settings = {key: value for key, value in settings.items() if key in own or key not in others}
     if settings.get("max_resource") == "auto":
         settings["max_resource"] = fidelities
     return str(name), settings
@@ -112,10 +115,14 @@ def _in_fidelities(config: Mapping[str, Any], fidelities: int, every: int) -> tu
 
 def _build(room: str, target: Callable[..., Any], settings: Mapping[str, Any], **fixed: Any) -> Any:
     allowed = list(inspect.signature(target).parameters)
-    for key in settings:
+    for key, value in settings.items():
         if key not in allowed:
             names = ", ".join(allowed)
             raise InputError(f"{room}.{key}: no such argument.{did_you_mean(key, allowed)} Arguments: {names}.")
+        default = inspect.signature(target).parameters[key].default
+        wrong = isinstance(value, bool) or not isinstance(value, int) or value < 0
+        if isinstance(default, int) and not isinstance(default, bool) and wrong and value != "auto":
+            raise InputError(f"{room}.{key} must be a whole number of at least 0, but got {value!r}.")
     fixed = {key: value for key, value in fixed.items() if key in allowed}
     try:
         return target(**{**settings, **fixed})

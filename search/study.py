@@ -25,6 +25,9 @@ def objectives(setting: Any, direction_of: Any) -> dict[str, str]:
         if setting:
             return dict(setting)
     if isinstance(setting, Sequence) and setting and all(isinstance(name, str) for name in setting):
+        twice = next((name for name in setting if list(setting).count(name) > 1), None)
+        if twice is not None:
+            raise InputError(f"objective names {twice!r} twice in {list(setting)!r}. Remove one.")
         return {name: direction_of(name) for name in setting}
     raise InputError(
         f"objective must be a metric's name or a list of them, but got {setting!r}. Set objective=accuracy."

@@ -50,9 +50,12 @@ class WorkerProcess:
             with suppress(json.JSONDecodeError):
                 self.answer |= json.loads(line)
 
-    def last_words(self) -> str:
+    def said(self) -> str:
         self.log.seek(0)
-        lines = [line.strip() for line in self.log.read().decode(errors="replace").splitlines() if line.strip()]
+        return self.log.read().decode(errors="replace")
+
+    def last_words(self) -> str:
+        lines = [line.strip() for line in self.said().splitlines() if line.strip()]
         return lines[-1] if lines else f"exit code {self.process.returncode}"
 
 
@@ -143,8 +146,16 @@ class Supervisor:
             return "stopped"
         dead = [worker for worker in team if "ended" not in worker.answer]
         if dead:
-            raise StudyStopped(f"a worker died: {dead[0].last_words()}. See {self.folder}/worker-*.log.")
+            raise StudyStopped(f"a worker died: {dead[0].last_words()}. See {self._logs(dead)}.")
         return str(team[0].answer["ended"])
+
+    def _logs(self, dead: Sequence[WorkerProcess]) -> Path:
+        """Keep what a worker said before it had a log of its own; return where to look."""
+        said = dead[0].said()
+        if said:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / "worker-start.log").write_text(said)
+        return self.folder
 
     @contextmanager
     def _signals(self, team: list[WorkerProcess]) -> Iterator[None]:

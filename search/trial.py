@@ -20,6 +20,7 @@ from search.job import Job, Outcome
 from search.pruning import Reports
 
 TRAINER_KEYS = ("epochs", "steps", "batch_size", "val_every", "precision", "gradient_clip", "device")
+OUTPUT_KEYS = ("loss", "smoothing")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
 
 
@@ -37,7 +38,7 @@ def train(job: Job, threads: int | None = None) -> Outcome:
     train_batches, validation_batches = task.train_dataloader(), task.val_dataloader()
     job.details |= measure(network, task)
     if threads is not None:
-        torch.set_num_threads(devices.threads_for(job.details["macs"] * task.batch_size, threads))
+        torch.set_num_threads(devices.threads_for(job.details.get("macs", 0) * task.batch_size, threads))
     reports = Reports(job, "epoch" if config["trainer"]["steps"] is None else "step")
     trainer = build_trainer(config["trainer"], reports)
     began = time.perf_counter()
@@ -52,14 +53,14 @@ def train(job: Job, threads: int | None = None) -> Outcome:
 def measure(network: torch.nn.Module, task: tasks.Task) -> dict[str, int]:
     """Return parameters and multiply-accumulates for one sample."""
     sample, _ = next(iter(task.val_dataloader()))
-    return {
-        "params": models.cost.parameters(network),
-        "macs": models.cost.macs(network.to(sample.device), sample),
-    }
+    found = {"params": models.cost.parameters(network)}
+    with suppress(NotImplementedError):  # a LightningModule need not have a forward
+        found["macs"] = models.cost.macs(network.to(sample.device), sample)
+    return found
 
 
 def _costs(job: Job) -> dict[str, float]:
-    costs = {key: float(job.details[key]) for key in ("params", "macs")}
+    costs: dict[str, float] = {key: float(job.details[key]) for key in ("params", "macs") if key in job.details}
     return {**costs, "seconds": job.details["fit_s"]}
 
 
@@ -78,6 +79,10 @@ def build_module(config: Mapping[str, Any], task: tasks.Task) -> LightningModule
     if isinstance(network, LightningModule):
         return network
     output = dict(config["output"])
+    for key in output:
+        if key not in OUTPUT_KEYS:
+            names = ", ".join(OUTPUT_KEYS)
+            raise InputError(f"output.{key}: no such key.{did_you_mean(key, OUTPUT_KEYS)} Keys: {names}.")
     loss = models.outputs.loss(output.pop("loss"), task.kind, task.classes, **output)
     return models.Learner(network, loss, task.evaluate, config["optimizer"], config["schedule"])
 

@@ -5,4 +5,7 @@ from tasks.metrics import METRICS, Metric, direction
 from tasks.registry import TASKS, build
 from tasks.task import Parts, Split, Task
 
-__all__ = ["METRICS", "TASKS", "Batches", "Metric", "Parts", "Split", "Task", "build", "direction"]
+# Another distribution may install a package of this name; the check at start reads this marker.
+KIRIGAMI = True
+
+__all__ = ["KIRIGAMI", "METRICS", "TASKS", "Batches", "Metric", "Parts", "Split", "Task", "build", "direction"]

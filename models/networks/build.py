@@ -87,7 +87,11 @@ def _describe(shapes: Mapping[str, Any]) -> str:
 def _foreign(path: str, options: Mapping[str, Any], shapes: Mapping[str, Any]) -> nn.Module:
     """Build the user's own module."""
     target = _locate(path)
-    network = target(**accept(target, options, where=_WHERE, name=path, given=shapes))
+    arguments = accept(target, options, where=_WHERE, name=path, given=shapes)
+    try:
+        network = target(**arguments)
+    except Exception as error:  # whatever the user's own class raises, they are told that it did
+        raise ValueError(f"network._target_={path} raised {type(error).__name__}: {error}") from error
     if not isinstance(network, nn.Module):
         raise ValueError(f"network._target_ must build a torch.nn.Module, but {path} gave {type(network).__name__}.")
     return network
