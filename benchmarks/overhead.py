@@ -105,7 +105,8 @@ def fit_ratios(network: dict[str, Any]) -> dict[str, Any]:
 def _parts(network: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
     import torch
 
-    from search.compose import compose, resolve
+    from search.compose import compose
+    from search.resolve import resolve
     from search.trial import build_network, open_task
 
     config = resolve(compose(["study=digits", f"trainer.epochs={EPOCHS}", "trainer.device=cpu"]))

@@ -13,7 +13,14 @@ from benchmarks.overhead import COMMAND
 from benchmarks.record import spread
 
 PAIRS = 3
-OVERRIDES = ["study=digits", "budget.trials=24", "pruner=none", "sampler=random", "~space.network.width"]
+OVERRIDES = [
+    "study=digits",
+    "budget.trials=24",
+    "trainer.epochs=27",
+    "pruner=none",
+    "sampler=random",
+    "~space.network.width",
+]
 
 
 def measure() -> dict[str, Any]:

@@ -116,10 +116,11 @@ def results(overrides: list[str], config_dirs: list[Path], options: dict[str, An
 
     from search import results as printing
     from search import study as studies
+    from search.reading import named
 
     if options["format"] not in ("table", "json"):
         raise one_of("format", options["format"], ("table", "json"))
-    config = _named(overrides, config_dirs)
+    config = named(overrides, config_dirs)
     study = studies.known(_open(config), config["name"])
     if options["format"] == "json":
         printing.print_json(study, options["top"])
@@ -131,10 +132,11 @@ def results(overrides: list[str], config_dirs: list[Path], options: dict[str, An
 def report(overrides: list[str], config_dirs: list[Path], _options: dict[str, Any]) -> int:
     """Write an HTML page with the study's figures."""
     from search import study as studies
+    from search.reading import named
     from search.report import write_report
     from search.storage import folder_of
 
-    config = _named(overrides, config_dirs)
+    config = named(overrides, config_dirs)
     study = studies.known(_open(config), config["name"])
     print(write_report(study, folder_of(config["storage"]["url"], config["name"])))
     return 0
@@ -146,8 +148,9 @@ def list_studies(overrides: list[str], config_dirs: list[Path], _options: dict[s
     from rich.console import Console
 
     from search import results, storage
+    from search.reading import named
 
-    config = _named(overrides, config_dirs)
+    config = named(overrides, config_dirs)
     store = _open(config)
     print(f"store {storage.shown(config['storage']['url'])}")
     names = sorted(optuna.get_all_study_names(store))
@@ -160,7 +163,8 @@ def show_config(overrides: list[str], config_dirs: list[Path], _options: dict[st
     """Print the composed config as YAML."""
     from omegaconf import OmegaConf
 
-    from search.compose import compose, resolve
+    from search.compose import compose
+    from search.resolve import resolve
 
     print(OmegaConf.to_yaml(resolve(compose(overrides, config_dirs))), end="")
     return 0
@@ -171,8 +175,9 @@ def dashboard(overrides: list[str], config_dirs: list[Path], options: dict[str, 
     from optuna_dashboard import run_server
 
     from search import storage
+    from search.reading import named
 
-    config = _named(overrides, config_dirs)
+    config = named(overrides, config_dirs)
     store = _open(config)
     print(f"store {storage.shown(config['storage']['url'])}")
     print(f"dashboard http://{options['host']}:{options['port']}/  (Ctrl-C ends it)", flush=True)
@@ -191,21 +196,6 @@ VERBS = {
     "config": Verb("print the composed config of a study", {}, show_config),
     "dashboard": Verb("serve the Optuna dashboard on the store", {"host": "127.0.0.1", "port": 8080}, dashboard),
 }
-
-
-def _named(overrides: list[str], config_dirs: list[Path]) -> dict[str, Any]:
-    """Compose what reading a study needs: its name and its store; the study's own file need not be at hand."""
-    from search.compose import absolute_sqlite, compose, resolve
-
-    try:
-        raw = compose(overrides, config_dirs)
-    except InputError:
-        chosen = [one.partition("=")[2] for one in overrides if one.startswith(("study=", "name="))]
-        raw = compose([one for one in overrides if not one.startswith(("study=", "name="))], config_dirs)
-        raw["name"] = chosen[-1] if chosen else raw["name"]
-    config = resolve({"name": raw["name"], "storage": raw["storage"]})
-    config["storage"]["url"] = absolute_sqlite(str(config["storage"].get("url") or ""))
-    return config
 
 
 def _open(config: dict[str, Any]) -> Any:

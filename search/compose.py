@@ -1,13 +1,8 @@
-"""From YAML files and command-line overrides to one plain nested dict, by Hydra's compose API.
-
-The composed config keeps its interpolations (`raw`), so that a searched leaf reaches everything that refers to it;
-`resolve` is applied to each trial's config.
-"""
+"""From YAML files and command-line overrides to one plain nested dict, by Hydra's compose API."""
 
 import importlib.resources
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +10,14 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.errors import HydraException
 from omegaconf import OmegaConf, open_dict
-from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from search.errors import InputError, did_you_mean, one_line
+from search.identity import leaves
 
 GROUPS = ("task", "network", "optimizer", "schedule", "trainer", "sampler", "pruner", "budget", "storage")
 KEYS = ("name", "seed", "workers", "objective", "output", "space", *GROUPS)
-# What may change between two runs of one study without making its trials incomparable.
-FREE = ("name", "workers", "sampler", "pruner", "budget", "storage", "trainer.device", "task.path")
 
 
 def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> dict[str, Any]:
@@ -47,54 +41,6 @@ def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> dict[
     raw["name"] = raw.get("name") or study
     _check_keys(raw)
     return raw
-
-
-def resolve(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the config with every interpolation replaced by its value."""
-    try:
-        return OmegaConf.to_container(OmegaConf.create(dict(raw)), resolve=True, throw_on_missing=True)  # type: ignore[return-value]
-    except InterpolationResolutionError as error:
-        variable = re.search(r"Environment variable '(\w+)' not found", str(error))
-        where = getattr(error, "full_key", None) or "the config"
-        if variable:
-            raise InputError(
-                f"{where} needs the environment variable {variable[1]}, which is not set. "
-                f"Set {variable[1]}=FOLDER or {where}=VALUE."
-            ) from error
-        raise InputError(f"{where}: {one_line(error)}") from error
-    except OmegaConfBaseException as error:
-        where = getattr(error, "full_key", None) or "the config"
-        if "mandatory value" in str(error):
-            raise InputError(f"{where} is not set. Set {where}=VALUE.") from error
-        raise InputError(f"{where}: {one_line(error)}") from error
-
-
-def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the flat part of a resolved config that makes its trials comparable: dotted path -> value."""
-    return {
-        path: value
-        for path, value in leaves(config)
-        if not any(path == free or path.startswith(f"{free}.") for free in FREE)
-    }
-
-
-def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return one `path: old -> new` entry per leaf that differs."""
-    absent = "(absent)"
-    return [
-        f"{path}: {old.get(path, absent)} -> {new.get(path, absent)}"
-        for path in sorted({*old, *new})
-        if old.get(path, absent) != new.get(path, absent)
-    ]
-
-
-def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted path, value) of every leaf; lists are leaves."""
-    if isinstance(node, Mapping) and node:
-        for key, child in node.items():
-            yield from leaves(child, f"{path}.{key}" if path else str(key))
-    else:
-        yield path, node
 
 
 def _own_network(overrides: Sequence[str]) -> list[str]:
@@ -161,11 +107,3 @@ def _nearest_key(path: str, overrides: Sequence[str], config_dirs: Sequence[Path
         return ""
     known = {"study"} | {path for path, _ in leaves(raw)} | {path.rpartition(".")[0] for path, _ in leaves(raw)}
     return did_you_mean(path, known)
-
-
-def absolute_sqlite(url: str) -> str:
-    """Return the URL with a relative SQLite path made absolute, so that every process opens the same file."""
-    prefix = "sqlite:///"
-    if not url.startswith(prefix) or url.startswith(f"{prefix}/") or ":memory:" in url:
-        return url
-    return prefix + os.path.abspath(url[len(prefix) :].partition("?")[0])

@@ -8,11 +8,13 @@ from rich.console import Console
 
 from search import results, storage
 from search import study as studies
-from search.compose import absolute_sqlite, identity, resolve
 from search.errors import InputError, StudyStopped
+from search.identity import identity
 from search.ledger import Ledger
 from search.progress import Progress
+from search.resolve import resolve
 from search.samplers import sampler_factory
+from search.storage import absolute_sqlite
 from search.supervisor import Supervisor, reader
 from spaces import Budget, Space
 

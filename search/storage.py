@@ -93,6 +93,14 @@ def shown(url: str) -> str:
     return sqlalchemy.make_url(url).render_as_string(hide_password=True)
 
 
+def absolute_sqlite(url: str) -> str:
+    """Return the URL with a relative SQLite path made absolute, so that every process opens the same file."""
+    prefix = "sqlite:///"
+    if not url.startswith(prefix) or url.startswith(f"{prefix}/") or ":memory:" in url:
+        return url
+    return prefix + os.path.abspath(url[len(prefix) :].partition("?")[0])
+
+
 def folder_of(url: str, name: str) -> Path:
     """Return where a study's files lie: `studies/<name>/` beside an SQLite store, else where the command runs."""
     beside = Path(url.removeprefix("sqlite:///")).parent if url.startswith("sqlite:///") else Path.cwd()

@@ -7,8 +7,8 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.study import Study
 
-from search.compose import difference
 from search.errors import InputError, did_you_mean
+from search.identity import difference
 
 SCHEMA = 1
 DIRECTIONS = ("maximize", "minimize")

@@ -17,8 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from search.compose import identity, resolve
 from search.errors import InputError, StudyStopped
+from search.identity import identity
+from search.resolve import resolve
 
 if TYPE_CHECKING:
     from search.loop import Loop

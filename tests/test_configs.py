@@ -17,10 +17,12 @@ from torch import nn
 import models
 import tasks
 from search import rehearsal, samplers, trial
-from search.compose import KEYS, compose, difference, identity, leaves, resolve
+from search.compose import KEYS, compose
 from search.errors import InputError
+from search.identity import difference, identity, leaves
 from search.job import Job
 from search.pruning import Reports
+from search.resolve import resolve
 from spaces import Budget, Space
 from tasks import metrics
 

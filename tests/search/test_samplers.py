@@ -103,7 +103,6 @@ class TestWrongSettings:
             ({"name": "asah"}, ["pruner.name must be one of (asha, ", "but got 'asah'", "Did you mean 'asha'?"]),
             ({}, ["pruner.name must be one of"]),
             ({"name": "asha", "min_resources": 1}, ["pruner.min_resources: no such argument", "'min_resource'"]),
-            ({"name": "asha", "max_resource": "auto"}, ["pruner.max_resource: no such argument"]),
             ({"name": "asha", "min_resource": 0}, ["pruner", "min_resource"]),
             ({"name": "asha", "reduction_factor": 1}, ["pruner", "reduction_factor"]),
             ({"name": "median", "n_warmup_steps": -1}, ["pruner", "n_warmup_steps"]),

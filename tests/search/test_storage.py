@@ -12,7 +12,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from search import compose, storage
+from search import storage
 from search.errors import InputError
 from search.storage import folder_of, open_storage, shown
 
@@ -228,10 +228,10 @@ def test_a_password_is_never_shown():
 
 def test_a_relative_path_becomes_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert compose.absolute_sqlite("sqlite:///studies.db") == f"sqlite:///{tmp_path}/studies.db"
-    assert compose.absolute_sqlite("sqlite:///../studies.db") == f"sqlite:///{tmp_path.parent}/studies.db"
+    assert storage.absolute_sqlite("sqlite:///studies.db") == f"sqlite:///{tmp_path}/studies.db"
+    assert storage.absolute_sqlite("sqlite:///../studies.db") == f"sqlite:///{tmp_path.parent}/studies.db"
     for url in ("sqlite:////a/studies.db", "postgresql://me@host/db"):
-        assert compose.absolute_sqlite(url) == url
+        assert storage.absolute_sqlite(url) == url
 
 
 def test_a_studys_files_lie_beside_its_store(tmp_path, monkeypatch):

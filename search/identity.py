@@ -1,0 +1,35 @@
+"""What makes the trials of a study comparable, and how two of them differ."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+# What may change between two runs of one study without making its trials incomparable.
+FREE = ("name", "workers", "sampler", "pruner", "budget", "storage", "trainer.device", "task.path")
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flat part of a resolved config that makes its trials comparable: dotted path -> value."""
+    return {
+        path: value
+        for path, value in leaves(config)
+        if not any(path == free or path.startswith(f"{free}.") for free in FREE)
+    }
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return one `path: old -> new` entry per leaf that differs."""
+    absent = "(absent)"
+    return [
+        f"{path}: {old.get(path, absent)} -> {new.get(path, absent)}"
+        for path in sorted({*old, *new})
+        if old.get(path, absent) != new.get(path, absent)
+    ]
+
+
+def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted path, value) of every leaf; lists are leaves."""
+    if isinstance(node, Mapping) and node:
+        for key, child in node.items():
+            yield from leaves(child, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, node
