@@ -4,7 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 # What may change between two runs of one study without making its trials incomparable.
-FREE = ("name", "workers", "sampler", "pruner", "budget", "storage", "trainer.device", "task.path")
+FREE = (
+    *("name", "workers", "sampler", "pruner", "storage", "trainer.device", "task.path"),
+    *("budget.trials", "budget.wall_s", "budget.failures_in_a_row"),
+)
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,11 @@ class Interrupted(Stopped):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial came to: complete, pruned or failed, why, and how to keep what it made where that is worth it."""
+    """What a trial came to, why, and how to keep what it made where that is worth it.
+
+    Attributes:
+        state: complete, pruned, failed, or infeasible (over the budget, and not trained for that reason).
+    """
 
     state: str
     metrics: Metrics = field(default_factory=dict)

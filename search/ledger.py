@@ -3,6 +3,7 @@
 Optuna knows FAIL only. What a failed record means is told by the `outcome` that a worker writes before it tells:
 
 - failed: the trial raised; it counts, and its reason is kept;
+- infeasible: known to be over the budget before it was trained (Optuna's state is PRUNED); it counts;
 - surplus: asked by two workers at the same moment beyond the budget, and handed back untrained;
 - interrupted: no outcome, its worker died. It does not count: a retry with the same parameters stands for it.
 """
@@ -15,13 +16,18 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-STATES = ("complete", "pruned", "failed", "running", "waiting", "interrupted", "surplus")
+STATES = ("complete", "pruned", "failed", "infeasible", "running", "waiting", "interrupted", "surplus")
+
+ENDED = ("complete", "pruned", "failed", "infeasible")
 
 
 def state_of(trial: FrozenTrial) -> str:
     """Return the trial's state in our words (see the module's text)."""
+    recorded = trial.user_attrs.get("outcome", {}).get("state")
     if trial.state is TrialState.FAIL:
-        return str(trial.user_attrs.get("outcome", {}).get("state", "interrupted"))
+        return str(recorded or "interrupted")
+    if trial.state is TrialState.PRUNED and recorded == "infeasible":
+        return "infeasible"
     return {
         TrialState.COMPLETE: "complete",
         TrialState.PRUNED: "pruned",
@@ -49,7 +55,7 @@ class Ledger:
 
     @property
     def finished(self) -> int:
-        return self.count("complete", "pruned", "failed")
+        return self.count(*ENDED)
 
     @property
     def open(self) -> int:
@@ -82,7 +88,7 @@ class Ledger:
         now = now or datetime.now()
         spans = sorted(
             (trial.datetime_start, trial.datetime_complete or now)
-            for state in ("complete", "pruned", "failed", "running")
+            for state in (*ENDED, "running")
             for trial in self.by_state[state]
             if trial.datetime_start is not None
         )
@@ -110,6 +116,11 @@ def place(study: Study, trial: FrozenTrial) -> int:
     return trial.number - sum(
         "retry_of" in one.user_attrs or state_of(one) == "surplus" for one in earlier[: trial.number]
     )
+
+
+def is_feasible(trial: FrozenTrial) -> bool:
+    """Return whether the trial keeps to every limit of the budget."""
+    return all(value <= 0 for value in trial.constraints.values())
 
 
 def outcome_of(trial: FrozenTrial) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from optuna.study import Study
 from search import provenance, recovery
 from search.errors import StudyStopped
 from search.job import Interrupted, Job, Metrics, Outcome, Pruned, Runner, not_a_number
-from search.ledger import Ledger
+from search.ledger import ENDED, Ledger
 from search.study import best_trial, metric_names
 from spaces import Budget, Space
 
@@ -162,9 +162,12 @@ class Loop:
             "device_s": round(float(job.details.get("device_s", seconds)), 4),
             **job.details,
         }
-        state = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}[outcome.state]
+        state = {"complete": "COMPLETE", "failed": "FAIL"}.get(outcome.state, "PRUNED")
         try:
             trial.set_user_attr("outcome", record)
+            for name, limit in self.budget.limits.items():
+                if name in outcome.metrics:
+                    trial.set_constraint(name, outcome.metrics[name] / limit - 1)
             self.study.tell(trial, values, state=optuna.trial.TrialState[state])
         except UpdateFinishedTrialError:
             return  # this worker was taken for dead and the trial is being run again
@@ -208,7 +211,7 @@ class Loop:
         """Stop a study that only fails: its config is wrong, and the rest of the budget would go the same way."""
         since = [
             trial
-            for state in ("complete", "pruned", "failed")
+            for state in ENDED
             for trial in ledger.by_state[state]
             if trial.datetime_complete is not None and trial.datetime_complete >= self.began
         ]

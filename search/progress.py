@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from search.ledger import Ledger, outcome_of, state_of
+from search.ledger import ENDED, Ledger, outcome_of, state_of
 from search.study import best_trial, metric_names
 
 
@@ -51,7 +51,7 @@ class Progress:
         ended = {trial.number: trial for trial in ledger.trials if trial.state.is_finished()}
         if self.seen is None:
             self.seen = {n for n, trial in ended.items() if _before(trial, self.began)}
-            self.done_before = sum(1 for n in self.seen if state_of(ended[n]) in ("complete", "pruned", "failed"))
+            self.done_before = sum(1 for n in self.seen if state_of(ended[n]) in ENDED)
         best = best_trial(study)
         for number in sorted(ended.keys() - self.seen, key=lambda n: (ended[n].datetime_complete, n)):
             self.seen.add(number)
@@ -63,7 +63,9 @@ class Progress:
         """Print a trial: every one in a log, on a terminal those that matter."""
         state, outcome = state_of(trial), outcome_of(trial)
         is_best = best is not None and best.number == trial.number
-        if state == "surplus" or (self.live is not None and not is_best and state in ("complete", "pruned")):
+        if state == "surplus" or (
+            self.live is not None and not is_best and state in ("complete", "pruned", "infeasible")
+        ):
             return
         text = f"trial {trial.number:>4} {state:<11} {outcome.get('wall_s', 0.0):6.2f} s  "
         if trial.values is not None and state == "complete":

@@ -8,8 +8,8 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.table import Table
 
-from search.ledger import Ledger, outcome_of
-from search.study import best_trial, metric_names
+from search.ledger import Ledger, is_feasible, outcome_of
+from search.study import best_trial, feasible_trials, metric_names
 
 
 def summary(study: Study) -> dict[str, Any]:
@@ -22,12 +22,12 @@ def summary(study: Study) -> dict[str, Any]:
         "study": study.study_name,
         "objective": metric_names(study),
         "best": None if best is None else _row(best),
-        "front": [_row(trial) for trial in study.best_trials] if several and best is not None else [],
+        "front": [_row(trial) for trial in study.best_trials] if several else [],
         "trials": {
             "complete": ledger.count("complete"),
             "pruned": ledger.count("pruned"),
             "failed": ledger.count("failed"),
-            "infeasible": 0,
+            "infeasible": ledger.count("infeasible") + sum(not is_feasible(one) for one in ledger.by_state["complete"]),
             "running": ledger.count("running"),
             "waiting": ledger.count("waiting"),
             "interrupted": ledger.count("interrupted"),
@@ -50,16 +50,21 @@ def print_table(study: Study, top: int, console: Console) -> None:
     found = summary(study)
     names = metric_names(study)
     rows = leaders(study, top)
-    table = Table(title=f"{study.study_name}: the best {len(rows)} of {found['trials']['complete']} complete trials")
-    for column in ("trial", *names, "params", "seconds"):
+    over = found["trials"]["infeasible"]
+    within = f" within the budget ({over} over it)" if over else ""
+    table = Table(
+        title=f"{study.study_name}: the best {len(rows)} of {found['trials']['complete']} complete trials{within}"
+    )
+    sizes = [] if "params" in names else ["params"]
+    for column in ("trial", *names, *sizes, "seconds"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("settings", overflow="fold")
     for trial in rows:
         outcome = outcome_of(trial)
         table.add_row(
             str(trial.number),
-            *(f"{value:.4g}" for value in trial.values),
-            str(outcome.get("params", "")),
+            *(f"{value:.6g}" for value in trial.values),
+            *(str(outcome.get(size, "")) for size in sizes),
             f"{outcome.get('wall_s', 0):.2f}",
             " ".join(f"{name}={_short(value)}" for name, value in trial.params.items()),
         )
@@ -79,10 +84,9 @@ def print_table(study: Study, top: int, console: Console) -> None:
 
 
 def leaders(study: Study, top: int) -> list[FrozenTrial]:
-    """Return the best complete trials by the first objective."""
+    """Return the best feasible trials by the first objective."""
     sign = -1 if study.directions[0].name == "MAXIMIZE" else 1
-    complete = Ledger(study.get_trials(deepcopy=False)).by_state["complete"]
-    return sorted(complete, key=lambda trial: (sign * trial.values[0], trial.number))[:top]
+    return sorted(feasible_trials(study), key=lambda trial: (sign * trial.values[0], trial.number))[:top]
 
 
 def studies_table(summaries: list[dict[str, Any]]) -> Table:

@@ -10,7 +10,7 @@ from search import results, storage
 from search import study as studies
 from search.errors import InputError, StudyStopped
 from search.identity import identity
-from search.ledger import Ledger
+from search.ledger import ENDED, Ledger
 from search.progress import Progress
 from search.resolve import resolve
 from search.samplers import sampler_factory
@@ -92,7 +92,7 @@ def is_met(budget: Budget, ledger: Ledger) -> bool:
 
 def counted(ledger: Ledger) -> str:
     """Return `60 trials (8 complete, 52 pruned)`."""
-    words = [f"{ledger.count(state)} {state}" for state in ("complete", "pruned", "failed") if ledger.count(state)]
+    words = [f"{ledger.count(state)} {state}" for state in ENDED if ledger.count(state)]
     return f"{ledger.finished} trials ({', '.join(words)})" if words else "0 trials"
 
 

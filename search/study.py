@@ -9,6 +9,7 @@ from optuna.study import Study
 
 from search.errors import InputError, did_you_mean
 from search.identity import difference
+from search.ledger import is_feasible
 
 SCHEMA = 1
 DIRECTIONS = ("maximize", "minimize")
@@ -110,10 +111,13 @@ def metric_names(study: Study) -> list[str]:
     return list(study.metric_names or [f"value {index}" for index in range(len(study.directions))])
 
 
-def best_trial(study: Study) -> optuna.trial.FrozenTrial | None:
-    """Return the best complete trial, by the first objective where there are several; None before the first one."""
+def feasible_trials(study: Study) -> list[optuna.trial.FrozenTrial]:
+    """Return the complete trials that keep to the budget's limits."""
     complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-    if not complete:
-        return None
+    return [trial for trial in complete if is_feasible(trial)]
+
+
+def best_trial(study: Study) -> optuna.trial.FrozenTrial | None:
+    """Return the best feasible trial, by the first objective where there are several; None before the first one."""
     sign = -1 if study.directions[0] is optuna.study.StudyDirection.MAXIMIZE else 1
-    return min(complete, key=lambda trial: (sign * trial.values[0], trial.number))
+    return min(feasible_trials(study), key=lambda trial: (sign * trial.values[0], trial.number), default=None)

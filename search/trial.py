@@ -18,6 +18,7 @@ from search import devices
 from search.errors import InputError, did_you_mean
 from search.job import Job, Outcome
 from search.pruning import Reports
+from spaces import Budget
 
 TRAINER_KEYS = ("epochs", "steps", "batch_size", "val_every", "precision", "gradient_clip", "device")
 OUTPUT_KEYS = ("loss", "smoothing")
@@ -37,6 +38,9 @@ def train(job: Job, threads: int | None = None) -> Outcome:
     network = module.network if isinstance(module, models.Learner) else module
     train_batches, validation_batches = task.train_dataloader(), task.val_dataloader()
     job.details |= measure(network, task)
+    over = over_budget(config["budget"], job.details)
+    if over is not None:
+        return Outcome("infeasible", {key: float(value) for key, value in job.details.items()}, over)
     if threads is not None:
         torch.set_num_threads(devices.threads_for(job.details.get("macs", 0) * task.batch_size, threads))
     reports = Reports(job, "epoch" if config["trainer"]["steps"] is None else "step")
@@ -57,6 +61,14 @@ def measure(network: torch.nn.Module, task: tasks.Task) -> dict[str, int]:
     with suppress(NotImplementedError):  # a LightningModule need not have a forward
         found["macs"] = models.cost.macs(network.to(sample.device), sample)
     return found
+
+
+def over_budget(budget: Mapping[str, Any], measured: Mapping[str, int]) -> str | None:
+    """Return why a network is over the budget, known before it is trained; None where it is not."""
+    for name, limit in Budget.from_config(budget).limits.items():
+        if measured.get(name, 0) > limit:
+            return f"{measured[name]} {name}, over budget.{name}={limit}; not trained"
+    return None
 
 
 def _costs(job: Job) -> dict[str, float]:

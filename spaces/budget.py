@@ -1,4 +1,4 @@
-"""How much a whole study may spend."""
+"""How much a whole study may spend, and how much its winner."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -11,17 +11,27 @@ from spaces.paths import listed, nearest
 
 @dataclass(frozen=True)
 class Budget:
-    """End a study at the first limit reached; None sets no limit.
+    """End a study when it has spent enough, and refuse networks that are too large; None sets no limit.
 
     Args:
         trials: number of trials of the study, over all workers.
         wall_s: wall-clock seconds in which at least one trial runs.
         failures_in_a_row: how many trials may fail without another outcome between them.
+        params: parameters of the network, a shared one counted once.
+        macs: multiply-accumulates of a forward pass for one sample.
     """
 
     trials: int | None = None
     wall_s: float | None = None
     failures_in_a_row: int = 10
+    params: int | None = None
+    macs: int | None = None
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """Return what a network may cost, by the name of the metric: constraints of the study."""
+        limits = {"params": self.params, "macs": self.macs}
+        return {name: limit for name, limit in limits.items() if limit is not None}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any] | None) -> "Budget":
@@ -39,12 +49,16 @@ class Budget:
             if key not in known:
                 advice = nearest(key, known, "budget.")
                 raise ValueError(f"budget.{key} is unknown; a budget takes {listed(known)}.{advice}")
-        trials, failures = config.get("trials"), config.get("failures_in_a_row", cls.failures_in_a_row)
+        failures = config.get("failures_in_a_row", cls.failures_in_a_row)
         return cls(
-            None if trials is None else _count("trials", trials, ", or null for no limit"),
-            _seconds(config.get("wall_s")),
-            _count("failures_in_a_row", failures),
+            **{name: _count_or_none(name, config.get(name)) for name in ("trials", "params", "macs")},
+            wall_s=_seconds(config.get("wall_s")),
+            failures_in_a_row=_count("failures_in_a_row", failures),
         )
+
+
+def _count_or_none(name: str, value: Any) -> int | None:
+    return None if value is None else _count(name, value, ", or null for no limit")
 
 
 def _count(name: str, value: Any, otherwise: str = "") -> int:

@@ -1,0 +1,64 @@
+"""What the README tells people to type is understood, and its records say what it says."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from search.cli import VERBS
+from search.compose import compose
+from search.resolve import resolve
+from search.run import check_config
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = [line.partition("  #")[0].strip() for line in re.findall(r"^kirigami .+$", README, flags=re.MULTILINE)]
+
+
+def test_there_are_commands() -> None:
+    assert len(COMMANDS) >= 8
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_is_understood(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine" / "study").mkdir(parents=True)
+    (tmp_path / "mine" / "study" / "mine.yaml").write_text("# @package _global_\nbudget: {trials: 3}\n")
+    _, verb, *rest = shlex.split(command)
+    assert verb in VERBS
+    overrides = [one for one in rest if "=" in one or one.startswith("~")]
+    folders = [tmp_path / rest[rest.index("--config-dir") + 1]] if "--config-dir" in rest else []
+    if verb == "search":
+        check_config(compose(overrides, folders))
+    else:
+        resolve(compose(overrides, folders))
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+
+    assert set(re.findall(r"^make (\w+)", README, flags=re.MULTILINE)) <= targets
+    assert {"help", "search", "results", "test", "check", "bench", "clean"} <= targets
+
+
+def test_python_example_runs() -> None:
+    (example,) = re.findall(r"```python\n(.+?)```", README, flags=re.DOTALL)
+    names: dict[str, object] = {}
+    exec(example, names)
+
+    assert abs(names["history"].best["params"]["lr"] - 0.1) < 0.2  # type: ignore[attr-defined]
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("record", sorted((ROOT / "benchmarks" / "records").glob("*.json")), ids=lambda path: path.stem)
+def test_record_is_whole(record: Path) -> None:
+    found = json.loads(record.read_text())
+
+    assert {"benchmark", "date", "prose", "machine", "versions", "revision", "results"} <= found.keys()
+    assert (ROOT / "benchmarks" / f"{found['benchmark']}.py").exists()
