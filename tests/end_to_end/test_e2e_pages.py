@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 import socket
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +21,7 @@ from search.storage import open_storage
 from search.study import create
 from spaces import Budget, PriorSampler, Space
 
+CHROMIUM = shutil.which("chromium")
 SPACE = {"x": {"low": 0.0, "high": 1.0}, "kind": {"choices": ["a", "b"]}}
 
 
@@ -56,6 +59,23 @@ def test_report_holds_everything_it_shows(study):
     assert not re.search(r"<link[^>]+href=", page)
     for title in ("History", "Learning curves", "What mattered", "Each parameter", "Timeline"):
         assert f"<h2>{title}</h2>" in page
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium, which is not installed")
+def test_report_draws_its_figures_in_a_browser(study, tmp_path):
+    joined, folder = study
+    page = write_report(joined, folder / "drawn")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+    flags += ["--disable-background-networking", "--disable-component-update", f"--user-data-dir={tmp_path}"]
+    done = subprocess.run(
+        [CHROMIUM, *flags, "--virtual-time-budget=10000", "--dump-dom", page.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    figures = page.read_text().count("<h2>")
+    assert figures >= 6
+    assert len(re.findall(r'class="main-svg"[^>]*><defs', done.stdout)) >= figures, done.stderr[-500:]
 
 
 def test_report_of_a_study_without_trials(study):
