@@ -152,7 +152,7 @@ def _ours(network: dict[str, Any]) -> float:
     module = build_module(config, task)
     job = Job(0, config, lambda fidelity, metrics: None)
     began = time.perf_counter()
-    trainer = build_trainer(config["trainer"], Reports(job, "epoch"))
+    trainer = build_trainer(config["trainer"], [Reports(job, "epoch")])
     trainer.fit(module, task.train_dataloader(), task.val_dataloader())
     return time.perf_counter() - began
 

@@ -1,6 +1,6 @@
 """What learns: networks, activations, losses, optimisers, schedules, and the module that trains them."""
 
-from models import activations, cost, networks, optimizers, outputs, schedules
+from models import activations, bits, compact, cost, networks, optimizers, outputs, schedules, sharing, sparsity
 from models.module import Learner
 from models.networks import build_network
 
@@ -11,10 +11,14 @@ __all__ = [
     "KIRIGAMI",
     "Learner",
     "activations",
+    "bits",
     "build_network",
+    "compact",
     "cost",
     "networks",
     "optimizers",
     "outputs",
     "schedules",
+    "sharing",
+    "sparsity",
 ]

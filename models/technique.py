@@ -10,6 +10,7 @@ of the run; the rest fine-tunes the final form. It needs no cooperation, so it w
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -40,13 +41,13 @@ class Link(nn.Module):
         """Return what has to be stored to compute the hard form of the incoming weight again."""
         raise NotImplementedError
 
-    def get_extra_state(self) -> dict[str, bool]:
-        """Save whether the link is hard with its tensors."""
-        return {"hard": self.hard}
+    def get_extra_state(self) -> Tensor:
+        """Save whether the link is hard with its tensors; as a tensor, since files of tensors take nothing else."""
+        return torch.tensor(self.hard)
 
-    def set_extra_state(self, state: Mapping[str, bool]) -> None:
+    def set_extra_state(self, state: Tensor) -> None:
         """Restore whether the link is hard."""
-        self.hard = bool(state["hard"])
+        self.hard = bool(state)
 
 
 class Technique(Callback):
@@ -87,6 +88,10 @@ class Technique(Callback):
     def settings(self) -> dict[str, Any]:
         """Return what differs for the links' own parameters in the optimiser; `lr_scale` multiplies the rate."""
         return {"weight_decay": 0.0}
+
+    def own(self) -> list[nn.Parameter]:
+        """Return the parameters that `settings` holds for: by default those of the links."""
+        return [parameter for link in self.links.values() for parameter in link.parameters()]
 
     def report(self) -> dict[str, float]:
         """Return figures of the state reached, such as `density` or `bits`; nothing by default."""
@@ -129,11 +134,10 @@ class Technique(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the links' parameters settings of their own: above all, no weight decay."""
-        own = [parameter for link in self.links.values() for parameter in link.parameters()]
         schedules = [one.scheduler for one in trainer.lr_scheduler_configs if isinstance(one.scheduler, LRScheduler)]
         for optimizer in trainer.optimizers:
             mine = [schedule for schedule in schedules if schedule.optimizer is optimizer]
-            regroup(optimizer, mine, own, self.settings())
+            regroup(optimizer, mine, self.own(), self.settings())
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Drive the links, and fix them when their share of the run is over."""

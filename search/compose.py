@@ -16,7 +16,10 @@ from yaml import YAMLError
 from search.errors import InputError, did_you_mean, one_line
 from search.identity import leaves
 
-GROUPS = ("task", "network", "optimizer", "schedule", "trainer", "sampler", "pruner", "budget", "storage")
+GROUPS = (
+    *("task", "network", "sharing", "sparsity", "bits", "optimizer", "schedule", "trainer"),
+    *("sampler", "pruner", "budget", "storage"),
+)
 KEYS = ("name", "seed", "workers", "objective", "output", "space", *GROUPS)
 
 

@@ -8,11 +8,13 @@ from lightning.pytorch import LightningModule
 
 import models
 import tasks
+from models.technique import network_of
+from search import techniques
 from search.errors import InputError
 from search.trial import build_module, check_trainer, open_task
 from spaces import Space
 
-END_METRICS = ("params", "macs", "seconds")
+END_METRICS = ("params", "macs", "bytes", "seconds")
 
 
 def rehearse(
@@ -64,8 +66,10 @@ def _build(config: Mapping[str, Any], task: tasks.Task) -> LightningModule:
     try:
         with torch.device("meta"):
             module = build_module(config, task)
+            techniques.attach(techniques.build(config), network_of(module))
     except (RuntimeError, NotImplementedError, ValueError):
         module = build_module(config, task)
+        techniques.attach(techniques.build(config), network_of(module))
     if isinstance(module, models.Learner):
         optimizer = models.optimizers.build_optimizer(module.network, config["optimizer"])
         models.schedules.build_schedule(optimizer, config["schedule"], total_steps=100, steps_per_epoch=10)

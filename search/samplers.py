@@ -77,20 +77,21 @@ def build_pruner(config: Mapping[str, Any], *, fidelities: int, every: int = 1) 
     return _build("pruner", PRUNERS[name], settings)
 
 
-def rungs(config: Mapping[str, Any], fidelities: int, every: int = 1) -> tuple[int, ...] | None:
-    """Return the fidelities at which the pruner decides, or None where it looks at every report.
+def rungs(config: Mapping[str, Any], fidelities: int, every: int = 1) -> tuple[int, ...]:
+    """Return the fidelities at which the pruner is asked, all of them before the end of a full trial.
 
-    A report is a transaction in the store; between rungs it would change nothing.
+    A report is a transaction in the store; between rungs it would change nothing, and at the end nothing is left to
+    save: a trial trained in full is complete, whatever its value.
     """
     name, settings = _in_fidelities(config, fidelities, every)
     if name == "none":
         return ()
     first = settings.get("min_resource", "auto" if name == "asha" else 1)
     if name not in ("asha", "hyperband") or not isinstance(first, int):
-        return None
+        return tuple(range(every, fidelities, every))
     factor = settings.get("reduction_factor", 4 if name == "asha" else 3)
     found, rung = [], first * factor ** settings.get("min_early_stopping_rate", 0)
-    while rung <= fidelities:
+    while rung < fidelities:
         found.append(rung)
         rung *= factor
     return tuple(found)

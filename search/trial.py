@@ -3,18 +3,19 @@
 import logging
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer, seed_everything
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from safetensors.torch import save_model
 
 import models
 import tasks
-from search import devices
+from models.technique import Technique, network_of
+from search import devices, techniques
 from search.errors import InputError, did_you_mean
 from search.job import Job, Outcome
 from search.pruning import Reports
@@ -35,44 +36,53 @@ def train(job: Job, threads: int | None = None) -> Outcome:
     seed_everything(config["seed"], verbose=False)
     task = open_task(config)
     module = build_module(config, task)
-    network = module.network if isinstance(module, models.Learner) else module
-    train_batches, validation_batches = task.train_dataloader(), task.val_dataloader()
-    job.details |= measure(network, task)
-    over = over_budget(config["budget"], job.details)
+    network = network_of(module)
+    chosen = techniques.build(config)
+    job.details |= measure(network, task) | techniques.attach(chosen, network)
+    over = over_budget(config["budget"], {**job.details, **bound(chosen, network, config["budget"])})
     if over is not None:
         return Outcome("infeasible", {key: float(value) for key, value in job.details.items()}, over)
     if threads is not None:
         torch.set_num_threads(devices.threads_for(job.details.get("macs", 0) * task.batch_size, threads))
     reports = Reports(job, "epoch" if config["trainer"]["steps"] is None else "step")
-    trainer = build_trainer(config["trainer"], reports)
+    trainer = build_trainer(config["trainer"], [*chosen, reports])
     began = time.perf_counter()
     try:
-        trainer.fit(module, train_batches, validation_batches)
+        trainer.fit(module, task.train_dataloader(), task.val_dataloader())
     finally:
         job.details["fit_s"] = round(time.perf_counter() - began, 4)
         job.details["device_s"] = job.details["fit_s"]
+    job.details["bytes"] = models.compact.encoded_bytes(network)
+    job.details |= techniques.figures(chosen)
     return Outcome("complete", {**reports.metrics, **_costs(job)}, save=lambda path: _save(network, path))
 
 
+def bound(chosen: Sequence[Technique], network: torch.nn.Module, budget: Mapping[str, Any]) -> dict[str, int]:
+    """Return the least bytes of the file where the budget asks for them."""
+    return {} if budget.get("bytes") is None else {"bytes": techniques.least_bytes(chosen, network)}
+
+
 def measure(network: torch.nn.Module, task: tasks.Task) -> dict[str, int]:
-    """Return parameters and multiply-accumulates for one sample."""
+    """Return the multiply-accumulates for one sample; nothing for a LightningModule, which need not have a forward."""
     sample, _ = next(iter(task.val_dataloader()))
-    found = {"params": models.cost.parameters(network)}
-    with suppress(NotImplementedError):  # a LightningModule need not have a forward
-        found["macs"] = models.cost.macs(network.to(sample.device), sample)
-    return found
+    try:
+        return {"macs": models.cost.macs(network.to(sample.device), sample)}
+    except NotImplementedError:
+        return {}
 
 
 def over_budget(budget: Mapping[str, Any], measured: Mapping[str, int]) -> str | None:
     """Return why a network is over the budget, known before it is trained; None where it is not."""
     for name, limit in Budget.from_config(budget).limits.items():
         if measured.get(name, 0) > limit:
-            return f"{measured[name]} {name}, over budget.{name}={limit}; not trained"
+            return f"at least {measured[name]} {name}, over budget.{name}={limit}; not trained"
     return None
 
 
 def _costs(job: Job) -> dict[str, float]:
-    costs: dict[str, float] = {key: float(job.details[key]) for key in ("params", "macs") if key in job.details}
+    costs: dict[str, float] = {
+        key: float(job.details[key]) for key in ("params", "macs", "bytes") if key in job.details
+    }
     return {**costs, "seconds": job.details["fit_s"]}
 
 
@@ -110,7 +120,7 @@ def build_network(config: Mapping[str, Any], task: tasks.Task) -> torch.nn.Modul
     )
 
 
-def build_trainer(settings: Mapping[str, Any], reports: Reports) -> Trainer:
+def build_trainer(settings: Mapping[str, Any], callbacks: list[Callback]) -> Trainer:
     """Build a Trainer that does what a trial needs and leaves nothing behind."""
     quiet()
     check_trainer(settings)
@@ -127,7 +137,7 @@ def build_trainer(settings: Mapping[str, Any], reports: Reports) -> Trainer:
         devices=device_numbers,
         precision=settings["precision"],
         gradient_clip_val=settings["gradient_clip"],
-        callbacks=[reports],
+        callbacks=callbacks,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

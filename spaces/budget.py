@@ -19,6 +19,7 @@ class Budget:
         failures_in_a_row: how many trials may fail without another outcome between them.
         params: parameters of the network, a shared one counted once.
         macs: multiply-accumulates of a forward pass for one sample.
+        bytes: of the network's encoded file.
     """
 
     trials: int | None = None
@@ -26,11 +27,12 @@ class Budget:
     failures_in_a_row: int = 10
     params: int | None = None
     macs: int | None = None
+    bytes: int | None = None
 
     @property
     def limits(self) -> dict[str, int]:
         """Return what a network may cost, by the name of the metric: constraints of the study."""
-        limits = {"params": self.params, "macs": self.macs}
+        limits = {"params": self.params, "macs": self.macs, "bytes": self.bytes}
         return {name: limit for name, limit in limits.items() if limit is not None}
 
     @classmethod
@@ -51,7 +53,7 @@ class Budget:
                 raise ValueError(f"budget.{key} is unknown; a budget takes {listed(known)}.{advice}")
         failures = config.get("failures_in_a_row", cls.failures_in_a_row)
         return cls(
-            **{name: _count_or_none(name, config.get(name)) for name in ("trials", "params", "macs")},
+            **{name: _count_or_none(name, config.get(name)) for name in ("trials", "params", "macs", "bytes")},
             wall_s=_seconds(config.get("wall_s")),
             failures_in_a_row=_count("failures_in_a_row", failures),
         )

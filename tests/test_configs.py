@@ -16,7 +16,7 @@ from torch import nn
 
 import models
 import tasks
-from search import rehearsal, samplers, trial
+from search import rehearsal, samplers, techniques, trial
 from search.compose import KEYS, compose
 from search.errors import InputError
 from search.identity import difference, identity, leaves
@@ -52,9 +52,9 @@ def options(group: str) -> list[str]:
 
 def chosen(group: str, option: str) -> dict[str, Any]:
     """Compose one option of a group without a space, with placeholders for what the user must name."""
-    raw = compose([f"{group}={option}", "space=[]"])[group]
-    filled = {path: "placeholder" for path, value in leaves(raw) if value == "???"}
-    return with_folder(resolve({**raw, **filled}))
+    raw = compose([f"{group}={option}", "space=[]"])
+    filled = {path: "placeholder" for path, value in leaves(raw[group]) if value == "???"}
+    return with_folder(resolve({**raw, group: {**raw[group], **filled}})[group])
 
 
 def with_folder(config: dict[str, Any]) -> dict[str, Any]:
@@ -157,10 +157,17 @@ def test_pruner_builds_and_its_rungs_lie_in_a_trial(option: str) -> None:
 @pytest.mark.parametrize("option", options("trainer"))
 def test_trainer_builds(option: str) -> None:
     config = {**chosen("trainer", option), "device": "cpu"}
-    trainer = trial.build_trainer(config, Reports(Job(0, {}, lambda fidelity, metrics: None), "epoch"))
+    trainer = trial.build_trainer(config, [Reports(Job(0, {}, lambda fidelity, metrics: None), "epoch")])
 
     assert trainer.max_epochs == config["epochs"]
     assert trial.fidelities(config) == config["epochs"]
+
+
+@pytest.mark.parametrize(("group", "option"), [one for one in OPTIONS if one[0] in techniques.ROOMS])
+def test_technique_builds(group: str, option: str) -> None:
+    built = techniques.ROOMS[group](chosen(group, option))
+
+    assert (built is None) == (option == "none")
 
 
 @pytest.mark.parametrize("option", options("space"))

@@ -68,7 +68,7 @@ def test_nothing_feasible_means_no_best(make_loop):
     assert summary(study)["best"] is None
 
 
-@pytest.mark.parametrize("key", ["params", "macs"])
+@pytest.mark.parametrize("key", ["params", "macs", "bytes"])
 def test_limits_are_read(key):
     assert Budget.from_config({key: 7}).limits == {key: 7}
     with pytest.raises(ValueError, match=rf"^budget\.{key} must be a whole number above 0, or null for no limit"):

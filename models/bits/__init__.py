@@ -1,0 +1,27 @@
+"""How few bits a weight needs: uniform quantisation, and SMOL, which learns the bits."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from models.arguments import accept, choose, names
+from models.bits.quantise import Quantisation
+from models.bits.smol import SMOL
+from models.bits.uniform import Uniform
+
+METHODS: dict[str, type[Quantisation]] = {"uniform": Uniform, "smol": SMOL}
+
+__all__ = ["METHODS", "SMOL", "Quantisation", "Uniform", "build"]
+
+
+def build(config: Mapping[str, Any]) -> Quantisation | None:
+    """Build the technique of a config, `{method: smol, bits: 1.15, ...}`; None for `method: none`.
+
+    Raises:
+        ValueError: The method or a key is unknown, or a value is out of its range.
+    """
+    method = choose("bits.method", config.get("method", "none"), ("none", *METHODS))
+    if method == "none":
+        return None
+    options = {key: value for key, value in config.items() if key != "method"}
+    siblings = {key for technique in METHODS.values() for key in names(technique)}
+    return METHODS[method](**accept(METHODS[method], options, where="bits", name=method, siblings=siblings))

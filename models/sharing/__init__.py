@@ -1,0 +1,51 @@
+"""Sharing of weights between layers, softly by mixing templates, and folding of layers that became alike."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from models.arguments import accept, choose, names, nearest
+from models.sharing.fold import Folding, fold, shuffled
+from models.sharing.groups import find, split
+from models.sharing.loops import Loop, loops
+from models.sharing.similarity import Null, Similarity, lsm, null, similarity
+from models.sharing.soft import SoftSharing
+from models.sharing.tied import TiedLayers
+from models.technique import Technique
+
+METHODS: dict[str, Callable[..., Technique]] = {"soft": SoftSharing, "tied": TiedLayers}
+
+
+def build(config: Mapping[str, Any]) -> Technique | None:
+    """Build the technique of a config `{method: soft, templates: 4, ...}`; None for the method `none`.
+
+    Raises:
+        ValueError: The method or a key is unknown, or a value is out of its range.
+    """
+    method = choose("sharing.method", config.get("method", "none"), ("none", *METHODS))
+    options = {key: value for key, value in config.items() if key != "method"}
+    siblings = {key for technique in METHODS.values() for key in names(technique)}
+    if method == "none":
+        for key in options.keys() - siblings:
+            raise ValueError(f"sharing.{key} is no argument of any method.{nearest(key, siblings)}")
+        return None
+    return METHODS[method](**accept(METHODS[method], options, where="sharing", name=method, siblings=siblings))
+
+
+__all__ = [
+    "METHODS",
+    "Folding",
+    "Loop",
+    "Null",
+    "Similarity",
+    "SoftSharing",
+    "TiedLayers",
+    "build",
+    "find",
+    "fold",
+    "loops",
+    "lsm",
+    "null",
+    "shuffled",
+    "similarity",
+    "split",
+]

@@ -1,0 +1,152 @@
+"""Folding: layers whose coefficients lie on one line become one weight, each with a scale of its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
+from torch import Tensor, nn
+
+from models.cost import parameters
+from models.sharing.bank import Bank, Mix, bank_of, banks, row_of, rows_of
+from models.sharing.groups import Clusters
+from models.sharing.loops import Loop, loops
+from models.sharing.similarity import TAU, lsm
+
+
+@dataclass(frozen=True)
+class Folding:
+    """What a fold did. It saves parameters, never operations: a folded layer is computed as often as before.
+
+    Attributes:
+        clusters: by bank, the layers that have one weight now; give them to `fold` as its pattern to fold a fresh
+            network alike, for instance before its weights are loaded.
+        kept: banks left as they were, since no fewer weights than templates would have come out.
+        before, after: parameters of the whole network.
+        loops: runs of blocks that repeat.
+        difference: largest absolute change of the outputs for the inputs given, None without them.
+    """
+
+    clusters: dict[str, Clusters]
+    kept: tuple[str, ...]
+    before: int
+    after: int
+    loops: tuple[Loop, ...]
+    difference: float | None = None
+
+    @property
+    def pattern(self) -> Clusters:
+        """Return the clusters of all folded banks."""
+        return [cluster for clusters in self.clusters.values() for cluster in clusters]
+
+
+@torch.no_grad()
+def fold(
+    network: nn.Module, tau: float = TAU, pattern: Clusters | None = None, inputs: Tensor | None = None
+) -> Folding:
+    """Fold a network's banks in place, where that leaves fewer weights than templates.
+
+    In a cluster with coefficients A (n, k), W(i) becomes c_i W_u, with u the first right singular vector of A and the
+    signed scale c_i = <a_i, u>. u does not see the rows' signs, so they need no alignment. The statistics of batch
+    norms belong to the old weights: `models.norms.reestimate` them unless training goes on.
+
+    Args:
+        network: a module whose layers share, through `SoftSharing`.
+        tau: smallest similarity inside a cluster (complete linkage), in (0, 1].
+        pattern: the clusters by hand, instead; a layer of a bank named here that is in none keeps a weight of its own.
+        inputs: a batch to compare the outputs on, before and after.
+
+    Raises:
+        ValueError: where `tau` is out of its range, the network shares nothing, or the pattern does not fit it.
+    """
+    if not 0 < tau <= 1:
+        raise ValueError(f"sharing.tau must be above 0 and at most 1, but got {tau!r}.")
+    found = banks(network)
+    if not found:
+        raise ValueError(f"{type(network).__name__} has no layers that share. Attach SoftSharing to it first.")
+    split = {key: similar(layers, tau) for key, layers in found.items()} if pattern is None else _fit(found, pattern)
+    saves = {key: len(clusters) < len(bank_of(found[key][key]).templates) for key, clusters in split.items()}
+    before, old = parameters(network), _outputs(network, inputs)
+    done = {key: clusters for key, clusters in split.items() if saves[key]}
+    for key, clusters in done.items():
+        for cluster in clusters:
+            tie([found[key][name] for name in cluster])
+    new = _outputs(network, inputs)
+    return Folding(
+        clusters=done,
+        kept=tuple(key for key in found if key not in done),
+        before=before,
+        after=parameters(network),
+        loops=tuple(loops(network, {name: c[0] for clusters in done.values() for c in clusters for name in c})),
+        difference=None if old is None or new is None else float((old - new).abs().max()),
+    )
+
+
+def similar(layers: dict[str, nn.Module], tau: float = TAU, most: int | None = None) -> Clusters:
+    """Cluster the layers of a bank by complete linkage over 1 - S.
+
+    Args:
+        layers: the layers of one bank, by name.
+        tau: every pair inside a cluster is at least so similar.
+        most: form this many clusters at most, instead.
+    """
+    names = list(layers)
+    distances = np.nan_to_num(1 - lsm(rows_of(layers).detach().double()).cpu().numpy(), nan=1.0)  # diverged: unlike all
+    np.fill_diagonal(distances, 0)
+    tree = linkage(squareform(distances, checks=False), "complete")
+    numbers = fcluster(tree, 1 - tau + 1e-9, "distance") if most is None else fcluster(tree, most, "maxclust")
+    clusters: dict[int, list[str]] = {}
+    for name, number in zip(names, numbers, strict=True):
+        clusters.setdefault(int(number), []).append(name)
+    return list(clusters.values())
+
+
+def shuffled(clusters: Clusters, generator: torch.Generator) -> Clusters:
+    """Return clusters of the same sizes with the layers of one bank dealt at random: the control of a fold."""
+    names = [name for cluster in clusters for name in cluster]
+    dealt = iter(torch.randperm(len(names), generator=generator).tolist())
+    return [[names[next(dealt)] for _ in cluster] for cluster in clusters]
+
+
+def tie(layers: Sequence[nn.Module]) -> None:
+    """Make layers of one bank hold one weight, in a bank of one template, and a scale each."""
+    rows = torch.stack([row_of(layer) for layer in layers])
+    direction = torch.linalg.svd(rows.double(), full_matrices=False).Vh[0]
+    scales = rows.double() @ direction
+    sign = -1.0 if scales.sum() < 0 else 1.0
+    bank = Bank(bank_of(layers[0]).mix((sign * direction).to(rows))[None].clone())
+    for layer, scale in zip(layers, (sign * scales).to(rows), strict=True):
+        link = Mix(bank, scale[None])
+        link.train(layer.training).harden()
+        chain = layer.parametrizations.weight
+        chain.original = nn.Parameter(link.right_inverse(scale), requires_grad=row_of(layer).requires_grad)
+        chain[0] = link
+
+
+def _fit(found: dict[str, dict[str, nn.Module]], pattern: Clusters) -> dict[str, Clusters]:
+    """Return a pattern by bank, with clusters of one for the layers of its banks that it leaves out."""
+    home = {name: key for key, layers in found.items() for name in layers}
+    split: dict[str, Clusters] = {}
+    for cluster in pattern:
+        keys = {home.get(name) for name in cluster}
+        if None in keys or len(keys) != 1:
+            raise ValueError(f"sharing.pattern: ({', '.join(cluster)}) are no layers of one bank.")
+        split.setdefault(str(keys.pop()), []).append(list(cluster))
+    for key, clusters in split.items():
+        named = [name for cluster in clusters for name in cluster]
+        if len(named) != len(set(named)):
+            raise ValueError(f"sharing.pattern names a layer twice, among ({', '.join(named)}).")
+        clusters += [[name] for name in found[key] if name not in named]
+    return split
+
+
+def _outputs(network: nn.Module, inputs: Tensor | None) -> Tensor | None:
+    if inputs is None:
+        return None
+    training = network.training
+    try:
+        return network.eval()(inputs)
+    finally:
+        network.train(training)

@@ -1,0 +1,39 @@
+"""Layers tied from the start: what a fold must be compared with."""
+
+from torch import nn
+
+from models.sharing.groups import Clusters, Groups, find, split
+from models.sharing.soft import SoftSharing
+
+
+class TiedLayers(SoftSharing):
+    """Tie layers from the start: one weight for each cluster of a pattern, and a scale for each layer.
+
+    Arguments are those of `SoftSharing`.
+    """
+
+    def __init__(
+        self,
+        groups: Groups | None = None,
+        pattern: str | Clusters = "cycle",
+        distinct: int = 2,
+        harden_at: float = 0.9,
+        seed: int = 0,
+    ) -> None:
+        if pattern == "found":
+            raise ValueError("sharing.pattern must be cycle, sequence or lists of names where layers are tied.")
+        super().__init__(1, groups, pattern=pattern, distinct=distinct, harden_at=harden_at, seed=seed)
+
+    def members(self, network: nn.Module) -> Clusters:
+        """Return the clusters of the pattern that have two layers or more."""
+        if not isinstance(self.pattern, str):
+            return find(network, [cluster for cluster in self.pattern if len(cluster) > 1])
+        groups = find(network, self.groups)
+        tied = [names for group in groups for names in split(group, self.pattern, self.distinct) if len(names) > 1]
+        if not tied:
+            most = max(len(group) for group in groups)
+            raise ValueError(f"sharing.distinct must be below {most}, the layers of a group, but got {self.distinct}.")
+        return tied
+
+    def _clusters(self) -> Clusters:
+        return []

@@ -1,0 +1,40 @@
+"""Build a technique of sparsity from its config."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from models.arguments import accept, choose, names
+from models.sparsity.continuous import ContinuousSparsification
+from models.sparsity.magnitude import GradualPruning, MagnitudePruning, RandomPruning
+from models.sparsity.mask import Masking
+
+METHODS: dict[str, type[Masking]] = {
+    "continuous": ContinuousSparsification,
+    "magnitude": MagnitudePruning,
+    "gradual": GradualPruning,
+    "random": RandomPruning,
+}
+
+
+def build(config: Mapping[str, Any]) -> Masking | None:
+    """Build the technique of a config.
+
+    Args:
+        config: `{method: continuous, density: 0.1, ...}`: a name in `METHODS` and arguments of its class, or
+            `{method: none}`. Arguments of the other methods are left out.
+
+    Returns:
+        A technique that is not yet attached; None for `method: none`.
+
+    Raises:
+        ValueError: The method or a key is unknown, or a value is out of its range.
+    """
+    if "method" not in config:
+        raise ValueError(f"sparsity.method is not set. Choose one of (none, {', '.join(METHODS)}).")
+    method = choose("sparsity.method", config["method"], ("none", *METHODS))
+    if method == "none":
+        return None
+    options = {key: value for key, value in config.items() if key != "method"}
+    siblings = {key for technique in METHODS.values() for key in names(technique)}
+    technique = METHODS[method]
+    return technique(**accept(technique, options, where="sparsity", name=method, siblings=siblings))

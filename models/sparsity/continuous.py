@@ -1,0 +1,196 @@
+"""Continuous Sparsification: learn which weights to keep, by gates that grow sharp (Savarese et al., NeurIPS 2020)."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.arguments import within
+from models.sparsity.mask import Mask, Masking, check_density
+
+# A gate's gradient is below 2 % of its largest where |beta s| is above this.
+DECIDED = 4.0
+
+
+class Gate(Mask):
+    """Multiply a weight by sigmoid(beta s) / sigmoid(s0), and once hard by H(s) / sigmoid(s0), 1 only where s > 0.
+
+    The hard mask lies in `kept`, so that no later step of an optimiser moves it.
+
+    Args:
+        weight: the weight to mask, for its shape and device.
+        initial: s0, where every s begins: the mask is then 1 everywhere.
+    """
+
+    beta: Tensor
+
+    def __init__(self, weight: Tensor, initial: float) -> None:
+        super().__init__(weight)
+        self.logits = nn.Parameter(torch.full_like(weight, initial))
+        self.register_buffer("beta", torch.ones((), device=weight.device))
+        self.scale = 1 + math.exp(-initial)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the weight under its soft mask, or its hard one; any shape."""
+        mask = self.kept if self.hard else torch.sigmoid(self.beta * self.logits)
+        return weight * mask * self.scale
+
+    def chosen(self) -> Tensor:
+        """Return H(s), or what was fixed."""
+        return self.kept if self.hard else self.logits > 0
+
+    def harden(self) -> None:
+        """Fix the mask to H(s)."""
+        if not self.hard:
+            self.kept.copy_(self.logits > 0)
+        super().harden()
+
+
+class ContinuousSparsification(Masking):
+    """Train weights and gates together while beta rises from 1 to `beta_final`; then the gates are zeros and ones.
+
+    Without a density, `penalty` times the sum of the gates is added to the loss, as published, and it depends on
+    the penalty, on s0 and on the number of steps how much is kept. With a density there is no penalty: before each
+    step all s are moved by one common offset such that the mean gate follows a path from sigmoid(s0) to the density.
+    So the loss alone ranks the weights, and no scale has to be guessed. When the gates are fixed, exactly the
+    density's share with the largest s is kept; `report` says as `moved` for which share this differed from H(s).
+
+    Args:
+        density: share of the masked weights' entries to keep, in (0, 1]; None leaves it to the penalty.
+        initial: s0; without a density, lower keeps less.
+        penalty: weight of the sum of all gates in the loss, without a density. The paper's 1e-8 is for its long
+            runs; what it does grows with the number of steps.
+        beta_final: beta at the end of the soft part, above 1.
+        mask_lr_scale: learning rate of s, in units of that of the weights.
+        settle: share of the soft part after which the path has reached the density, in (0, 1].
+        names: see `Technique`.
+        harden_at: share of the run after which the gates are fixed; the rest is fine-tuning.
+
+    Raises:
+        ValueError: where an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        density: float | None = None,
+        initial: float = 0.0,
+        penalty: float = 1e-4,
+        beta_final: float = 200.0,
+        mask_lr_scale: float = 1.0,
+        settle: float = 0.8,
+        names: Iterable[str] | None = None,
+        harden_at: float = 0.6,
+    ) -> None:
+        super().__init__(names, harden_at)
+        if density is not None:
+            check_density(density)
+        within("sparsity.initial", initial, -10, 10)
+        within("sparsity.penalty", penalty, 0, math.inf)
+        within("sparsity.beta_final", beta_final, 1, math.inf)
+        within("sparsity.mask_lr_scale", mask_lr_scale, 0, math.inf)
+        if not 0 < settle <= 1:
+            raise ValueError(f"sparsity.settle must be above 0 and at most 1, but got {settle!r}.")
+        self.density = density
+        self.initial = initial
+        self.penalty_weight = penalty
+        self.beta_final = beta_final
+        self.mask_lr_scale = mask_lr_scale
+        self.settle = settle
+        self.moved = 0
+        self._origin = 1 / (1 + math.exp(-initial))
+
+    def link(self, name: str, layer: nn.Module) -> Gate:
+        """Make a gate for each entry of a layer's weight."""
+        return Gate(layer.weight, self.initial)
+
+    @property
+    def gates(self) -> list[Gate]:
+        """Return the gates in the order of their layers."""
+        return [mask for mask in self.masks if isinstance(mask, Gate)]
+
+    def settings(self) -> dict[str, Any]:
+        """Let no decay pull at s, which would pull it to undecided."""
+        return {"weight_decay": 0.0, "lr_scale": self.mask_lr_scale}
+
+    def path(self, progress: float) -> float:
+        """Return the mean gate to have at a share of the soft part: geometric, then constant."""
+        assert self.density is not None
+        return self._origin * (self.density / self._origin) ** min(1.0, progress / self.settle)
+
+    def advance(self, progress: float) -> None:
+        """Set beta = beta_final ** progress, and with a density bring the mean gate to its path."""
+        beta = self.beta_final**progress
+        for gate in self.gates:
+            gate.beta.fill_(beta)
+        if self.density is not None:
+            with torch.no_grad():
+                logits = torch.cat([gate.logits.flatten() for gate in self.gates])
+                offset = shift(logits, beta, self.path(progress))
+                for gate in self.gates:
+                    gate.logits.sub_(offset)
+
+    def penalty(self) -> Tensor | None:
+        """Return `penalty` times the sum of all gates, without a density."""
+        return None if self.density is not None else self.penalty_weight * self.total()
+
+    def total(self) -> Tensor:
+        """Return the sum of all soft gates."""
+        return torch.stack([torch.sigmoid(gate.beta * gate.logits).sum() for gate in self.gates]).sum()
+
+    def harden(self) -> None:
+        """Fix the gates: those with s > 0, or exactly the density's share with the largest s."""
+        if self.hard:
+            return
+        super().harden()
+        if self.density is not None:
+            self.moved = self.keep_largest([gate.logits for gate in self.gates], self.density)
+            self._centre()
+
+    def restart(self, density: float | None = None) -> None:
+        """Make the gates soft again for another round: s <- min(beta s, s0) with the last beta, and only then beta 1.
+
+        Pruned weights stay pruned, as beta s is far below 0 for them. (The released code sets beta to 1 first, and
+        so revives them.)
+
+        Args:
+            density: that of the next round.
+        """
+        for gate in self.gates:
+            with torch.no_grad():
+                gate.logits.copy_((gate.beta * gate.logits).clamp(max=self.initial))
+            gate.beta.fill_(1.0)
+            gate.hard = False
+        self._origin = float(self.total().detach()) / self.entries
+        self.density = density
+
+    def report(self) -> dict[str, float]:
+        """Return the density by H(s), the mean soft gate, and the shares undecided (|beta s| < 4) and moved."""
+        undecided = sum(int(((gate.beta * gate.logits).abs() < DECIDED).sum()) for gate in self.gates)
+        entries = max(1, self.entries)
+        return {
+            **super().report(),
+            "soft_density": float(self.total().detach()) / entries if self.gates else 0.0,
+            "undecided": undecided / entries,
+            "moved": self.moved / entries,
+        }
+
+    def _centre(self) -> None:
+        """Move all s so that 0 lies between what is kept and what is not, for a further round."""
+        kept = torch.cat([gate.logits.detach()[gate.kept] for gate in self.gates])
+        lost = torch.cat([gate.logits.detach()[~gate.kept] for gate in self.gates])
+        if lost.numel():
+            with torch.no_grad():
+                for gate in self.gates:
+                    gate.logits.sub_((kept.min() + lost.max()) / 2)
+
+
+def shift(logits: Tensor, beta: float, mean: float) -> Tensor:
+    """Return the offset, a scalar, for which sigmoid(beta (logits - offset)) has this mean, by bisection."""
+    low, high = logits.min() - 20 / beta, logits.max() + 20 / beta
+    for _ in range(24):
+        middle = (low + high) / 2
+        above = torch.sigmoid(beta * (logits - middle)).mean() > mean
+        low, high = torch.where(above, middle, low), torch.where(above, high, middle)
+    return (low + high) / 2

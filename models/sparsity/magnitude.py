@@ -1,0 +1,125 @@
+"""Masks by magnitude, at once or step by step, and by lot: what a better way to choose a mask has to beat."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import torch
+
+from models.arguments import nearest, within
+from models.sparsity.mask import Masking, check_densities, check_density, count
+
+
+class MagnitudePruning(Masking):
+    """Train dense, then keep the largest weights by magnitude over all layers at once (Han et al., NeurIPS 2015).
+
+    Args:
+        density: share of the masked weights' entries to keep, in (0, 1].
+        names: see `Technique`.
+        harden_at: share of the run after which the weights are pruned; the rest is fine-tuning.
+
+    Raises:
+        ValueError: where an argument is out of its range.
+    """
+
+    def __init__(self, density: float = 0.1, names: Iterable[str] | None = None, harden_at: float = 0.6) -> None:
+        super().__init__(names, harden_at)
+        check_density(density)
+        self.density = density
+
+    def prune(self, share: float) -> None:
+        """Keep the share of the entries with the largest magnitudes, whatever was kept before."""
+        self.keep_largest([weight.abs() for weight in self.incoming()], share)
+
+    def harden(self) -> None:
+        """Prune to the density, and fix the masks."""
+        if not self.hard:
+            self.prune(self.density)
+        super().harden()
+
+
+class GradualPruning(MagnitudePruning):
+    """Prune by magnitude step by step: sparsity s_f (1 - (1 - t)^3) over the soft part (Zhu & Gupta, 2017).
+
+    A weight that is pruned keeps its value without a gradient, and comes back if its rank rises again.
+
+    Args:
+        density: share of the masked weights' entries to keep in the end, in (0, 1].
+        start: share of the soft part before the first pruning, in [0, 1).
+        updates: how often the mask is chosen anew.
+        names: see `Technique`.
+        harden_at: share of the run over which the density falls; the rest is fine-tuning.
+
+    Raises:
+        ValueError: where an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        density: float = 0.1,
+        start: float = 0.2,
+        updates: int = 100,
+        names: Iterable[str] | None = None,
+        harden_at: float = 0.6,
+    ) -> None:
+        super().__init__(density, names, harden_at)
+        within("sparsity.start", start, 0, 1)
+        within("sparsity.updates", updates, 1, math.inf)
+        self.start = start
+        self.updates = updates
+        self._last = -1
+
+    def path(self, progress: float) -> float:
+        """Return the density to have at a share of the soft part."""
+        done = min(1.0, max(0.0, (progress - self.start) / (1 - self.start)))
+        return 1 - (1 - self.density) * (1 - (1 - done) ** 3)
+
+    def advance(self, progress: float) -> None:
+        """Prune to the path's density, `updates` times in the whole soft part."""
+        update = math.floor(progress * self.updates)
+        if update != self._last and progress > self.start:
+            self.prune(self.path(progress))
+        self._last = update
+
+
+class RandomPruning(Masking):
+    """Draw the mask by lot before training, and train what it keeps for the whole run: the control.
+
+    Args:
+        density: share of the masked weights' entries to keep, in (0, 1], over all layers; or that of each layer by
+            name, such as another technique's `densities()`, where a layer's mask has exactly its share.
+        seed: of the lot.
+        names: see `Technique`.
+
+    Raises:
+        ValueError: where a density is out of its range, or a masked layer has none.
+    """
+
+    def __init__(
+        self, density: float | Mapping[str, float] = 0.1, seed: int = 0, names: Iterable[str] | None = None
+    ) -> None:
+        super().__init__(names, harden_at=1.0)
+        check_densities(density)
+        self.density = density
+        self.seed = seed
+
+    def harden(self) -> None:
+        """Draw the masks and fix them; once."""
+        if not self.hard:
+            self._draw()
+        super().harden()
+
+    def advance(self, progress: float) -> None:
+        """Fix the masks at the first step."""
+        self.harden()
+
+    def _draw(self) -> None:
+        generator = torch.Generator().manual_seed(self.seed)
+        scores = [torch.rand(mask.kept.shape, generator=generator).to(mask.kept.device) for mask in self.masks]
+        if not isinstance(self.density, Mapping):
+            self.keep_largest(scores, self.density)
+            return
+        for name, mask, score in zip(self.links, self.masks, scores, strict=True):
+            if name not in self.density:
+                raise ValueError(f"sparsity.density has none for {name!r}.{nearest(name, self.density)}")
+            largest = torch.sort(score.flatten(), descending=True, stable=True).indices
+            mask.kept.zero_().view(-1)[largest[: count(self.density[name], score.numel())]] = True

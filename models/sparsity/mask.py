@@ -1,0 +1,118 @@
+"""What all masks share: a link that keeps some entries of a weight, and a technique that counts and ranks them."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from models.technique import Link, Technique
+
+
+class Mask(Link):
+    """Multiply a weight by zeros and ones, held in the buffer `kept`: all ones until somebody prunes.
+
+    Args:
+        weight: the weight to mask, for its shape and device.
+    """
+
+    stage = "mask"
+    kept: Tensor
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("kept", torch.ones_like(weight, dtype=torch.bool))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the weight with zeros where nothing is kept; any shape."""
+        return weight * self.kept
+
+    def chosen(self) -> Tensor:
+        """Return what is kept if the link is fixed now: booleans of the weight's shape."""
+        return self.kept
+
+    def parts(self, weight: Tensor) -> dict[str, Tensor]:
+        """Return the mask, and the values at its ones in order."""
+        return {"kept": self.kept, "values": self(weight)[self.kept]}
+
+
+class Masking(Technique):
+    """Base of the techniques that end with a mask of zeros and ones over all weights they take on.
+
+    Densities are shares of the entries of the masked weights alone: biases, norms and other layers are not counted.
+    """
+
+    def link(self, name: str, layer: nn.Module) -> Mask:
+        """Make a mask that keeps everything."""
+        return Mask(layer.weight)
+
+    @property
+    def masks(self) -> list[Mask]:
+        """Return the masks in the order of their layers."""
+        return [link for link in self.links.values() if isinstance(link, Mask)]
+
+    @property
+    def entries(self) -> int:
+        """Count the entries of all masked weights."""
+        return sum(mask.kept.numel() for mask in self.masks)
+
+    def densities(self) -> dict[str, float]:
+        """Return the share of the entries that each layer keeps."""
+        masks = {name: link for name, link in self.links.items() if isinstance(link, Mask)}
+        return {name: float(mask.chosen().float().mean()) for name, mask in masks.items()}
+
+    def incoming(self) -> list[Tensor]:
+        """Return the weights that the masks see, after the links that stand before them."""
+        return [before(self.layers[name], link) for name, link in self.links.items()]
+
+    def keep_largest(self, scores: Iterable[Tensor], share: float) -> int:
+        """Keep the share of all entries with the largest scores, ranked over all layers; return how many changed."""
+        masks = self.masks
+        flat = torch.cat([score.detach().flatten() for score in scores])
+        keep = torch.zeros_like(flat, dtype=torch.bool)
+        keep[torch.sort(flat, descending=True, stable=True).indices[: count(share, flat.numel())]] = True
+        changed = 0
+        for mask, part in zip(masks, keep.split([mask.kept.numel() for mask in masks]), strict=True):
+            part = part.view_as(mask.kept)
+            changed += int((part != mask.kept).sum())
+            mask.kept.copy_(part)
+        return changed
+
+    def report(self) -> dict[str, float]:
+        """Return `density`, the share of the masked weights' entries that the mask keeps, and how many those are."""
+        kept = sum(int(mask.chosen().sum()) for mask in self.masks)
+        return {"density": kept / max(1, self.entries), "kept": kept, "masked_weights": self.entries}
+
+
+def before(layer: nn.Module, link: nn.Module) -> Tensor:
+    """Return the weight of a layer as it comes to one of its links, without a gradient."""
+    assert parametrize.is_parametrized(layer, "weight")
+    chain = layer.parametrizations.weight
+    with torch.no_grad():
+        value: Any = (
+            (chain.original,) if chain.is_tensor else [getattr(chain, f"original{i}") for i in range(chain.ntensors)]
+        )
+        for other in chain:
+            if other is link:
+                break
+            value = (other(*value),)
+    return value[0]
+
+
+def count(share: float, entries: int) -> int:
+    """Return how many of the entries a share is: the nearest whole number, and at least one."""
+    return max(1, round(share * entries))
+
+
+def check_density(density: Any) -> None:
+    """Raise `ValueError` unless a density is a number above 0 and at most 1."""
+    number = isinstance(density, int | float) and not isinstance(density, bool)
+    if not number or not 0 < density <= 1:
+        raise ValueError(f"sparsity.density must be above 0 and at most 1, but got {density!r}.")
+
+
+def check_densities(density: float | Mapping[str, float]) -> None:
+    """Raise `ValueError` unless a density, or that of each layer, is above 0 and at most 1."""
+    for value in density.values() if isinstance(density, Mapping) else [density]:
+        check_density(value)

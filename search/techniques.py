@@ -1,0 +1,53 @@
+"""The techniques of a trial: built from its config, attached in the order of the chain, read at the end."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+import models
+from models.technique import Technique
+
+ROOMS = {"sharing": models.sharing.build, "sparsity": models.sparsity.build, "bits": models.bits.build}
+
+
+def build(config: Mapping[str, Any]) -> list[Technique]:
+    """Build the techniques that the config asks for, in the order share, mask, quantise.
+
+    Raises:
+        ValueError: for an unknown method or key, or a value out of its range.
+    """
+    made = [make(config[room]) for room, make in ROOMS.items()]
+    return [technique for technique in made if technique is not None]
+
+
+def attach(techniques: Sequence[Technique], network: nn.Module) -> dict[str, int]:
+    """Attach them to a network; return its parameters as they will be stored, links that only train left out.
+
+    Raises:
+        ValueError: where a network has no layers for a technique, or two of them do not go together.
+    """
+    stored = models.cost.parameters(network)
+    for technique in techniques:
+        technique.attach(network)
+        if any(link.stage == "share" for link in technique.links.values()):
+            stored = models.cost.parameters(network)
+    return {"params": stored}
+
+
+def least_bytes(techniques: Sequence[Technique], network: nn.Module) -> int:
+    """Return the bytes that the network's file will exceed, from what the techniques aim at.
+
+    A technique that leaves its density or bits to training may come to anything; then the least is asked of it.
+    """
+    aims = {"density": 1.0, "bits": None}
+    for technique in techniques:
+        for aim, least in (("density", 1e-3), ("bits", 1.0)):
+            if hasattr(technique, aim):
+                aims[aim] = getattr(technique, aim) or least
+    return models.compact.lower_bound(network, density=aims["density"] or 1.0, bits=aims["bits"])
+
+
+def figures(techniques: Sequence[Technique]) -> dict[str, float]:
+    """Return what the techniques report of the state reached, such as density and bits."""
+    return {name: float(value) for technique in techniques for name, value in technique.report().items()}

@@ -1,0 +1,440 @@
+"""A network goes to bytes and comes back to the bit, whatever links its weights have."""
+
+import copy
+import json
+import re
+
+import pytest
+import torch
+from safetensors.torch import save
+from test_model_networks import CASES, batch, build
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from models import build_network
+from models.bits import SMOL, Uniform
+from models.bits.levels import decode as decode_levels
+from models.bits.levels import encode as encode_levels
+from models.compact import change, decode, decode_state, encode, encoded_bytes, lower_bound, plain
+from models.compact.container import unseal
+from models.compact.pack import inflate
+from models.sharing import SoftSharing
+from models.sparsity import ContinuousSparsification, MagnitudePruning, RandomPruning
+from models.technique import Link, chosen
+
+IMAGES = {"in_shape": (1, 8, 8), "out_features": 10}
+
+
+class Masked(Link):
+    """Keeps a share of a weight, times a number, as a mask that was soft does."""
+
+    stage = "mask"
+
+    def __init__(self, weight: Tensor, density: float, factor: float) -> None:
+        super().__init__()
+        self.hard = True
+        generator = torch.Generator().manual_seed(weight.numel())
+        self.register_buffer("kept", torch.rand(weight.shape, generator=generator) < density)
+        self.factor = factor
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight * (self.kept / self.factor)
+
+    def parts(self, weight: Tensor) -> dict[str, Tensor]:
+        return {"kept": self.kept}
+
+
+class Coded(Link):
+    """Codes each weight with bits of its own, or each output channel, or the whole layer."""
+
+    stage = "quantise"
+
+    def __init__(self, weight: Tensor, bits: Tensor) -> None:
+        super().__init__()
+        self.hard = True
+        self.register_buffer("bits", bits)
+        self.register_buffer("scale", weight.detach().std())
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return decode_levels(encode_levels(weight, self.bits, self.scale), self.bits, self.scale)
+
+    def parts(self, weight: Tensor) -> dict[str, Tensor]:
+        levels = encode_levels(weight, self.bits, self.scale).to(torch.int16)
+        return {"levels": levels, "bits": self.bits, "scale": self.scale}
+
+
+class Doubled(nn.Module):
+    """A parametrization of somebody else."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight * 2
+
+
+def trained(seed: int = 0, **config: object) -> nn.Module:
+    """Return a network whose norms have seen data, in evaluation mode."""
+    torch.manual_seed(seed)
+    network = build_network({"name": "resnet", "depth": 14, "width": 8, **config}, **IMAGES)
+    for _ in range(2):
+        network(torch.randn(16, 1, 8, 8))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    return network.eval()
+
+
+def masked(network: nn.Module) -> None:
+    add(network, lambda weight: Masked(weight, 0.2, 1.0))
+
+
+def scaled(network: nn.Module) -> None:
+    add(network, lambda weight: Masked(weight, 0.2, 0.7))
+
+
+def emptied(network: nn.Module) -> None:
+    add(network, lambda weight: Masked(weight, 0.0, 1.0))
+
+
+def coded(network: nn.Module) -> None:
+    add(network, lambda weight: Coded(weight, torch.tensor(3, dtype=torch.uint8)))
+
+
+def coded_by_channel(network: nn.Module) -> None:
+    generator = torch.Generator().manual_seed(3)
+    shape = lambda weight: (len(weight), *[1] * (weight.dim() - 1))  # noqa: E731
+    add(network, lambda weight: Coded(weight, torch.randint(1, 9, shape(weight), generator=generator).byte()))
+
+
+def coded_by_weight(network: nn.Module) -> None:
+    generator = torch.Generator().manual_seed(3)
+    add(network, lambda weight: Coded(weight, torch.randint(1, 9, weight.shape, generator=generator).byte()))
+
+
+def shared(network: nn.Module) -> None:
+    harden(network, SoftSharing(templates=2))
+
+
+def doubled(network: nn.Module) -> None:
+    add(network, lambda weight: Doubled())
+
+
+def add(network: nn.Module, make: object) -> None:
+    for layer in chosen(network, None).values():
+        parametrize.register_parametrization(layer, "weight", make(layer.weight))  # type: ignore[operator]
+
+
+def harden(network: nn.Module, *techniques: object) -> nn.Module:
+    for technique in techniques:
+        technique.attach(network)  # type: ignore[attr-defined]
+        technique.harden()  # type: ignore[attr-defined]
+    return network
+
+
+CHAINS = {
+    "none": [],
+    "mask": [masked],
+    "mask with a factor": [scaled],
+    "mask that keeps nothing": [emptied],
+    "bits": [coded],
+    "bits by channel": [coded_by_channel],
+    "bits by weight": [coded_by_weight],
+    "mask, bits": [scaled, coded],
+    "mask, bits by channel": [masked, coded_by_channel],
+    "mask, bits by weight": [masked, coded_by_weight],
+    "share": [shared],
+    "share, mask": [shared, scaled],
+    "share, mask, bits": [shared, masked, coded_by_weight],
+    "somebody else's": [doubled],
+    "somebody else's, mask": [doubled, masked],
+}
+
+
+def chained(chain: str) -> nn.Module:
+    network = trained()
+    for link in CHAINS[chain]:
+        link(network)
+    return network
+
+
+def forms(data: bytes) -> dict[str, str]:
+    """Return the form of each tensor in a file."""
+    plan = json.loads(inflate(unseal(data)["plan"], 1 << 20))
+    return {name: form for name, _, _, form, *_ in plan["tensors"]}
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+class TestChain:
+    def test_outputs_come_back_to_the_bit(self, chain: str) -> None:
+        network, inputs = chained(chain), torch.randn(20, 1, 8, 8)
+        other = trained(seed=1)
+        before = copy.deepcopy(network)(inputs)
+        assert not torch.equal(other(inputs), before)
+        decode(encode(network), other)
+        assert torch.equal(other(inputs), before)
+        assert torch.equal(network(inputs), before)  # encoding leaves the network as it was
+
+    def test_every_tensor_comes_back_to_the_bit(self, chain: str) -> None:
+        network = chained(chain)
+        state = decode_state(encode(network))
+        wanted = {k: v for k, v in plain(network).state_dict().items() if not k.endswith("num_batches_tracked")}
+        assert set(state) == set(wanted)
+        for name, value in wanted.items():
+            assert state[name].dtype == value.dtype
+            assert torch.equal(state[name], value), name
+
+    def test_same_network_same_bytes(self, chain: str) -> None:
+        assert encode(chained(chain)) == encode(chained(chain))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_network_comes_back(case: str) -> None:
+    network = build(case)
+    network(batch(case))
+    restored = decode(encode(network.eval()), lambda: build(case, seed=1)).eval()
+    assert torch.equal(restored(batch(case)), network(batch(case)))
+
+
+class TestSize:
+    def test_is_that_of_the_bytes(self) -> None:
+        network = chained("mask, bits")
+        assert encoded_bytes(network) == len(encode(network))
+
+    def test_is_smaller_than_the_plain_file(self) -> None:
+        network = trained()
+        state = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+        assert encoded_bytes(network) < len(save(state))
+
+    def test_follows_mask_and_bits(self) -> None:
+        """Each weight costs its bits, a mask its entropy, and every other number no more than its four bytes."""
+        weights = sum(layer.weight.numel() for layer in chosen(trained(), None).values())
+        others = sum(value.numel() for value in decode_state(encode(trained())).values()) - weights
+        fixed = 4 * others + 1500
+        assert encoded_bytes(chained("bits")) < fixed + 3 / 8 * weights
+        assert encoded_bytes(chained("mask")) < fixed + (0.78 / 8 + 0.2 * 4) * weights
+        assert encoded_bytes(chained("mask, bits")) < fixed + (0.78 / 8 + 0.2 * 3 / 8) * weights
+
+    def test_templates_are_stored_once(self) -> None:
+        network = trained(depth=20)
+        alone = encoded_bytes(network)
+        shared(network)
+        assert set(forms(encode(network)).values()) >= {"mixed"}
+        assert encoded_bytes(network) < 0.5 * alone
+
+    def test_templates_that_save_nothing_are_not_stored(self) -> None:
+        network = trained(depth=20)
+        harden(network, SoftSharing(templates=99))
+        assert "mixed" not in forms(encode(network)).values()
+
+    def test_tied_tensors_are_stored_once(self) -> None:
+        network = nn.Sequential(nn.Linear(40, 40), nn.Linear(40, 40))
+        alone = encoded_bytes(network)
+        network[1].weight = network[0].weight
+        assert forms(encode(network))["1.weight"] == "same"
+        assert encoded_bytes(network) < 0.6 * alone
+
+    def test_counts_what_foreign_zeros_and_few_numbers_save(self) -> None:
+        network = nn.Sequential(nn.Linear(100, 100), nn.Linear(100, 100))
+        with torch.no_grad():
+            network[0].weight.mul_(torch.rand(100, 100) < 0.1)
+            network[1].weight.copy_(torch.randint(0, 5, (100, 100)) * 0.3)
+        data = encode(network)
+        assert forms(data)["0.weight"] == "sparse"
+        assert forms(data)["1.weight"] == "palette"
+        assert len(data) < 100 * 100 * (0.47 / 8 + 0.4) + 100 * 100 * (0.73 + 0.8 * 2) / 8 + 1800
+        assert torch.equal(decode_state(data)["1.weight"], network[1].weight)
+
+    @pytest.mark.parametrize("chain", ["none", "mask", "bits", "mask, bits", "bits by weight", "share", "share, mask"])
+    def test_lies_above_the_bound_known_before(self, chain: str) -> None:
+        plan: dict[str, float] = {"density": 0.2} if "mask" in chain else {}
+        if "bits" in chain:
+            plan["bits"] = 4.5 if "weight" in chain else 3
+        with torch.device("meta"):
+            network = build_network({"name": "resnet", "depth": 14, "width": 8}, **IMAGES)
+        if "share" in chain:
+            SoftSharing(templates=2).attach(network)
+        bound, size = lower_bound(network, **plan), encoded_bytes(chained(chain))
+        assert (0.25 if "weight" in chain else 0.5) * size < bound < size  # the map of bits is not planned
+
+    def test_bound_refuses_what_cannot_be(self) -> None:
+        with pytest.raises(ValueError, match=r"sparsity.density must be above 0 and at most 1, but got 0."):
+            lower_bound(trained(), density=0)
+        with pytest.raises(ValueError, match=r"bits.bits must be at least 1"):
+            lower_bound(trained(), bits=0.5)
+
+
+class TestHalf:
+    def test_changes_outputs_a_little_and_says_so(self) -> None:
+        network, inputs = chained("mask, bits"), torch.randn(20, 1, 8, 8)
+        exact, halved = encode(network), encode(network, rest="float16")
+        assert len(halved) < len(exact)
+        assert change(network, exact, inputs) == 0
+        difference = change(network, halved, inputs)
+        restored = decode(halved, trained(seed=1))
+        assert difference == (restored(inputs) - network(inputs)).abs().max() > 0
+        assert difference < 0.01 * network(inputs).abs().max()
+
+    def test_codes_stay_exact(self) -> None:
+        network = chained("mask, bits")
+        state = decode_state(encode(network, rest="float16"))
+        for name, layer in chosen(network, None).items():
+            assert torch.equal(state[f"{name}.weight"], layer.weight)
+
+    def test_what_float16_cannot_hold_stays(self) -> None:
+        network = nn.Linear(3, 3)
+        with torch.no_grad():
+            network.bias.copy_(torch.tensor([1e6, 1.0, 2.0]))
+        assert torch.equal(decode_state(encode(network, rest="float16"))["bias"], network.bias)
+
+    def test_other_types_are_refused(self) -> None:
+        with pytest.raises(ValueError, match=r"rest must be one of \(float32, float16\), but got 'float8'"):
+            encode(nn.Linear(2, 2), rest="float8")
+
+
+class TestTensors:
+    @pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8"])
+    @pytest.mark.parametrize("shape", [(), (0,), (5,), (3, 4, 2)])
+    def test_types_and_shapes(self, dtype: str, shape: tuple[int, ...]) -> None:
+        value = (100 * torch.randn(shape)).to(getattr(torch, dtype))
+        assert_comes_back(value)
+
+    def test_numbers_that_are_none(self) -> None:
+        value = torch.tensor([float("nan"), float("inf"), -float("inf"), -0.0, 1e-42, 3.0])
+        assert_comes_back(value)
+        assert_comes_back(value.repeat(200))
+
+    def test_truths(self) -> None:
+        assert_comes_back(torch.rand(7, 3) < 0.5)
+
+    def test_views(self) -> None:
+        assert_comes_back(torch.randn(6, 8)[::2].T)
+
+    def test_what_does_not_last_is_left_out(self) -> None:
+        network = nn.Module()
+        network.register_buffer("passing", torch.ones(3), persistent=False)
+        network.register_buffer("lasting", torch.ones(3))
+        assert list(decode_state(encode(network))) == ["lasting"]
+
+
+def assert_comes_back(value: Tensor) -> None:
+    network = nn.Module()
+    network.register_buffer("value", value)
+    found = decode_state(encode(network))["value"]
+    assert found.dtype == value.dtype
+    assert found.shape == value.shape
+    wanted = (
+        value.contiguous() if value.dtype == torch.bool else torch.where(value == 0, torch.zeros_like(value), value)
+    )
+    got = found if found.dtype == torch.bool else torch.where(found == 0, torch.zeros_like(found), found)
+    assert got.reshape(-1).view(torch.uint8).equal(wanted.reshape(-1).view(torch.uint8))
+
+
+class TestRefusals:
+    def test_soft_links(self) -> None:
+        network = trained()
+        MagnitudePruning(0.1).attach(network)
+        with pytest.raises(ValueError, match=r"stem.*weight is still soft. Harden its Mask before it is encoded."):
+            encode(network)
+
+    def test_networks_without_values(self) -> None:
+        with pytest.raises(ValueError, match=r"weight has no values, being on the meta device"):
+            encode(nn.Linear(2, 2, device="meta"))
+
+    def test_types_that_are_unknown(self) -> None:
+        with pytest.raises(ValueError, match=r"weight is of type complex64 .* and cannot be encoded."):
+            encode(nn.Linear(2, 2, dtype=torch.complex64))
+
+    def test_states_that_are_no_tensors(self) -> None:
+        class Keeper(nn.Module):
+            def get_extra_state(self) -> dict[str, int]:
+                return {"seen": 3}
+
+        with pytest.raises(ValueError, match=r"Keeper keeps a state that is no tensor"):
+            encode(Keeper())
+
+    def test_other_networks(self) -> None:
+        network = build_network({"name": "mlp", "width": 8}, **IMAGES)
+        untouched = copy.deepcopy(network.state_dict())
+        with pytest.raises(ValueError, match=r"^the file is of another network: [^\n]*$"):
+            decode(encode(trained()), network)
+        with pytest.raises(ValueError, match=r"has shape \[16, 64\] in the file and \[8, 64\] in the network"):
+            decode(encode(build_network({"name": "mlp", "width": 16}, **IMAGES)), network)
+        with pytest.raises(
+            ValueError, match=r"weight as float32, but the network as float64. Convert the network first"
+        ):
+            decode(encode(network), copy.deepcopy(network).double())
+        assert all(torch.equal(value, untouched[name]) for name, value in network.state_dict().items())
+
+
+class Odd(Coded):
+    """Says of itself what is not so, or nothing that is known."""
+
+    def __init__(self, weight: Tensor, change: object) -> None:
+        super().__init__(weight, torch.tensor(3, dtype=torch.uint8))
+        self.change = change
+
+    def parts(self, weight: Tensor) -> dict[str, Tensor]:
+        return self.change(**super().parts(weight))  # type: ignore[operator]
+
+
+class TestOddParts:
+    CHANGES = {
+        "nothing": lambda levels, bits, scale: {},
+        "other levels": lambda levels, bits, scale: {"levels": -levels, "bits": bits, "scale": scale},
+        "even levels": lambda levels, bits, scale: {"levels": levels * 2, "bits": bits, "scale": scale / 2},
+        "fewer bits": lambda levels, bits, scale: {"levels": levels, "bits": bits - 1, "scale": scale / 2},
+        "many bits": lambda levels, bits, scale: {"levels": levels, "bits": bits + 6, "scale": scale * 64},
+        "levels with a point": lambda levels, bits, scale: {"levels": levels / 1, "bits": bits, "scale": scale},
+    }
+
+    @pytest.mark.parametrize("change", CHANGES)
+    def test_cost_bytes_but_nothing_else(self, change: str) -> None:
+        network = nn.Sequential(nn.Linear(9, 30), nn.Linear(30, 3))
+        parametrize.register_parametrization(network[0], "weight", Odd(network[0].weight, self.CHANGES[change]))
+        data = encode(network)
+        assert forms(data)["0.weight"] == "palette"
+        assert torch.equal(decode_state(data)["0.weight"], network[0].weight)
+
+
+def test_plain_copy_leaves_the_original_whole() -> None:
+    network, inputs = chained("share, mask, bits"), torch.randn(5, 1, 8, 8)
+    before = network(inputs)
+    copied = plain(network)
+    assert not any(parametrize.is_parametrized(module) for module in copied.modules())
+    assert torch.equal(copied(inputs), before)
+    assert torch.equal(network(inputs), before)
+
+
+TOGETHER = {
+    "random, uniform": ([RandomPruning, {"density": 0.3}], [Uniform, {"bits": 2}]),
+    "learnt, learnt": ([ContinuousSparsification, {"density": 0.3}], [SMOL, {}]),
+    "shared, learnt": ([SoftSharing, {"templates": 2}], [ContinuousSparsification, {"density": 0.8}]),
+    "shared, random, learnt": ([SoftSharing, {"templates": 2}], [RandomPruning, {"density": 0.3}], [SMOL, {}]),
+}
+
+
+@pytest.mark.parametrize("together", TOGETHER)
+def test_techniques_are_stored_by_their_parts(together: str) -> None:
+    network, inputs = trained(), torch.randn(20, 1, 8, 8)
+    techniques = [technique(**arguments) for technique, arguments in TOGETHER[together]]
+    for technique in techniques:
+        technique.attach(network)
+    with torch.no_grad():  # masks and bits that were learnt differ
+        for parameter in network.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    for technique in techniques:
+        technique.harden()
+    wanted = "mixed" if together == "shared, learnt" else "levels"
+    found = forms(encode(network))
+    for name, layer in chosen(network, None).items():
+        if parametrize.is_parametrized(layer):
+            shares = len(layer.parametrizations.weight) == len(TOGETHER[together])
+            assert found[f"{name}.weight"] == (wanted if shares or wanted == "levels" else "sparse")
+    assert torch.equal(decode(encode(network), trained(seed=1))(inputs), network(inputs))
+
+
+def test_header_has_one_entry() -> None:
+    """Of several, safetensors writes them in the order of a hash table, which differs between processes."""
+    data = encode(nn.Linear(3, 3))
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    assert len(header["__metadata__"]) == 1
+    assert re.fullmatch(r"version=1 sha256=[0-9a-f]{64}", header["__metadata__"]["kirigami-compact"])

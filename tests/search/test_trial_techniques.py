@@ -1,0 +1,104 @@
+"""A trial with techniques: attached before training, hard at its end, measured in bytes, refused where it must be."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import models
+from models.technique import chain, weighted
+from search import rehearsal, techniques, trial
+from search.compose import compose
+from search.errors import InputError
+from search.job import Job
+from search.resolve import resolve
+from spaces import Space
+
+SMALL = ["study=digits", "space=[]", "network.width=8", "trainer.epochs=4", "trainer.device=cpu"]
+ALL = ["sharing=soft", "sparsity=continuous", "bits=uniform"]
+BLOCKS = ["network=resnet", "network.stages=1", "network.blocks=3", "network.depth=20"]
+
+
+def config_of(*overrides):
+    return resolve(compose([*SMALL, *overrides]))
+
+
+def run(*overrides):
+    job = Job(0, config_of(*overrides), lambda fidelity, metrics: None)
+    return trial.train(job), job
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [["sparsity=magnitude"], ["sparsity=gradual"], ["bits=smol"], [*BLOCKS, "sharing=tied"], [*BLOCKS, *ALL]],
+    ids=lambda overrides: " ".join(one for one in overrides if "network" not in one),
+)
+def test_trial_ends_hard_and_measured(overrides, tmp_path):
+    outcome, job = run(*overrides)
+    assert outcome.state == "complete"
+    assert outcome.metrics["bytes"] == job.details["bytes"] > 500
+    assert [fidelity for fidelity, _ in job.curve] == [1, 2, 3, 4]
+    outcome.save(tmp_path / "network.safetensors")
+    assert load_file(tmp_path / "network.safetensors")
+
+
+def test_figures_are_those_of_the_network():
+    outcome, job = run("sparsity=continuous", "sparsity.density=0.2", "bits=uniform", "bits.bits=3")
+    assert outcome.state == "complete"
+    assert job.details["density"] == pytest.approx(0.2, abs=0.01)
+    assert job.details["bits"] == pytest.approx(3)
+
+
+def test_masks_and_bits_make_the_file_smaller():
+    sizes = [run(*overrides)[1].details["bytes"] for overrides in ([], ["sparsity=magnitude"], ["bits=uniform"])]
+    both = run("sparsity=magnitude", "bits=uniform")[1].details["bytes"]
+    assert both < min(sizes[1:]) < max(sizes[1:]) < sizes[0]
+
+
+def test_gates_are_no_parameters_of_the_network_and_templates_are():
+    dense = run()[1].details["params"]
+    assert run("sparsity=continuous")[1].details["params"] == dense
+    shared = config_of(*BLOCKS, "sharing=soft", "sharing.templates=2")
+    task = trial.open_task(shared)
+    network = trial.build_network(shared, task)
+    before = models.cost.parameters(network)
+    assert techniques.attach(techniques.build(shared), network)["params"] < before
+
+
+def test_over_the_budget_in_bytes_costs_no_training():
+    outcome, job = run("budget.bytes=3000")
+    assert outcome.state == "infeasible"
+    assert "over budget.bytes=3000" in outcome.reason
+    assert not job.curve
+    assert "fit_s" not in job.details
+    within, _ = run("budget.bytes=3000", "sparsity=magnitude", "sparsity.density=0.05", "bits=uniform", "bits.bits=2")
+    assert within.state == "complete"
+    assert within.metrics["bytes"] <= 3000
+
+
+def test_links_stand_in_order():
+    config = config_of(*BLOCKS, *ALL)
+    task = trial.open_task(config)
+    network = trial.build_network(config, task)
+    techniques.attach(techniques.build(config), network)
+    stages = {tuple(link.stage for link in chain(layer)) for _, layer in weighted(network)}
+    assert ("share", "mask", "quantise") in stages
+    with torch.no_grad():
+        assert network(torch.zeros(2, *task.in_shape)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["sparsity=continuous", "sparsity.density=2"], "sparsity.density"),
+        (["bits=uniform", "bits.bits=0"], "bits.bits"),
+        (["sharing=soft", "sharing.templates=0"], "sharing.templates"),
+        (["sparsity=magnitude", "sparsity.method=magnitudes"], "sparsity.method"),
+        (["network=convnet", "sharing=soft"], "sharing"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else None,
+)
+def test_what_makes_no_sense_is_one_line_before_any_trial(overrides, words):
+    raw = compose([*SMALL, *overrides])
+    with pytest.raises(InputError, match=words) as error:
+        rehearsal.rehearse(raw, Space.from_config({}, resolve(raw)), resolve)
+    assert "\n" not in str(error.value)
