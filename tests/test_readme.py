@@ -14,7 +14,9 @@ from search.run import check_config
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-COMMANDS = [line.partition("  #")[0].strip() for line in re.findall(r"^kirigami .+$", README, flags=re.MULTILINE)]
+PAGES = [README, *(page.read_text() for page in sorted((ROOT / "docs").glob("*.md")))]
+LINES = re.findall(r"^kirigami .+$", "\n".join(PAGES), flags=re.MULTILINE)
+COMMANDS = list(dict.fromkeys(line.partition("  #")[0].strip() for line in LINES))
 
 
 def test_there_are_commands() -> None:
