@@ -33,7 +33,7 @@ class Uniform(Quantisation):
         ValueError: `bits` is out of its range.
     """
 
-    def __init__(self, bits: int = 4, *, names: list[str] | None = None, harden_at: float = 0.4) -> None:
+    def __init__(self, bits: int = 4, *, names: list[str] | None = None, harden_at: float = 0.6) -> None:
         super().__init__(names, harden_at)
         check_bits("bits.bits", bits)
         self.bits = bits
