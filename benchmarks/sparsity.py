@@ -218,7 +218,10 @@ def prose(rows: dict[str, Any], pairs: dict[str, Any], errors: dict[str, Any]) -
 
     def less(density: float, other: str, aim: float | None = None) -> str:
         pair = pairs[f"{density:.0%} less {other}"]
-        verdict = "" if aim is None else f" (aim {aim:+.1f}: {'reached' if pair['mean'] >= aim else 'NOT reached'})"
+        reached = "NOT reached" if aim is None or pair["mean"] < aim else "reached"
+        if aim is not None and abs(pair["mean"] - aim) < 2 * pair["standard_error"]:
+            reached += ", within noise"
+        verdict = "" if aim is None else f" (aim {aim:+.1f}: {reached})"
         return f"{pair['mean']:+.2f} ± {pair['standard_error']:.2f}{verdict}"
 
     sentences = []
