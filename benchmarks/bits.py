@@ -157,6 +157,9 @@ def sentence(dataset: str, found: dict[str, Any]) -> str:
 
 
 def difference(row: dict[str, Any]) -> str:
-    """Say a mean of paired differences, and whether it is less than two of its standard errors."""
-    undecided = abs(row["mean"]) < 2 * row["sd"] / len(row["runs"]) ** 0.5
+    """Say a mean of paired differences, and whether its 95 % interval (Student's t) holds zero."""
+    from scipy.stats import t
+
+    runs = len(row["runs"])
+    undecided = abs(row["mean"]) < t.ppf(0.975, runs - 1) * row["sd"] / runs**0.5
     return f"{row['mean']:+.2f} ± {row['sd']:.2f} pt{' (undecided)' if undecided else ''} against"
