@@ -39,9 +39,10 @@ def train(job: Job, threads: int | None = None) -> Outcome:
     network = network_of(module)
     chosen = techniques.build(config)
     job.details |= measure(network, task) | techniques.attach(chosen, network)
-    over = over_budget(config["budget"], {**job.details, **bound(chosen, network, config["budget"])})
+    least = {**job.details, **bound(chosen, network, config["budget"])}
+    over = over_budget(config["budget"], least)
     if over is not None:
-        return Outcome("infeasible", {key: float(value) for key, value in job.details.items()}, over)
+        return Outcome("infeasible", {key: float(value) for key, value in least.items()}, over)
     if threads is not None:
         torch.set_num_threads(devices.threads_for(job.details.get("macs", 0) * task.batch_size, threads))
     reports = Reports(job, "epoch" if config["trainer"]["steps"] is None else "step")
@@ -52,7 +53,8 @@ def train(job: Job, threads: int | None = None) -> Outcome:
     finally:
         job.details["fit_s"] = round(time.perf_counter() - began, 4)
         job.details["device_s"] = job.details["fit_s"]
-    job.details["bytes"] = models.compact.encoded_bytes(network)
+    with suppress(ValueError):  # somebody's network may hold what the file cannot: then its bytes are not known
+        job.details["bytes"] = models.compact.encoded_bytes(network)
     job.details |= techniques.figures(chosen)
     return Outcome("complete", {**reports.metrics, **_costs(job)}, save=lambda path: _save(network, path))
 

@@ -68,11 +68,22 @@ def test_over_the_budget_in_bytes_costs_no_training():
     outcome, job = run("budget.bytes=3000")
     assert outcome.state == "infeasible"
     assert "over budget.bytes=3000" in outcome.reason
+    assert outcome.metrics["bytes"] > 3000
     assert not job.curve
     assert "fit_s" not in job.details
     within, _ = run("budget.bytes=3000", "sparsity=magnitude", "sparsity.density=0.05", "bits=uniform", "bits.bits=2")
     assert within.state == "complete"
     assert within.metrics["bytes"] <= 3000
+
+
+def test_a_network_that_the_file_cannot_hold_is_trained_all_the_same(monkeypatch):
+    def refuse(network):
+        raise ValueError("no form for complex numbers")
+
+    monkeypatch.setattr(models.compact, "encoded_bytes", refuse)
+    outcome, job = run()
+    assert outcome.state == "complete"
+    assert "bytes" not in job.details
 
 
 def test_links_stand_in_order():
