@@ -117,7 +117,12 @@ class Supervisor:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)},
+            env={
+                "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait crawl where others use the cores
+                **os.environ,
+                "OMP_NUM_THREADS": str(threads),
+                "MKL_NUM_THREADS": str(threads),
+            },
         )
         assert process.stdin is not None
         with suppress(BrokenPipeError):
