@@ -63,7 +63,7 @@ def print_table(study: Study, top: int, console: Console) -> None:
         outcome = outcome_of(trial)
         table.add_row(
             str(trial.number),
-            *(f"{value:.6g}" for value in trial.values),
+            *(_figure(value) for value in trial.values),
             *(str(outcome.get(size, "")) for size in sizes),
             f"{outcome.get('wall_s', 0):.2f}",
             " ".join(f"{name}={_short(value)}" for name, value in trial.params.items()),
@@ -117,6 +117,11 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         "metrics": outcome.get("metrics", {}),
         "params": dict(trial.params),
     }
+
+
+def _figure(value: float) -> str:
+    """Return four digits, and whole counts in full."""
+    return f"{value:.0f}" if value == round(value) and abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _short(value: Any) -> str:
