@@ -7,7 +7,8 @@ of the run; the rest fine-tunes the final form. It needs no cooperation, so it w
     Trainer(callbacks=[ContinuousSparsification(density=0.1)]).fit(module, batches)
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import torch
@@ -97,6 +98,15 @@ class Technique(Callback):
         """Return figures of the state reached, such as `density` or `bits`; nothing by default."""
         return {}
 
+    def recipe(self) -> dict[str, Any]:
+        """Return what `restore` needs, besides the technique's arguments, as JSON can hold it; nothing by default."""
+        return {}
+
+    def restore(self, network: nn.Module, recipe: Mapping[str, Any]) -> None:
+        """Bring a freshly built network to the hard form in which the weights of a trained one can be loaded."""
+        self.attach(network)
+        self.harden()
+
     def attach(self, network: nn.Module) -> None:
         """Add the links to a network's layers; once, however often it is called.
 
@@ -158,6 +168,35 @@ def network_of(module: LightningModule) -> nn.Module:
     """Return the network inside a module that holds one under `network`, else the module itself."""
     network = getattr(module, "network", None)
     return network if isinstance(network, nn.Module) else module
+
+
+def loss_of(module: LightningModule) -> Callable[[Any], Tensor]:
+    """Return the function from a batch to the module's training loss, with a graph, and without its logging."""
+
+    def loss(batch: Any) -> Tensor:
+        silent = {name: module.__dict__.get(name) for name in ("log", "log_dict")}
+        module.__dict__.update(log=_nothing, log_dict=_nothing)
+        try:
+            found = module.training_step(batch, 0)
+        finally:
+            for name, before in silent.items():
+                module.__dict__.pop(name)
+                if before is not None:
+                    module.__dict__[name] = before
+        return found["loss"] if isinstance(found, Mapping) else found
+
+    return loss
+
+
+def batches_of(trainer: Trainer, most: int) -> list[Any]:
+    """Return the first batches of a pass over the training rows, at most so many, on the trainer's device."""
+    module = trainer.lightning_module
+    found = islice(iter(trainer.train_dataloader), most)
+    return [module.transfer_batch_to_device(batch, module.device, 0) for batch in found]
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    """Stand in for a module's logging."""
 
 
 def weighted(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
