@@ -5,17 +5,16 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
-from safetensors.torch import save_model
 
 import models
 import tasks
 from models.technique import Technique, network_of
-from search import devices, techniques
+from search import devices, kept, techniques
 from search.errors import InputError, did_you_mean
 from search.job import Job, Outcome
 from search.pruning import Reports
@@ -56,7 +55,8 @@ def train(job: Job, threads: int | None = None) -> Outcome:
     with suppress(ValueError):  # somebody's network may hold what the file cannot: then its bytes are not known
         job.details["bytes"] = models.compact.encoded_bytes(network)
     job.details |= techniques.figures(chosen)
-    return Outcome("complete", {**reports.metrics, **_costs(job)}, save=lambda path: _save(network, path))
+    keep = partial(kept.save, network=network, made=chosen, config=config, shapes=kept.shapes_of(task))
+    return Outcome("complete", {**reports.metrics, **_costs(job)}, save=keep)
 
 
 def bound(chosen: Sequence[Technique], network: torch.nn.Module, budget: Mapping[str, Any]) -> dict[str, int]:
@@ -113,13 +113,7 @@ def build_module(config: Mapping[str, Any], task: tasks.Task) -> LightningModule
 
 def build_network(config: Mapping[str, Any], task: tasks.Task) -> torch.nn.Module:
     """Build the network for the shapes of a task."""
-    return models.build_network(
-        config["network"],
-        in_shape=task.in_shape,
-        out_features=task.out_features,
-        vocabulary=task.vocabulary,
-        dense=task.kind == "pixels",
-    )
+    return models.build_network(config["network"], **kept.shapes_of(task))
 
 
 def build_trainer(settings: Mapping[str, Any], callbacks: list[Callback]) -> Trainer:
@@ -186,14 +180,3 @@ def quiet() -> None:
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
-
-
-def _save(network: torch.nn.Module, path: Path) -> None:
-    """Write the weights to a temporary name and rename: a reader never sees half a file."""
-    unfinished = path.with_suffix(".tmp")
-    try:
-        save_model(network, str(unfinished))
-        unfinished.replace(path)
-    finally:
-        with suppress(FileNotFoundError):
-            unfinished.unlink()

@@ -9,7 +9,7 @@ from models.networks.layers import dropout as build_dropout
 
 
 class ConvNet(nn.Module):
-    """Stack `depth` convolutions; after each the image is halved and the channels double, while 4 pixels remain.
+    """Stack `depth` convolutions; after each the image is halved and the channels multiply, while 4 pixels remain.
 
     Args:
         in_shape: (channels, height, width) of one image.
@@ -17,6 +17,7 @@ class ConvNet(nn.Module):
         dense: Keep size and channels throughout, and give one logit a pixel.
         width: Channels of the first convolution.
         depth: Number of convolutions.
+        multiplier: Of the channels at each halving; with 1, all convolutions but the first have one shape, and may share.
         kernel: Side of the convolutions, odd.
         activation: Name in `models.activations.ACTIVATIONS`.
         norm: "batch", "group" or "none", before each activation.
@@ -34,13 +35,14 @@ class ConvNet(nn.Module):
         dense: bool = False,
         width: int = 16,
         depth: int = 3,
+        multiplier: int = 2,
         kernel: int = 3,
         activation: str = "relu",
         norm: str = "batch",
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        sizes(width=width, depth=depth, kernel=kernel)
+        sizes(width=width, depth=depth, multiplier=multiplier, kernel=kernel)
         if kernel % 2 == 0:
             raise ValueError(f"network.kernel must be odd, but got {kernel}. Set network.kernel={kernel + 1}.")
         channels, side = in_shape[0], min(in_shape[1:])
@@ -50,7 +52,7 @@ class ConvNet(nn.Module):
             channels = width
             if not dense and side >= 4 and index < depth - 1:
                 layers += [nn.MaxPool2d(2)]
-                side, width = side // 2, width * 2
+                side, width = side // 2, width * multiplier
         self.features = nn.Sequential(*layers)
         self.dropout = build_dropout(dropout)
         self.head = head(channels, out_features, dense=dense)

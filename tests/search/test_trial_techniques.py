@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import save_file
 
 import models
 from models.technique import chain, weighted
-from search import rehearsal, techniques, trial
+from search import kept, rehearsal, techniques, trial
 from search.compose import compose
 from search.errors import InputError
 from search.job import Job
@@ -38,7 +38,29 @@ def test_trial_ends_hard_and_measured(overrides, tmp_path):
     assert outcome.metrics["bytes"] == job.details["bytes"] > 500
     assert [fidelity for fidelity, _ in job.curve] == [1, 2, 3, 4]
     outcome.save(tmp_path / "network.safetensors")
-    assert load_file(tmp_path / "network.safetensors")
+    assert [one.name for one in tmp_path.iterdir()] == ["network.safetensors"]
+    network, config = kept.load(tmp_path / "network.safetensors")
+    assert config["network"] == job.config["network"]
+    assert models.compact.encoded_bytes(network) == job.details["bytes"]
+    task = trial.open_task(config)
+    batches = list(task.val_dataloader())
+    with torch.no_grad():
+        outputs = torch.cat([network(inputs) for inputs, _ in batches])
+    found = task.evaluate(outputs, torch.cat([targets for _, targets in batches]))
+    assert found["accuracy"] == pytest.approx(outcome.metrics["accuracy"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"no tensors", "no readable"), (None, "no readable"), ({}, "no network")]
+)
+def test_what_no_trial_kept_is_refused(content, said, tmp_path):
+    path = tmp_path / "network.safetensors"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        save_file({"weight": torch.zeros(2)}, path)
+    with pytest.raises(InputError, match=said):
+        kept.load(path)
 
 
 def test_figures_are_those_of_the_network():
