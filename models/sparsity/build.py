@@ -5,18 +5,22 @@ from typing import Any
 
 from models.arguments import accept, choose, names
 from models.sparsity.continuous import ContinuousSparsification
+from models.sparsity.influence import InfluencePruning
 from models.sparsity.magnitude import GradualPruning, MagnitudePruning, RandomPruning
-from models.sparsity.mask import Masking
+from models.sparsity.structured import StructuredPruning
+from models.technique import Technique
 
-METHODS: dict[str, type[Masking]] = {
+METHODS: dict[str, type[Technique]] = {
     "continuous": ContinuousSparsification,
     "magnitude": MagnitudePruning,
     "gradual": GradualPruning,
+    "influence": InfluencePruning,
     "random": RandomPruning,
+    "structured": StructuredPruning,
 }
 
 
-def build(config: Mapping[str, Any]) -> Masking | None:
+def build(config: Mapping[str, Any]) -> Technique | None:
     """Build the technique of a config.
 
     Args:

@@ -22,6 +22,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "magnitude": {"density": 0.2},
     "gradual": {"density": 0.2, "updates": 20},
     "random": {"density": 0.2},
+    "influence": {"density": 0.2, "criterion": "fisher"},
 }
 ROWS = 256
 
@@ -70,7 +71,7 @@ def make(method: str) -> Masking:
 
 
 def test_every_method_has_a_case() -> None:
-    assert set(METHODS) == set(sparsity.METHODS)
+    assert set(METHODS) == {name for name, kind in sparsity.METHODS.items() if issubclass(kind, Masking)}
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +208,7 @@ class TestBuild:
             ({"method": "continuous", "beta_final": 0.5}, "sparsity.beta_final must be at least 1"),
             ({"method": "continuous", "penalty": -1}, "sparsity.penalty must be at least 0"),
             ({"method": "continuous", "settle": 0}, "sparsity.settle must be above 0 and at most 1, but got 0."),
+            ({"method": "continuous", "sharpness": -1.0}, "sparsity.sharpness must be at least 0"),
             ({"method": "gradual", "start": 1.0}, "sparsity.start must be at least 0 and below 1"),
             ({"method": "gradual", "updates": 0}, "sparsity.updates must be at least 1"),
         ],

@@ -1,0 +1,75 @@
+"""A gate before everything that reads a unit: closed, the network computes what it does without the unit."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.structure.units import Axis, Units
+
+Closed = Mapping[str, Tensor]
+"""Booleans (count,) by the name of the units: which are taken out."""
+
+
+class Gates:
+    """Multiply the inputs of all layers that read units by one number a unit: 1, or 0 where it is closed.
+
+    While `listening`, the number is a leaf for each row of the inputs and each unit, for derivatives by it; a layer
+    whose inputs have other rows than the batch, such as time steps, gets gates of its own.
+
+    Args:
+        network: the network of the units.
+        units: the sets of units, each under its own name.
+        closed: what is taken out from the start; nothing by default.
+    """
+
+    def __init__(self, network: nn.Module, units: Sequence[Units], closed: Closed | None = None) -> None:
+        self.network = network
+        self.units = units
+        self.closed = {one.name: torch.zeros(one.count, dtype=torch.bool) for one in units}
+        for name, value in (closed or {}).items():
+            self.closed[name] = value.cpu().clone()
+        self.listening = False
+        self.leaves: dict[tuple[str, int], Tensor] = {}
+
+    @contextmanager
+    def placed(self) -> Iterator["Gates"]:
+        """Stand before the layers as long as the context lasts."""
+        with ExitStack() as stack:
+            for one in self.units:
+                for axis in one.of("in"):
+                    layer = self.network.get_submodule(axis.module)
+                    stack.callback(layer.register_forward_pre_hook(self._hook(one, axis)).remove)
+            yield self
+
+    def listen(self) -> None:
+        """Make new leaves in the next run of the network."""
+        self.listening = True
+        self.leaves.clear()
+
+    def _hook(self, units: Units, axis: Axis) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
+        def hook(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+            return (self._gated(units, axis, layer, inputs[0]), *inputs[1:])
+
+        return hook
+
+    def _gated(self, units: Units, axis: Axis, layer: nn.Module, inputs: Tensor) -> Tensor:
+        side = side_of(layer, inputs)
+        gate = (~self.closed[units.name]).to(inputs).unsqueeze(0)
+        if self.listening:
+            key = (units.name, inputs.shape[0])
+            if key not in self.leaves:
+                self.leaves[key] = inputs.new_ones(inputs.shape[0], units.count).requires_grad_()
+            gate = gate * self.leaves[key]
+        index, unit = axis.index.to(inputs.device), axis.unit.to(inputs.device)
+        factors = gate.new_ones(len(gate), inputs.shape[side]).index_copy(1, index, gate[:, unit])
+        shape = [1] * inputs.dim()
+        shape[0], shape[side] = factors.shape
+        return inputs * factors.view(shape)
+
+
+def side_of(layer: nn.Module, values: Tensor) -> int:
+    """Return the dimension of a layer's inputs or outputs on which its units lie: the last of linear layers, else 1."""
+    return values.dim() - 1 if isinstance(layer, nn.Linear) else 1

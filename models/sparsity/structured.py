@@ -1,0 +1,253 @@
+"""Structured pruning: whole channels and neurons go while the network trains, and its tensors really shrink."""
+
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from models.arguments import at_least, choose, within
+from models.influence import unit_scores
+from models.structure import Units, remove, resize, shapes, units
+from models.structure.calls import Inputs, Watch
+from models.structure.price import OF, Price, lowest, price
+from models.structure.tensors import check_links
+from models.technique import Technique, loss_of, network_of, weighted
+
+CRITERIA = ("norm", "apoz", "taylor1", "taylor2", "random")
+BY_LAYER = ("norm",)  # scores that mean something beside others of the same layer only
+
+
+class StructuredPruning(Technique):
+    """Remove the units of least worth step by step, until a share of the network is left.
+
+    The share falls as 1 - (1 - keep) (1 - (1 - t)^3) over the soft part (Zhu & Gupta, 2017). At each update all
+    units are scored anew, ranked over all layers, and so many of the lowest are removed as bring the network to the
+    share; what was removed never comes back. Which channels are one unit, and what is left out, is told by
+    `models.structure.units`; it looks at the network when it is first run in training. Norms are not estimated anew:
+    the rest of the training does that. A checkpoint of another shape brings the network to its shape when it is loaded.
+
+    In a list of callbacks it stands before masks and quantisation, whose links are cut with their weights. Layers that
+    share cannot change their shape.
+
+    Args:
+        keep: share to be left at the end, in (0, 1].
+        of: of what: `units`, `params` (all of the network's), or `macs`.
+        criterion: a name in `CRITERIA`, see `models.influence.unit_scores`. A norm is divided by the mean of its layer.
+        start: share of the soft part before the first removal, in [0, 1).
+        updates: how often units are removed.
+        least: units that every layer keeps, at least.
+        batches: how many of the last training batches the units are scored on.
+        seed: of the criterion's random numbers.
+        names: of the layers whose units may go, as `models.structure.units` calls them; by default all.
+        harden_at: share of the run after which the shape is fixed; the rest is fine-tuning.
+
+    Raises:
+        ValueError: where an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        keep: float = 0.5,
+        of: str = "params",
+        criterion: str = "norm",
+        start: float = 0.2,
+        updates: int = 10,
+        least: int = 2,
+        batches: int = 2,
+        seed: int = 0,
+        names: Iterable[str] | None = None,
+        harden_at: float = 0.6,
+    ) -> None:
+        super().__init__(names, harden_at)
+        if isinstance(keep, bool) or not isinstance(keep, int | float) or not 0 < keep <= 1:
+            raise ValueError(f"sparsity.keep must be above 0 and at most 1, but got {keep!r}.")
+        choose("sparsity.of", of, OF)
+        choose("sparsity.criterion", criterion, CRITERIA)
+        within("sparsity.start", start, 0, 1)
+        at_least("sparsity.updates", updates, 1)
+        at_least("sparsity.least", least, 1)
+        at_least("sparsity.batches", batches, 1)
+        self.keep, self.of, self.criterion, self.start, self.updates = keep, of, criterion, start, updates
+        self.least, self.seed = least, seed
+        self.units: list[Units] = []
+        self.before: dict[str, float] = {}
+        self._last = -1
+        self._fixed = False
+        self._inputs: Inputs | None = None
+        self._shapes: dict[str, list[int]] = {}
+        self._seen: deque[Any] = deque(maxlen=batches)
+        self._optimizers: Sequence[Optimizer] = ()
+        self._module: LightningModule | None = None
+        self._watch: Watch | None = None
+
+    def attach(self, network: nn.Module) -> None:
+        """Take on a network; its units are found when it is first called.
+
+        Raises:
+            ValueError: where a layer shares its weight, or this technique has another network already.
+        """
+        if self.network is network:
+            return
+        if self.network is not None:
+            raise ValueError(f"{type(self).__name__} is attached to another network. Make a new one for this network.")
+        for name, layer in weighted(network):
+            check_links(name, layer)
+        network.register_load_state_dict_pre_hook(_to_shapes)
+        self.network = network
+
+    def trace(self, inputs: Inputs) -> None:
+        """Find the units of the network, for the inputs that it is called with; a trainer's run does this by itself.
+
+        Raises:
+            ValueError: where it has none, or so few that `keep` cannot be met.
+        """
+        assert self.network is not None, "attach comes first"
+        self._inputs = inputs
+        self.units = units(self.network, inputs, self.names)
+        if not self.units:
+            raise ValueError(
+                f"{type(self.network).__name__} has no units that can be removed. Set sparsity.method=none."
+            )
+        self._shapes = shapes(self.network)
+        if not self.before:
+            self.before = self.figures()
+            smallest = self.price().total([_first(one.count, self.least) for one in self.units])
+            if smallest > self.keep * self.before[self.of]:
+                raise ValueError(
+                    f"sparsity.keep={self.keep} of {self.of} cannot be met: with sparsity.least={self.least} units "
+                    f"in each layer, {smallest / self.before[self.of]:.3f} remains. Set sparsity.keep higher."
+                )
+
+    def figures(self) -> dict[str, float]:
+        """Return the units, parameters and multiplications of the network as it is."""
+        kept = [_first(one.count, one.count) for one in self.units]
+        return {of: self.price(of).total(kept) for of in OF}
+
+    def price(self, of: str | None = None) -> Price:
+        """Return what the network costs as a function of its units."""
+        assert self.network is not None
+        assert self._inputs is not None, "trace comes first"
+        return price(self.network, self.units, self._inputs, self.of if of is None else of)
+
+    def scores(self) -> list[Tensor]:
+        """Return the worth of each unit: one tensor (count,) for each set of units."""
+        assert self.network is not None
+        found = unit_scores(self.network, self.units, list(self._seen), self._loss, self.criterion, seed=self.seed)
+        scores = [found[one.name] for one in self.units]
+        return [score / score.mean().clamp(min=1e-12) for score in scores] if self.criterion in BY_LAYER else scores
+
+    def _loss(self, batch: Any) -> Tensor:
+        assert self._module is not None, f"{self.criterion} needs a trainer's loss"
+        return loss_of(self._module)(batch)
+
+    def path(self, progress: float) -> float:
+        """Return the share to have at a share of the soft part."""
+        done = min(1.0, max(0.0, (progress - self.start) / (1 - self.start)))
+        return 1 - (1 - self.keep) * (1 - (1 - done) ** 3)
+
+    def advance(self, progress: float) -> None:
+        """Prune to the path's share, `updates` times between `start` and the end of the soft part."""
+        update = math.floor((progress - self.start) / (1 - self.start) * self.updates)
+        if update > max(self._last, 0):
+            self.prune(self.path(progress))
+        self._last = max(update, self._last)
+
+    def prune(self, share: float) -> None:
+        """Remove the units of least worth until at most a share of the untouched network is left."""
+        assert self.network is not None
+        if self._shapes != shapes(self.network):  # a checkpoint of another shape was loaded
+            self.trace(self._inputs)
+        limit, now = share * self.before[self.of], self.price()
+        if now.total([_first(one.count, one.count) for one in self.units]) <= limit:
+            return
+        for one, kept in zip(self.units, lowest(now, self.scores(), limit, self.least), strict=True):
+            remove(self.network, one, torch.nonzero(~kept).flatten(), self._optimizers)
+        self._shapes = shapes(self.network)
+
+    def harden(self) -> None:
+        """Prune to `keep`, and fix the shape."""
+        if not self._fixed and self.units:
+            self.prune(self.keep)
+        self._fixed = True
+
+    @property
+    def hard(self) -> bool:
+        """Whether the shape is fixed."""
+        return self._fixed
+
+    def report(self) -> dict[str, float]:
+        """Return the units, params and macs that are left, and each as a share of those before as `..._kept`."""
+        if not self.units:
+            return {}
+        now = self.figures()
+        return {**now, **{f"{of}_kept": value / self.before[of] for of, value in now.items()}}
+
+    def recipe(self) -> dict[str, Any]:
+        """Return the shapes of the network's tensors."""
+        assert self.network is not None
+        return {"shapes": shapes(self.network)}
+
+    def restore(self, network: nn.Module, recipe: Mapping[str, Any]) -> None:
+        """Bring a freshly built network to the shapes of a pruned one."""
+        self.attach(network)
+        resize(network, recipe["shapes"])
+        self._fixed = True
+
+    # Lightning's hooks.
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take hold of what the removals need.
+
+        Raises:
+            ValueError: where several processes train, whose copies would not change together.
+        """
+        if trainer.world_size > 1:
+            raise ValueError(f"structured pruning needs trainer.devices=1, but got {trainer.world_size} processes.")
+        self._optimizers, self._module = trainer.optimizers, pl_module
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Keep the batch to score units on, and remove some when it is time."""
+        if self.hard:
+            return
+        self._seen.append(batch)
+        if not self.units:  # before the first batch, of a resumed run too: see how the network is called
+            self._watch = Watch(network_of(pl_module))
+            return
+        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Find the units after the first batch."""
+        if self._watch is not None:
+            inputs, self._watch = self._watch.stop(), None
+            self.trace(inputs)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let go of the run."""
+        self._optimizers, self._module = (), None
+        self._seen.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where in its path the technique is, for a run that is resumed."""
+        return {"before": self.before, "last": self._last, "hard": self._fixed}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where a run was."""
+        self.before, self._last, self._fixed = dict(state["before"]), state["last"], state["hard"]
+
+
+def _first(count: int, kept: int) -> Tensor:
+    return torch.arange(count) < kept
+
+
+def _to_shapes(network: nn.Module, state: Mapping[str, Any], prefix: str, *_: Any) -> None:
+    """Bring a network to the shapes of what it is about to load; what is missing or too much, loading itself tells."""
+    known = network.state_dict().keys()
+    own = {name: state[prefix + name] for name in known if prefix + name in state}
+    resize(network, {name: value.shape for name, value in own.items() if isinstance(value, Tensor)})

@@ -1,0 +1,235 @@
+"""Find the units of any network: channels that are coupled through sums, norms, flattening and the like."""
+
+import copy
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_pruning import DependencyGraph, ops
+from torch_pruning.pruner import function
+
+from models.compact.effective import plain
+from models.structure.calls import Calls, Inputs, calls_of
+from models.structure.opaque import opaque
+from models.structure.surgery import length, remove, widen
+from models.structure.tensors import check_links
+from models.structure.units import CONVOLUTIONS, Axis, Role, Units, axis_of, role_of
+
+ROLES = ("out", "along", "in")
+OPERATIONS = (
+    ops._ElementWiseOp,
+    ops._ReshapeOp,
+    ops._ConcatOp,
+    ops._SplitOp,
+    ops._SliceOp,
+    ops._ExpandOp,
+    ops._UnbindOp,
+)
+
+
+def units(network: nn.Module, inputs: Inputs, names: Iterable[str] | None = None) -> list[Units]:
+    """Return the units of a network that can be removed, in order of registration of the layers that make them.
+
+    The coupling is read off the autograd graph of a forward pass (Fang et al., DepGraph, CVPR 2023; torch-pruning),
+    and then tried out: on a copy with random weights, removing half of the units must do to the outputs what it does
+    to set the weights that read them to 0. What is coupled to the network's inputs or outputs, to modules that are not
+    understood (see `axis_of`; recurrent layers, attention), to parameters outside of modules, or to weights that
+    stand in two places, is left out. A group norm's units are its whole groups. The network, its mode, gradients,
+    and the random state stay as they were.
+
+    Args:
+        network: any module.
+        inputs: an example of what it is called with, see `models.structure.calls`.
+        names: of the layers whose units are wanted, as in `Units.name`; by default all.
+
+    Raises:
+        ValueError: where the network cannot be copied or run, a layer that would change shares its weight, or a name
+            has no units.
+    """
+    wanted = None if names is None else set(names)
+    calls = calls_of(inputs).plain()
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        bare = _bare(network)
+        found = [one for one in _coupled(bare, calls) if wanted is None or one.name in wanted]
+        found = _proven(bare, found, calls)
+    for one in found:
+        one.family = found
+        for axis in one.axes:
+            check_links(axis.module, network.get_submodule(axis.module))
+    missing = sorted((wanted or set()) - {one.name for one in found})
+    if missing:
+        raise ValueError(f"{missing[0]!r} has no units that can be removed. Leave it out of the names.")
+    return found
+
+
+def _bare(network: nn.Module) -> nn.Module:
+    """Return a copy to trace, in evaluation mode, without links and hooks, and with weights drawn anew: none is 0.
+
+    It is in float32 on the CPU, since with less precision outputs that should be equal would not be.
+    """
+    try:
+        bare = plain(network).cpu().float().eval()
+    except RuntimeError as error:
+        raise ValueError(f"{type(network).__name__} cannot be copied: {str(error).splitlines()[0]}") from error
+    for module in bare.modules():
+        for hooks in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks):
+            hooks.clear()
+    with torch.no_grad():
+        for parameter in bare.parameters():
+            if parameter.is_floating_point():
+                parameter.requires_grad_(True)
+                fan = parameter[0].numel() if parameter.dim() > 1 else 4
+                parameter.normal_(std=max(1, fan) ** -0.5).add_(0.5 if parameter.dim() == 1 else 0)
+    return bare
+
+
+def _coupled(bare: nn.Module, calls: Calls) -> Iterator[Units]:
+    """Yield groups of coupled channels whose modules are all understood."""
+    graph, names, tied = _graph(bare, calls), _names(bare), _tied(bare)
+    done: dict[nn.Module, set[int]] = {}
+    for module, name in names.items():
+        producer = isinstance(module, (nn.Linear, *CONVOLUTIONS)) and role_of(module, True) == "out"
+        if not producer or module not in graph.module2node:
+            continue
+        pruner = graph.get_pruner_of_module(module)
+        free = sorted(set(range(pruner.get_out_channels(module))) - done.setdefault(module, set()))
+        try:
+            group = list(graph.get_pruning_group(module, pruner.prune_out_channels, free)) if free else []
+        except (IndexError, TypeError, ValueError, ZeroDivisionError):  # operations that the graph cannot follow
+            continue
+        sides = []
+        for item in group:
+            target = item.dep.target.module
+            out = graph.is_out_channel_pruning_fn(item.dep.handler)
+            if target in names and role_of(target, out) == "out":
+                done.setdefault(target, set()).update(item.idxs)
+            if id(target) in tied or not _passes(target):
+                break
+            if target in names:
+                sides.append((names[target], target, role_of(target, out), item.idxs, item.root_idxs))
+        else:
+            found = _units(name, free, sides)
+            if found is not None:
+                yield found
+
+
+def _graph(bare: nn.Module, calls: Calls) -> DependencyGraph:
+    """Trace a network.
+
+    Raises:
+        ValueError: the graph cannot be followed.
+    """
+    kinds = {type(module) for module in bare.modules() if isinstance(module, nn.modules.instancenorm._InstanceNorm)}
+    graph = DependencyGraph()
+    try:
+        with opaque(bare):
+            graph.build_dependency(
+                bare,
+                (),
+                forward_fn=lambda model, _: [value for value in calls.outputs(model) if value.grad_fn],
+                customized_pruners={kind: function.InstanceNormPruner() for kind in kinds},
+                verbose=False,
+            )
+    except (RuntimeError, IndexError, TypeError, AttributeError, ZeroDivisionError, AssertionError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{type(bare).__name__} cannot be traced with these inputs: {reason}") from error
+    return graph
+
+
+def _names(bare: nn.Module) -> dict[nn.Module, str]:
+    return {module: name for name, module in bare.named_modules()}
+
+
+def _passes(target: Any) -> bool:
+    """Tell whether a node of the graph is understood: a module with a known axis, or an operation without weights."""
+    if isinstance(target, OPERATIONS):
+        return not (isinstance(target, ops._ElementWiseOp) and "Opaque" in str(target._grad_fn))
+    empty = torch.zeros(0, dtype=torch.long)
+    return isinstance(target, nn.Module) and axis_of("", target, role_of(target, True), empty, empty) is not None
+
+
+def _units(name: str, free: list[int], sides: list[tuple[str, nn.Module, Role, list[int], list[int]]]) -> Units | None:
+    """Return the units of a group, None where no layer reads them or their channels do not fit together."""
+    number = {root: unit for unit, root in enumerate(free)}
+    axes = []
+    for place, module, role, positions, roots in sides:
+        if not set(roots) <= set(number):
+            return None
+        index, unit = torch.tensor(positions), torch.tensor([number[root] for root in roots])
+        order = index.argsort()
+        axis = axis_of(place, module, role, index[order], unit[order])
+        if axis is not None and axis.attributes:
+            if int(axis.index[-1]) >= length(module, axis):
+                return None
+            axes.append(axis)
+    axes.sort(key=lambda axis: ROLES.index(axis.role))
+    found = Units(name, len(free), axes)
+    return _blocks(found) if found.of("in") else None
+
+
+def _blocks(found: Units) -> Units | None:
+    """Return the units with the channels of each group of a group norm made one; None where the groups do not fit."""
+    block = max(step for axis in found.axes for step in axis.attributes.values())
+    if found.count % block:
+        return None
+    for axis in found.axes:
+        for step in axis.attributes.values():
+            if block % step or (step > 1 and not _aligned(axis, step)):
+                return None
+        axis.unit = axis.unit // block
+    found.count //= block
+    return found
+
+
+def _aligned(axis: Axis, step: int) -> bool:
+    """Tell whether the units of one group of a norm are neighbours that begin where a group begins."""
+    return len(axis.index) % step == 0 and bool((axis.index // step - axis.unit // step).unique().numel() == 1)
+
+
+def _tied(bare: nn.Module) -> set[int]:
+    """Return the ids of modules that hold a parameter which another module, or another name, holds too."""
+    holders: dict[int, list[nn.Module]] = {}
+    for module in bare.modules():
+        for parameter in module._parameters.values():
+            if parameter is not None:
+                holders.setdefault(id(parameter), []).append(module)
+    return {id(module) for modules in holders.values() if len(modules) > 1 for module in modules}
+
+
+def _proven(bare: nn.Module, found: Iterable[Units], calls: Calls) -> list[Units]:
+    """Return the units whose removal does what it should: all at once if that holds, else those that join in turn."""
+    everything = list(found)
+    if _holds(bare, everything, calls):
+        return everything
+    good: list[Units] = []
+    for one in everything:
+        good += [one] if _holds(bare, [*good, one], calls) else []
+    return good
+
+
+@torch.no_grad()
+def _holds(bare: nn.Module, found: list[Units], calls: Calls) -> bool:
+    """Tell whether removing half of the units equals setting to 0 what reads them; a single unit is copied instead."""
+    zeroed, removed = copy.deepcopy(bare), copy.deepcopy(bare)
+    trial = copy.deepcopy(found)
+    for one in trial:
+        one.family = trial
+    halves = [torch.randperm(one.count)[: one.count // 2] for one in found]
+    for one, half in zip(found, halves, strict=True):
+        for axis in one.of("in"):
+            for tensor, dim in axis.tensors.items():
+                zeroed.get_submodule(axis.module).get_parameter(tensor).index_fill_(dim, axis.entries(half), 0)
+    try:
+        for one, half in zip(trial, halves, strict=True):
+            remove(removed, one, half) if one.count > 1 else widen(removed, one, [0])
+        after = calls.outputs(removed)
+    except (RuntimeError, ValueError, IndexError, AttributeError, TypeError):  # whatever a forward pass makes of it
+        return False
+    return all(_alike(*pair) for pair in zip(calls.outputs(zeroed), after, strict=True))
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape or not one.is_floating_point():
+        return one.shape == other.shape
+    return torch.allclose(one, other, rtol=1e-3, atol=1e-4 * float(one.abs().max()))
