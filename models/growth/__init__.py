@@ -1,0 +1,26 @@
+"""Growth: wider and deeper networks that begin as what they were, and a loop that grows and shrinks to a budget."""
+
+from models.growth.budget import CURRENCIES, Budget
+from models.growth.build import METHODS, build
+from models.growth.deeper import activations, deepen, insert
+from models.growth.initial import INITS, firefly, gradmax, net2wider, random, split
+from models.growth.loop import GrowAndShrink
+from models.growth.place import Ground
+
+__all__ = [
+    "CURRENCIES",
+    "INITS",
+    "METHODS",
+    "Budget",
+    "Ground",
+    "GrowAndShrink",
+    "activations",
+    "build",
+    "deepen",
+    "firefly",
+    "gradmax",
+    "insert",
+    "net2wider",
+    "random",
+    "split",
+]

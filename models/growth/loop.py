@@ -1,0 +1,258 @@
+"""Grow and shrink a network while it trains, until what it costs on this device is what it may cost."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, nn
+
+from models import cost
+from models.arguments import at_least, choose, within
+from models.growth.budget import Budget, one_budget
+from models.growth.deeper import activations, deepen, insert, take_out
+from models.growth.initial import INITS
+from models.growth.place import Ground
+from models.influence import UNIT_CRITERIA, unit_scores
+from models.structure import Units, remove, resize, shapes, units
+from models.technique import Technique, batches_of, loss_of, network_of, progress_of
+
+# Turns of measuring and changing at the end; a turn may halve the step, so this is plenty.
+TURNS = 40
+# Part of the band to be inside at the end, which leaves the rest to the noise of the measurement.
+SETTLED = 0.4
+# How many more passes the last measurements of the time take than those before.
+FINER = 10
+# Exponent by which the cost follows the number of units, between one side of the weights and both.
+POWER = 1.5
+
+
+class GrowAndShrink(Technique):
+    """Measure the network, shrink it where it is above its budget, grow it where it is below, and train on.
+
+    The loop looks after each epoch, or each `every` steps. Inside budget * (1 +- hysteresis) nothing is done. Above,
+    the units of the lowest score over all layers go; below, every layer's units grow by the same share. One visit
+    changes at most `share` of all units, half of that after each change of direction. At `harden_at` it goes on
+    until the cost is within `SETTLED` of the hysteresis, and from then on the shapes are fixed. Optimiser state
+    follows the units; that of new ones begins at 0. Units coupled to what cannot change stay as they are; see
+    `models.structure.units`.
+
+    Args:
+        params: the budget in parameters; exactly one of the four must be given.
+        macs: the budget in multiply-accumulates for one sample.
+        latency_ms: the budget in milliseconds for a batch's forward pass on the device and threads of the training.
+        memory: the budget in bytes, of `models.cost.memory_bytes`, for a batch.
+        init: what new units begin as, a name in `models.growth.INITS`.
+        criterion: by what units are ranked, a name in `models.influence.UNIT_CRITERIA`.
+        hysteresis: share of the budget within which nothing is done, in [0, 1).
+        share: of all units that one visit changes at most, in (0, 1).
+        every: steps between visits; None is once an epoch.
+        layers: identity layers that may be inserted, one a visit that finds the network below its budget and leaves
+            it not above; units grow for the rest.
+        rows: of the batch that is measured; None takes a training batch.
+        batches: training batches by which units are scored and begun.
+        least: units that each layer keeps.
+        scale: norm of a new unit's outgoing weights, in units of the mean norm of those that are there.
+        seed: of what is drawn by lot.
+        names: of the layers whose units may change, as in `Units.name`; by default all that can.
+        harden_at: share of the run after which the shapes are fixed; the rest is fine-tuning.
+
+    Raises:
+        ValueError: where an argument is out of its range, or not exactly one budget is given.
+    """
+
+    def __init__(
+        self,
+        params: int | None = None,
+        macs: int | None = None,
+        latency_ms: float | None = None,
+        memory: int | None = None,
+        init: str = "split",
+        criterion: str = "taylor2",
+        hysteresis: float = 0.05,
+        share: float = 0.2,
+        every: int | None = None,
+        layers: int = 0,
+        rows: int | None = None,
+        batches: int = 4,
+        least: int = 2,
+        scale: float = 1.0,
+        seed: int = 0,
+        names: Iterable[str] | None = None,
+        harden_at: float = 0.6,
+    ) -> None:
+        super().__init__(names, harden_at)
+        self.budget: Budget = one_budget(hysteresis, params=params, macs=macs, latency_ms=latency_ms, memory=memory)
+        self.init = choose("growth.init", init, INITS)
+        self.criterion = choose("growth.criterion", criterion, UNIT_CRITERIA)
+        if not 0 < share < 1:
+            raise ValueError(f"growth.share must be above 0 and below 1, but got {share}.")
+        for name, number, low in (("every", every, 1), ("layers", layers, 0), ("rows", rows, 1)):
+            at_least(f"growth.{name}", low if number is None else number, low)
+        at_least("growth.batches", batches, 1)
+        at_least("growth.least", least, 1)
+        within("growth.scale", scale, 0, 1e3)
+        self.share, self.every, self.layers_most, self.rows = share, every, layers, rows
+        self.batches, self.least, self.scale = batches, least, scale
+        self.generator = torch.Generator().manual_seed(seed)
+        self.inserted: list[dict[str, Any]] = []
+        self.grown, self.removed = 0, 0
+        self.history: list[float] = []
+        self.reached: dict[str, float] = {}
+        self._limit, self._side, self._fixed = share, 0, False
+
+    def attach(self, network: nn.Module) -> None:
+        """Remember the network, which gets no links."""
+        if self.network is not None and self.network is not network:
+            raise ValueError(f"{type(self).__name__} is attached to another network. Make a new one for this network.")
+        self.network = network
+
+    @property
+    def hard(self) -> bool:
+        """Whether the shapes are fixed."""
+        return self._fixed
+
+    def harden(self) -> None:
+        """Fix the shapes as they are."""
+        self._fixed = True
+
+    def recipe(self) -> dict[str, Any]:
+        """Return the layers that were inserted, and all shapes."""
+        assert self.network is not None, "recipe() before attach()"
+        return {"inserted": self.inserted, "shapes": shapes(self.network)}
+
+    def restore(self, network: nn.Module, recipe: Mapping[str, Any]) -> None:
+        """Insert the same layers into a fresh network and bring it to the same shapes; then harden."""
+        self.attach(network)
+        for layer in recipe["inserted"]:
+            insert(network, layer)
+        self.inserted = [dict(layer) for layer in recipe["inserted"]]
+        resize(network, recipe["shapes"])
+        self.harden()
+
+    def report(self) -> dict[str, float]:
+        """Return the budget and what was reached, as measured when the shapes were fixed, and how much was changed."""
+        changed = {"grown": self.grown, "removed": self.removed, "inserted": len(self.inserted)}
+        return {"budget": self.budget.amount, **self.reached, **changed}
+
+    # Lightning's hooks.
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse what cannot work."""
+        if trainer.world_size > 1:
+            raise ValueError(f"growth needs trainer.devices=1, but got {trainer.world_size}: shapes would differ.")
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Visit the network when it is time, and settle when the share of the run is over."""
+        if self.hard:
+            return
+        step = trainer.global_step
+        if progress_of(trainer) >= self.harden_at:
+            self.settle(self._ground(trainer, pl_module))
+        elif step and (step % self.every == 0 if self.every else batch_idx == 0):
+            self.visit(self._ground(trainer, pl_module))
+
+    # What a visit does.
+
+    def visit(self, ground: Ground, repeats: int = 50, part: float = 1.0) -> int:
+        """Measure, and change the network where it is outside the band; return how many units more it has, or fewer."""
+        inputs = self._inputs(ground)
+        measured = self.budget.measure(ground.network, inputs, repeats)
+        self.history.append(measured)
+        side = self.budget.side(measured, part)
+        if side == 0:
+            return 0
+        if side == -self._side:
+            self._limit /= 2
+        self._side = side
+        if side > 0 and len(self.inserted) < self.layers_most and self._deepen(ground, inputs):
+            return sum(layer["features"] for layer in self.inserted[-1:])
+        found = units(ground.network, inputs, self.names)
+        if not found:
+            raise ValueError(f"{type(ground.network).__name__} has no units that can be added or removed.")
+        total = sum(one.count for one in found)
+        wanted = abs((self.budget.amount / measured) ** (1 / POWER) - 1)
+        count = max(1, round(min(self._limit, wanted) * total))
+        return self._grow(ground, found, count) if side > 0 else self._shrink(ground, found, count)
+
+    def settle(self, ground: Ground) -> None:
+        """Change the network until it is within a part of the band, as far as whole units go, and fix its shapes."""
+        self._limit, self._side = self.share, 0
+        before = 0
+        for _ in range(TURNS):
+            change = self.visit(ground, FINER * 50, part=SETTLED)
+            if change == 0 or (change, before) == (-1, 1):  # one unit is as fine as it goes: stay below
+                break
+            before = change
+        self.harden()
+        inputs = self._inputs(ground)
+        timed = cost.latency(ground.network, inputs, FINER * 50)
+        self.reached = {
+            "params": cost.parameters(ground.network),
+            "macs": cost.macs(ground.network, inputs),
+            "latency_ms": timed.median,
+            "latency_sd": timed.deviation,
+            "memory": cost.memory_bytes(ground.network, inputs),
+        }
+        self.reached["off"] = self.reached[self.budget.currency] / self.budget.amount - 1
+
+    def _ground(self, trainer: Trainer, module: LightningModule) -> Ground:
+        loss, batches = loss_of(module), batches_of(trainer, self.batches)
+        return Ground(network_of(module), batches, loss, self.generator, trainer.optimizers, self.scale)
+
+    def _inputs(self, ground: Ground) -> Tensor:
+        """Return a batch of what the network is called with, of as many rows as are to be measured."""
+        seen: list[Tensor] = []
+        hook = ground.network.register_forward_pre_hook(lambda _, given: seen.extend(given[:1]))
+        try:
+            with cost.evaluating(ground.network), torch.no_grad():
+                ground.loss(ground.batches[0])
+        finally:
+            hook.remove()
+        if not seen or not isinstance(seen[0], Tensor):
+            raise ValueError(f"growth needs a training_step that calls {type(ground.network).__name__} on a tensor.")
+        rows = self.rows or len(seen[0])
+        return seen[0].detach().repeat(-(-rows // len(seen[0])), *[1] * (seen[0].dim() - 1))[:rows]
+
+    def _grow(self, ground: Ground, found: Sequence[Units], count: int) -> int:
+        """Add so many units, to each layer in proportion to what it has."""
+        total = sum(one.count for one in found)
+        shares = [count * one.count / total for one in found]
+        wanted = [int(share) for share in shares]
+        rest = sorted(range(len(found)), key=lambda place: wanted[place] - shares[place])
+        for place in rest[: count - sum(wanted)]:
+            wanted[place] += 1
+        for one, more in zip(found, wanted, strict=True):
+            if more:
+                INITS[self.init](ground, one, more)
+        self.grown += count
+        return count
+
+    def _shrink(self, ground: Ground, found: Sequence[Units], count: int) -> int:
+        """Remove so many units of the lowest score, as long as their layer keeps the least."""
+        scores = unit_scores(ground.network, found, ground.batches, ground.loss, self.criterion)
+        ranked = sorted((float(s), place, i) for place, one in enumerate(found) for i, s in enumerate(scores[one.name]))
+        gone: list[list[int]] = [[] for _ in found]
+        for _, place, index in ranked:
+            if sum(map(len, gone)) < count and found[place].count - len(gone[place]) > self.least:
+                gone[place].append(index)
+        for one, indices in zip(found, gone, strict=True):
+            remove(ground.network, one, indices, ground.optimizers)
+        fewer = sum(map(len, gone))
+        self.removed += fewer
+        return -fewer
+
+    def _deepen(self, ground: Ground, inputs: Tensor) -> bool:
+        """Insert an identity layer behind an activation drawn by lot, unless the network would be above its budget."""
+        known = activations(ground.network)
+        optimizer = ground.optimizers[0] if ground.optimizers else None
+        for place in torch.randperm(len(known), generator=self.generator).tolist():
+            try:
+                layer = deepen(ground.network, known[place], inputs, optimizer=optimizer)
+            except ValueError:  # called twice, or not of a shape that a layer can follow
+                continue
+            if self.budget.side(self.budget.measure(ground.network, inputs)) >= 0:
+                self.inserted.append(layer)
+                return True
+            take_out(ground.network, layer, optimizer)
+        return False
