@@ -4,7 +4,8 @@ Paired by seed (initial weights and batches), the same epochs for all. Digits: `
 target of mean bits and all other settings were chosen on validation rows, the figures are of the test rows, opened
 when everything is trained. With KIRIGAMI_DATA also 10,000 rows of Fashion-MNIST, few epochs. Bits a weight are
 counted over the layers quantised (all but the last), map and scales included, as an adaptive arithmetic coder
-writes them.
+writes them. At last the layers' inputs: digits with weights of 4 bits, and inputs of 8, 4 or 2 bits (of 8 for the
+first layer) against inputs that are not rounded.
 """
 
 import os
@@ -19,6 +20,8 @@ DATASETS: dict[str, dict[str, Any]] = {
     "digits": {"epochs": 40, "seeds": range(4), "arms": ALL},
     "fashion": {"epochs": 5, "seeds": range(3), "arms": ("fp32", "uniform 1", "smol", "shuffled")},
 }
+INPUTS: dict[str, int | None] = {"32": None, "8": 8, "4": 4, "2": 2}
+INPUT_SEEDS = range(3)
 NETWORK = {"name": "convnet", "width": 16, "depth": 3}
 
 
@@ -29,7 +32,9 @@ def measure() -> dict[str, Any]:
     torch.set_num_threads(1)
     names = ["digits", "fashion"] if os.environ.get("KIRIGAMI_DATA") else ["digits"]
     found = {name: compare(name) for name in names}
-    return {"target_mean_bits": TARGET, **found, "prose": " ".join(sentence(name, found[name]) for name in names)}
+    inputs = activations()
+    prose = " ".join([*(sentence(name, found[name]) for name in names), activation_sentence(inputs)])
+    return {"target_mean_bits": TARGET, **found, "activations": inputs, "prose": prose}
 
 
 def arms() -> dict[str, Callable[[int], Any]]:
@@ -84,6 +89,38 @@ def compare(dataset: str) -> dict[str, Any]:
             f"SMOL less this {row['smol_less_this_pt']['mean']:+.2f} ± {row['smol_less_this_pt']['sd']:.2f} pt"
         )
     return {"rows": len(task.test.targets), "epochs": DATASETS[dataset]["epochs"], "arms": rows}
+
+
+def activations() -> dict[str, Any]:
+    """Train with weights of 4 bits and inputs of each number of bits under every seed, then open the test rows."""
+    from models.bits import Uniform
+
+    task, config = prepare("digits")
+    trained = {
+        name: [train(task, config, Uniform(4, activation_bits=bits, harden_at=0.4), seed)[0] for seed in INPUT_SEEDS]
+        for name, bits in INPUTS.items()
+    }
+    task.setup("test")
+    accuracy = {name: [accuracy_of(module, task) for module in modules] for name, modules in trained.items()}
+    found = {}
+    for name, runs in accuracy.items():
+        less = [100 * (one - other) for one, other in zip(runs, accuracy["32"], strict=True)]
+        found[name] = {"accuracy": spread(runs), "less_unrounded_pt": spread(less)}
+        print(f"digits   weights 4 bits, inputs {name:>2} bits: {found[name]['accuracy']['mean']:.4f}, {less} pt")
+    return found
+
+
+def activation_sentence(found: dict[str, Any]) -> str:
+    """Say what rounding inputs costs."""
+    said = [
+        f"{name} bits {row['accuracy']['mean']:.4f} ({difference(row['less_unrounded_pt'])} none)"
+        for name, row in found.items()
+        if name != "32"
+    ]
+    return (
+        f"Activations (digits, weights 4 bits, {len(INPUT_SEEDS)} seeds): inputs not rounded "
+        f"{found['32']['accuracy']['mean']:.4f}, " + ", ".join(said) + "."
+    )
 
 
 def prepare(dataset: str) -> tuple[Any, dict[str, Any]]:

@@ -1,12 +1,18 @@
 """What the techniques of this room share: a link whose hard form is the p-bit code, and the figures they report."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
+from models.bits.inputs import FEWEST, MOST, InputQuantiser, insert
 from models.bits.levels import MAX_BITS, encode, integers, quantise, step
 from models.bits.stored import entropy, layer_sizes
-from models.technique import Link, Technique
+from models.technique import Link, Technique, weighted
+
+WATCHED_FROM = 0.5  # share of the soft part from which inputs are watched, each WATCHED_EVERY-th step
+WATCHED_EVERY = 4
 
 
 class QuantiseLink(Link):
@@ -57,9 +63,55 @@ class QuantiseLink(Link):
 
 
 class Quantisation(Technique):
-    """Base of the techniques that quantise: the figures of what they have made."""
+    """Base of the techniques that quantise: rounding of the layers' inputs, and the figures of what they have made.
+
+    Args:
+        names: See `Technique`.
+        harden_at: See `Technique`.
+        activation_bits: Bits, 2 to 8, of what goes into the layers, on a uniform grid per layer; None rounds no inputs.
+            Ranges are watched over the second half of the soft part, and fixed when the weights are. The network's
+            first layer sees the data, and has 8 bits, as is usual (Esser et al., "Learned Step Size Quantization",
+            ICLR 2020, section 3). A layer whose `forward` is not called, as inside attention, rounds nothing.
+
+    Raises:
+        ValueError: `activation_bits` is out of its range.
+    """
 
     links: dict[str, QuantiseLink]  # type: ignore[assignment]
+
+    def __init__(self, names: Iterable[str] | None, harden_at: float, activation_bits: int | None = None) -> None:
+        super().__init__(names, harden_at)
+        if activation_bits is not None and not FEWEST <= activation_bits <= MOST:
+            raise ValueError(f"bits.activation_bits must be from {FEWEST} to {MOST}, but got {activation_bits!r}.")
+        self.activation_bits = activation_bits
+        self.quantisers: dict[str, InputQuantiser] = {}
+        self._calls = 0
+
+    def attach(self, network: nn.Module) -> None:
+        """Add the links, and the quantisers of the inputs where there are any; see `Technique.attach`."""
+        known = self.network is network
+        super().attach(network)
+        if known or self.activation_bits is None:
+            return
+        first = next(layer for _, layer in weighted(network))
+        for name, layer in self.layers.items():
+            made = InputQuantiser(MOST if layer is first else self.activation_bits)
+            self.quantisers[name] = made.to(layer.weight.device)
+            insert(layer, self.quantisers[name])
+
+    def advance(self, progress: float) -> None:
+        """Let the quantisers of inputs watch the first step, and every few steps once training has come some way."""
+        watching = self._calls == 0 or (progress >= WATCHED_FROM and self._calls % WATCHED_EVERY == 0)
+        self._calls += 1
+        for quantiser in self.quantisers.values():
+            quantiser.watching = watching
+
+    def harden(self) -> None:
+        """Fix every link, and the ranges of inputs."""
+        if not self.hard:
+            for quantiser in self.quantisers.values():
+                quantiser.fix()
+        super().harden()
 
     def incoming(self) -> dict[str, Tensor]:
         """Return the weight that enters each link."""
@@ -70,7 +122,8 @@ class Quantisation(Technique):
 
         `bits`: mean p over the weights that are not zero. `zeros`: share of weights that are zero. The others are
         divided by all weights of those layers: `map_bits` and `level_bits` are entropies (of the map; of the levels
-        given the map), `stored_bits` is the whole as an adaptive coder writes it, scales included.
+        given the map), `stored_bits` is the whole as an adaptive coder writes it, scales included. Where inputs are
+        rounded, `activation_bits` is the mean over the layers (8 for the first, 32 where an input was never seen).
         """
         parts = {name: self.links[name].parts(weight) for name, weight in self.incoming().items()}
         total = sum(part["levels"].numel() for part in parts.values())
@@ -86,13 +139,15 @@ class Quantisation(Technique):
                 if (chosen := part["levels"][(spread == p) & alive]).numel()
             )
             stored += sum(layer_sizes(part).values())
-        return {
+        found = {
             "bits": bits / max(kept, 1),
             "zeros": 1 - kept / total,
             "map_bits": coded / total,
             "level_bits": levels / total,
             "stored_bits": stored / total,
         }
+        seen = [q.wanted if bool(q.range.any()) else 32 for q in self.quantisers.values()]
+        return {**found, "activation_bits": sum(seen) / len(seen)} if seen else found
 
 
 def incoming(layer: nn.Module, link: Link) -> Tensor:

@@ -82,6 +82,7 @@ class SMOL(Quantisation):
         initial_bits: Bits at the start, above 1 and at most 8.
         penalty: Price of one mean bit in units of the loss; with a target, only the first one.
         travel: How far s could move over the soft part; from 8 bits to 1 are about 10.
+        activation_bits: Bits of the layers' inputs; see `Quantisation`.
         seed: Seed of the noise.
         names: See `Technique`.
         harden_at: See `Technique`.
@@ -100,11 +101,12 @@ class SMOL(Quantisation):
         penalty: float = 0.1,
         *,
         travel: float = 20.0,
+        activation_bits: int | None = None,
         seed: int = 0,
         names: list[str] | None = None,
         harden_at: float = 0.6,
     ) -> None:
-        super().__init__(names, harden_at)
+        super().__init__(names, harden_at, activation_bits)
         self.granularity = choose("bits.granularity", granularity, GRANULARITIES)
         if not 1 < initial_bits <= MAX_BITS:
             raise ValueError(f"bits.initial_bits must be above 1 and at most {MAX_BITS}, but got {initial_bits!r}.")
@@ -140,6 +142,7 @@ class SMOL(Quantisation):
 
     def advance(self, progress: float) -> None:
         """Move s by the gradients of the last step, set the price, and draw the noise of the next step."""
+        super().advance(progress)
         passed, self.progress = progress - self.progress, progress
         with torch.no_grad():
             if any(link.s.grad is not None for link in self.links.values()):

@@ -26,15 +26,23 @@ class Uniform(Quantisation):
 
     Args:
         bits: Bits of every weight, 1 to 8.
+        activation_bits: Bits of the layers' inputs; see `Quantisation`.
         names: See `Technique`.
         harden_at: See `Technique`.
 
     Raises:
-        ValueError: `bits` is out of its range.
+        ValueError: `bits` or `activation_bits` is out of its range.
     """
 
-    def __init__(self, bits: int = 4, *, names: list[str] | None = None, harden_at: float = 0.6) -> None:
-        super().__init__(names, harden_at)
+    def __init__(
+        self,
+        bits: int = 4,
+        *,
+        activation_bits: int | None = None,
+        names: list[str] | None = None,
+        harden_at: float = 0.6,
+    ) -> None:
+        super().__init__(names, harden_at, activation_bits)
         check_bits("bits.bits", bits)
         self.bits = bits
 

@@ -8,18 +8,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.bits.inputs import CHILD, FEWEST, MOST, InputQuantiser, insert
 from models.compact.columns import NUMBERS, Reader, dtype_name, is_size
 from models.compact.container import unseal
 from models.compact.effective import COUNTER, plain
 from models.compact.forms import read_form
 from models.compact.pack import inflate
+from models.technique import weighted
 
 LIMIT = 1 << 32  # bytes of tensors by default
 PLAN_LIMIT = 1 << 24
+WIDTHS = (0, *range(FEWEST, MOST + 1))  # bits of inputs, 0 where a quantiser never saw any
 
 
 def decode(data: bytes, network: nn.Module | Callable[[], nn.Module]) -> nn.Module:
     """Load an encoded file into a plain network and return it; its outputs are those of the network encoded.
+
+    Layers whose inputs were rounded get their quantisers, which the plain network does not have, from the file.
 
     Args:
         data: the file's bytes.
@@ -30,7 +35,12 @@ def decode(data: bytes, network: nn.Module | Callable[[], nn.Module]) -> nn.Modu
     """
     built = network if isinstance(network, nn.Module) else network()
     own = {name: value for name, value in built.state_dict().items() if isinstance(value, Tensor)}
-    state = _read(data, 16 * sum(value.numel() for value in own.values()) + 64, own)
+    plain_layers = {name: layer for name, layer in weighted(built) if not hasattr(layer, CHILD)}
+    optional = {name: InputQuantiser(MOST).to(dtype=layer.weight.dtype) for name, layer in plain_layers.items()}
+    state = _read(data, 16 * sum(value.numel() for value in own.values()) + 64, own, optional)
+    for name, quantiser in optional.items():
+        if f"{name}.{CHILD}.bits" in state:
+            insert(plain_layers[name], quantiser.to(plain_layers[name].weight.device))
     built.load_state_dict(state, strict=False)
     return built
 
@@ -45,7 +55,7 @@ def decode_state(data: bytes, limit: int = LIMIT) -> dict[str, Tensor]:
     Raises:
         ValueError: where the file is foreign, damaged, cut short, too large or of another version.
     """
-    return _read(data, limit, None)
+    return _read(data, limit, None, {})
 
 
 def change(network: nn.Module, data: bytes, inputs: Tensor) -> float:
@@ -55,20 +65,30 @@ def change(network: nn.Module, data: bytes, inputs: Tensor) -> float:
         return float((before(inputs) - after(inputs)).abs().max())
 
 
-def _read(data: bytes, limit: int, own: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+def _read(
+    data: bytes, limit: int, own: dict[str, Tensor] | None, optional: Mapping[str, nn.Module]
+) -> dict[str, Tensor]:
     streams = unseal(data)
     plan = _plan(streams.pop("plan", b""))
     banks, tensors = plan["banks"], plan["tensors"]
     size = sum(8 * _count(shape, dtype) for shape, dtype in (*banks, *(tensor[1:3] for tensor in tensors)))
     if own is not None:
+        stored = {name for name, *_ in tensors}
+        added = {f"{name}.{CHILD}": made for name, made in optional.items() if f"{name}.{CHILD}.bits" in stored}
+        own = own | {f"{at}.{key}": value for at, made in added.items() for key, value in made.state_dict().items()}
         _check_names(tensors, own)
+        limit += 64 * len(added)
     if size > limit:
         raise ValueError(f"the file declares {size} bytes of tensors, and at most {limit} are allowed.")
     reader = Reader(plan["columns"], streams, 2 * limit)  # a weight may have a mask and a map beside its number
     try:
-        return _tensors(banks, tensors, reader)
+        found = _tensors(banks, tensors, reader)
     except (RuntimeError, TypeError) as error:  # arguments of a form that torch does not take
         raise ValueError(f"the file's plan cannot be followed: {str(error).splitlines()[0]}") from error
+    for name, value in found.items():
+        if name.endswith(f".{CHILD}.bits") and not all(bits in WIDTHS for bits in value.reshape(-1).tolist()):
+            raise ValueError(f"{name} must be one of {WIDTHS}, but is {value.reshape(-1).tolist()}.")
+    return found
 
 
 def _plan(data: bytes) -> dict[str, Any]:

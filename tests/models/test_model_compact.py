@@ -6,7 +6,6 @@ import re
 
 import pytest
 import torch
-from safetensors.torch import save
 from test_model_networks import CASES, batch, build
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -15,11 +14,11 @@ from models import build_network
 from models.bits import SMOL, Uniform
 from models.bits.levels import decode as decode_levels
 from models.bits.levels import encode as encode_levels
-from models.compact import change, decode, decode_state, encode, encoded_bytes, lower_bound, plain
+from models.compact import decode, decode_state, encode, plain
 from models.compact.container import unseal
 from models.compact.pack import inflate
 from models.sharing import SoftSharing
-from models.sparsity import ContinuousSparsification, MagnitudePruning, RandomPruning
+from models.sparsity import ContinuousSparsification, RandomPruning
 from models.technique import Link, chosen
 
 IMAGES = {"in_shape": (1, 8, 8), "out_features": 10}
@@ -194,102 +193,6 @@ def test_every_network_comes_back(case: str) -> None:
     assert torch.equal(restored(batch(case)), network(batch(case)))
 
 
-class TestSize:
-    def test_is_that_of_the_bytes(self) -> None:
-        network = chained("mask, bits")
-        assert encoded_bytes(network) == len(encode(network))
-
-    def test_is_smaller_than_the_plain_file(self) -> None:
-        network = trained()
-        state = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
-        assert encoded_bytes(network) < len(save(state))
-
-    def test_follows_mask_and_bits(self) -> None:
-        """Each weight costs its bits, a mask its entropy, and every other number no more than its four bytes."""
-        weights = sum(layer.weight.numel() for layer in chosen(trained(), None).values())
-        others = sum(value.numel() for value in decode_state(encode(trained())).values()) - weights
-        fixed = 4 * others + 1500
-        assert encoded_bytes(chained("bits")) < fixed + 3 / 8 * weights
-        assert encoded_bytes(chained("mask")) < fixed + (0.78 / 8 + 0.2 * 4) * weights
-        assert encoded_bytes(chained("mask, bits")) < fixed + (0.78 / 8 + 0.2 * 3 / 8) * weights
-
-    def test_templates_are_stored_once(self) -> None:
-        network = trained(depth=20)
-        alone = encoded_bytes(network)
-        shared(network)
-        assert set(forms(encode(network)).values()) >= {"mixed"}
-        assert encoded_bytes(network) < 0.5 * alone
-
-    def test_templates_that_save_nothing_are_not_stored(self) -> None:
-        network = trained(depth=20)
-        harden(network, SoftSharing(templates=99))
-        assert "mixed" not in forms(encode(network)).values()
-
-    def test_tied_tensors_are_stored_once(self) -> None:
-        network = nn.Sequential(nn.Linear(40, 40), nn.Linear(40, 40))
-        alone = encoded_bytes(network)
-        network[1].weight = network[0].weight
-        assert forms(encode(network))["1.weight"] == "same"
-        assert encoded_bytes(network) < 0.6 * alone
-
-    def test_counts_what_foreign_zeros_and_few_numbers_save(self) -> None:
-        network = nn.Sequential(nn.Linear(100, 100), nn.Linear(100, 100))
-        with torch.no_grad():
-            network[0].weight.mul_(torch.rand(100, 100) < 0.1)
-            network[1].weight.copy_(torch.randint(0, 5, (100, 100)) * 0.3)
-        data = encode(network)
-        assert forms(data)["0.weight"] == "sparse"
-        assert forms(data)["1.weight"] == "palette"
-        assert len(data) < 100 * 100 * (0.47 / 8 + 0.4) + 100 * 100 * (0.73 + 0.8 * 2) / 8 + 1800
-        assert torch.equal(decode_state(data)["1.weight"], network[1].weight)
-
-    @pytest.mark.parametrize("chain", ["none", "mask", "bits", "mask, bits", "bits by weight", "share", "share, mask"])
-    def test_lies_above_the_bound_known_before(self, chain: str) -> None:
-        plan: dict[str, float] = {"density": 0.2} if "mask" in chain else {}
-        if "bits" in chain:
-            plan["bits"] = 4.5 if "weight" in chain else 3
-        with torch.device("meta"):
-            network = build_network({"name": "resnet", "depth": 14, "width": 8}, **IMAGES)
-        if "share" in chain:
-            SoftSharing(templates=2).attach(network)
-        bound, size = lower_bound(network, **plan), encoded_bytes(chained(chain))
-        assert (0.25 if "weight" in chain else 0.5) * size < bound < size  # the map of bits is not planned
-
-    def test_bound_refuses_what_cannot_be(self) -> None:
-        with pytest.raises(ValueError, match=r"sparsity.density must be above 0 and at most 1, but got 0."):
-            lower_bound(trained(), density=0)
-        with pytest.raises(ValueError, match=r"bits.bits must be at least 1"):
-            lower_bound(trained(), bits=0.5)
-
-
-class TestHalf:
-    def test_changes_outputs_a_little_and_says_so(self) -> None:
-        network, inputs = chained("mask, bits"), torch.randn(20, 1, 8, 8)
-        exact, halved = encode(network), encode(network, rest="float16")
-        assert len(halved) < len(exact)
-        assert change(network, exact, inputs) == 0
-        difference = change(network, halved, inputs)
-        restored = decode(halved, trained(seed=1))
-        assert difference == (restored(inputs) - network(inputs)).abs().max() > 0
-        assert difference < 0.01 * network(inputs).abs().max()
-
-    def test_codes_stay_exact(self) -> None:
-        network = chained("mask, bits")
-        state = decode_state(encode(network, rest="float16"))
-        for name, layer in chosen(network, None).items():
-            assert torch.equal(state[f"{name}.weight"], layer.weight)
-
-    def test_what_float16_cannot_hold_stays(self) -> None:
-        network = nn.Linear(3, 3)
-        with torch.no_grad():
-            network.bias.copy_(torch.tensor([1e6, 1.0, 2.0]))
-        assert torch.equal(decode_state(encode(network, rest="float16"))["bias"], network.bias)
-
-    def test_other_types_are_refused(self) -> None:
-        with pytest.raises(ValueError, match=r"rest must be one of \(float32, float16\), but got 'float8'"):
-            encode(nn.Linear(2, 2), rest="float8")
-
-
 class TestTensors:
     @pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8"])
     @pytest.mark.parametrize("shape", [(), (0,), (5,), (3, 4, 2)])
@@ -326,73 +229,6 @@ def assert_comes_back(value: Tensor) -> None:
     )
     got = found if found.dtype == torch.bool else torch.where(found == 0, torch.zeros_like(found), found)
     assert got.reshape(-1).view(torch.uint8).equal(wanted.reshape(-1).view(torch.uint8))
-
-
-class TestRefusals:
-    def test_soft_links(self) -> None:
-        network = trained()
-        MagnitudePruning(0.1).attach(network)
-        with pytest.raises(ValueError, match=r"stem.*weight is still soft. Harden its Mask before it is encoded."):
-            encode(network)
-
-    def test_networks_without_values(self) -> None:
-        with pytest.raises(ValueError, match=r"weight has no values, being on the meta device"):
-            encode(nn.Linear(2, 2, device="meta"))
-
-    def test_types_that_are_unknown(self) -> None:
-        with pytest.raises(ValueError, match=r"weight is of type complex64 .* and cannot be encoded."):
-            encode(nn.Linear(2, 2, dtype=torch.complex64))
-
-    def test_states_that_are_no_tensors(self) -> None:
-        class Keeper(nn.Module):
-            def get_extra_state(self) -> dict[str, int]:
-                return {"seen": 3}
-
-        with pytest.raises(ValueError, match=r"Keeper keeps a state that is no tensor"):
-            encode(Keeper())
-
-    def test_other_networks(self) -> None:
-        network = build_network({"name": "mlp", "width": 8}, **IMAGES)
-        untouched = copy.deepcopy(network.state_dict())
-        with pytest.raises(ValueError, match=r"^the file is of another network: [^\n]*$"):
-            decode(encode(trained()), network)
-        with pytest.raises(ValueError, match=r"has shape \[16, 64\] in the file and \[8, 64\] in the network"):
-            decode(encode(build_network({"name": "mlp", "width": 16}, **IMAGES)), network)
-        with pytest.raises(
-            ValueError, match=r"weight as float32, but the network as float64. Convert the network first"
-        ):
-            decode(encode(network), copy.deepcopy(network).double())
-        assert all(torch.equal(value, untouched[name]) for name, value in network.state_dict().items())
-
-
-class Odd(Coded):
-    """Says of itself what is not so, or nothing that is known."""
-
-    def __init__(self, weight: Tensor, change: object) -> None:
-        super().__init__(weight, torch.tensor(3, dtype=torch.uint8))
-        self.change = change
-
-    def parts(self, weight: Tensor) -> dict[str, Tensor]:
-        return self.change(**super().parts(weight))  # type: ignore[operator]
-
-
-class TestOddParts:
-    CHANGES = {
-        "nothing": lambda levels, bits, scale: {},
-        "other levels": lambda levels, bits, scale: {"levels": -levels, "bits": bits, "scale": scale},
-        "even levels": lambda levels, bits, scale: {"levels": levels * 2, "bits": bits, "scale": scale / 2},
-        "fewer bits": lambda levels, bits, scale: {"levels": levels, "bits": bits - 1, "scale": scale / 2},
-        "many bits": lambda levels, bits, scale: {"levels": levels, "bits": bits + 6, "scale": scale * 64},
-        "levels with a point": lambda levels, bits, scale: {"levels": levels / 1, "bits": bits, "scale": scale},
-    }
-
-    @pytest.mark.parametrize("change", CHANGES)
-    def test_cost_bytes_but_nothing_else(self, change: str) -> None:
-        network = nn.Sequential(nn.Linear(9, 30), nn.Linear(30, 3))
-        parametrize.register_parametrization(network[0], "weight", Odd(network[0].weight, self.CHANGES[change]))
-        data = encode(network)
-        assert forms(data)["0.weight"] == "palette"
-        assert torch.equal(decode_state(data)["0.weight"], network[0].weight)
 
 
 def test_plain_copy_leaves_the_original_whole() -> None:

@@ -1,0 +1,108 @@
+"""The encoded file is as small as its parts, above the bound known before training; and may be halved."""
+
+import pytest
+import torch
+from safetensors.torch import save
+from test_model_compact import IMAGES, chained, forms, harden, shared, trained
+from torch import nn
+
+from models import build_network
+from models.compact import change, decode, decode_state, encode, encoded_bytes, lower_bound
+from models.sharing import SoftSharing
+from models.technique import chosen
+
+
+class TestSize:
+    def test_is_that_of_the_bytes(self) -> None:
+        network = chained("mask, bits")
+        assert encoded_bytes(network) == len(encode(network))
+
+    def test_is_smaller_than_the_plain_file(self) -> None:
+        network = trained()
+        state = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+        assert encoded_bytes(network) < len(save(state))
+
+    def test_follows_mask_and_bits(self) -> None:
+        """Each weight costs its bits, a mask its entropy, and every other number no more than its four bytes."""
+        weights = sum(layer.weight.numel() for layer in chosen(trained(), None).values())
+        others = sum(value.numel() for value in decode_state(encode(trained())).values()) - weights
+        fixed = 4 * others + 1500
+        assert encoded_bytes(chained("bits")) < fixed + 3 / 8 * weights
+        assert encoded_bytes(chained("mask")) < fixed + (0.78 / 8 + 0.2 * 4) * weights
+        assert encoded_bytes(chained("mask, bits")) < fixed + (0.78 / 8 + 0.2 * 3 / 8) * weights
+
+    def test_templates_are_stored_once(self) -> None:
+        network = trained(depth=20)
+        alone = encoded_bytes(network)
+        shared(network)
+        assert set(forms(encode(network)).values()) >= {"mixed"}
+        assert encoded_bytes(network) < 0.5 * alone
+
+    def test_templates_that_save_nothing_are_not_stored(self) -> None:
+        network = trained(depth=20)
+        harden(network, SoftSharing(templates=99))
+        assert "mixed" not in forms(encode(network)).values()
+
+    def test_tied_tensors_are_stored_once(self) -> None:
+        network = nn.Sequential(nn.Linear(40, 40), nn.Linear(40, 40))
+        alone = encoded_bytes(network)
+        network[1].weight = network[0].weight
+        assert forms(encode(network))["1.weight"] == "same"
+        assert encoded_bytes(network) < 0.6 * alone
+
+    def test_counts_what_foreign_zeros_and_few_numbers_save(self) -> None:
+        network = nn.Sequential(nn.Linear(100, 100), nn.Linear(100, 100))
+        with torch.no_grad():
+            network[0].weight.mul_(torch.rand(100, 100) < 0.1)
+            network[1].weight.copy_(torch.randint(0, 5, (100, 100)) * 0.3)
+        data = encode(network)
+        assert forms(data)["0.weight"] == "sparse"
+        assert forms(data)["1.weight"] == "palette"
+        assert len(data) < 100 * 100 * (0.47 / 8 + 0.4) + 100 * 100 * (0.73 + 0.8 * 2) / 8 + 1800
+        assert torch.equal(decode_state(data)["1.weight"], network[1].weight)
+
+    @pytest.mark.parametrize("chain", ["none", "mask", "bits", "mask, bits", "bits by weight", "share", "share, mask"])
+    def test_lies_above_the_bound_known_before(self, chain: str) -> None:
+        plan: dict[str, float] = {"density": 0.2} if "mask" in chain else {}
+        if "bits" in chain:
+            plan["bits"] = 4.5 if "weight" in chain else 3
+        with torch.device("meta"):
+            network = build_network({"name": "resnet", "depth": 14, "width": 8}, **IMAGES)
+        if "share" in chain:
+            SoftSharing(templates=2).attach(network)
+        bound, size = lower_bound(network, **plan), encoded_bytes(chained(chain))
+        assert (0.25 if "weight" in chain else 0.5) * size < bound < size  # the map of bits is not planned
+
+    def test_bound_refuses_what_cannot_be(self) -> None:
+        with pytest.raises(ValueError, match=r"sparsity.density must be above 0 and at most 1, but got 0."):
+            lower_bound(trained(), density=0)
+        with pytest.raises(ValueError, match=r"bits.bits must be at least 1"):
+            lower_bound(trained(), bits=0.5)
+
+
+class TestHalf:
+    def test_changes_outputs_a_little_and_says_so(self) -> None:
+        network, inputs = chained("mask, bits"), torch.randn(20, 1, 8, 8)
+        exact, halved = encode(network), encode(network, rest="float16")
+        assert len(halved) < len(exact)
+        assert change(network, exact, inputs) == 0
+        difference = change(network, halved, inputs)
+        restored = decode(halved, trained(seed=1))
+        assert difference == (restored(inputs) - network(inputs)).abs().max() > 0
+        assert difference < 0.01 * network(inputs).abs().max()
+
+    def test_codes_stay_exact(self) -> None:
+        network = chained("mask, bits")
+        state = decode_state(encode(network, rest="float16"))
+        for name, layer in chosen(network, None).items():
+            assert torch.equal(state[f"{name}.weight"], layer.weight)
+
+    def test_what_float16_cannot_hold_stays(self) -> None:
+        network = nn.Linear(3, 3)
+        with torch.no_grad():
+            network.bias.copy_(torch.tensor([1e6, 1.0, 2.0]))
+        assert torch.equal(decode_state(encode(network, rest="float16"))["bias"], network.bias)
+
+    def test_other_types_are_refused(self) -> None:
+        with pytest.raises(ValueError, match=r"rest must be one of \(float32, float16\), but got 'float8'"):
+            encode(nn.Linear(2, 2), rest="float8")
