@@ -12,6 +12,7 @@ from models.sparsity.mask import Mask, Masking, check_density
 
 # A gate's gradient is below 2 % of its largest where |beta s| is above this.
 DECIDED = 4.0
+SHARPEST = 1e5  # of beta, where all s are the same
 
 
 class Gate(Mask):
@@ -54,8 +55,11 @@ class ContinuousSparsification(Masking):
     Without a density, `penalty` times the sum of the gates is added to the loss, as published, and it depends on
     the penalty, on s0 and on the number of steps how much is kept. With a density there is no penalty: before each
     step all s are moved by one common offset such that the mean gate follows a path from sigmoid(s0) to the density.
-    So the loss alone ranks the weights, and no scale has to be guessed. When the gates are fixed, exactly the
-    density's share with the largest s is kept; `report` says as `moved` for which share this differed from H(s).
+    So the loss alone ranks the weights, and no scale has to be guessed. In short runs, above all at densities above
+    10 %, s hardly spreads, and the published beta leaves most gates near a half; so with a density beta is also at
+    least `sharpness` * t^4 over the standard deviation of s, t the share of the soft part. When the gates are fixed,
+    exactly the density's share with the largest s is kept; `report` says as `moved` for which share this differed
+    from H(s).
 
     Args:
         density: share of the masked weights' entries to keep, in (0, 1]; None leaves it to the penalty.
@@ -63,9 +67,10 @@ class ContinuousSparsification(Masking):
         penalty: weight of the sum of all gates in the loss, without a density. The paper's 1e-8 is for its long
             runs; what it does grows with the number of steps.
         beta_final: beta at the end of the soft part, above 1.
-        mask_lr_scale: learning rate of s, in units of that of the weights. Where `report` shows many gates `undecided`
-            when they are fixed, as short runs do at densities above 10 %, 10 to 50 lets them decide.
+        mask_lr_scale: learning rate of s, in units of that of the weights.
         settle: share of the soft part after which the path has reached the density, in (0, 1].
+        sharpness: beta at the end of the soft part, at least, in units of 1 over the standard deviation of s, with a
+            density; 0 leaves beta as published.
         names: see `Technique`.
         harden_at: share of the run after which the gates are fixed; the rest is fine-tuning.
 
@@ -81,6 +86,7 @@ class ContinuousSparsification(Masking):
         beta_final: float = 200.0,
         mask_lr_scale: float = 1.0,
         settle: float = 0.8,
+        sharpness: float = 12.0,
         names: Iterable[str] | None = None,
         harden_at: float = 0.6,
     ) -> None:
@@ -91,6 +97,7 @@ class ContinuousSparsification(Masking):
         within("sparsity.penalty", penalty, 0, math.inf)
         within("sparsity.beta_final", beta_final, 1, math.inf)
         within("sparsity.mask_lr_scale", mask_lr_scale, 0, math.inf)
+        within("sparsity.sharpness", sharpness, 0, math.inf)
         if not 0 < settle <= 1:
             raise ValueError(f"sparsity.settle must be above 0 and at most 1, but got {settle!r}.")
         self.density = density
@@ -99,6 +106,7 @@ class ContinuousSparsification(Masking):
         self.beta_final = beta_final
         self.mask_lr_scale = mask_lr_scale
         self.settle = settle
+        self.sharpness = sharpness
         self.moved = 0
         self._origin = 1 / (1 + math.exp(-initial))
 
@@ -121,16 +129,18 @@ class ContinuousSparsification(Masking):
         return self._origin * (self.density / self._origin) ** min(1.0, progress / self.settle)
 
     def advance(self, progress: float) -> None:
-        """Set beta = beta_final ** progress, and with a density bring the mean gate to its path."""
-        beta = self.beta_final**progress
-        for gate in self.gates:
-            gate.beta.fill_(beta)
+        """Set beta, and with a density bring the mean gate to its path."""
+        beta = torch.tensor(self.beta_final**progress, device=self.gates[0].beta.device)
         if self.density is not None:
             with torch.no_grad():
                 logits = torch.cat([gate.logits.flatten() for gate in self.gates])
+                own = (self.sharpness * progress**4 / logits.std()).nan_to_num(0.0).clamp(max=SHARPEST)
+                beta = torch.maximum(beta, own.to(beta.dtype))
                 offset = shift(logits, beta, self.path(progress))
                 for gate in self.gates:
                     gate.logits.sub_(offset)
+        for gate in self.gates:
+            gate.beta.fill_(beta)
 
     def penalty(self) -> Tensor | None:
         """Return `penalty` times the sum of all gates, without a density."""
@@ -187,7 +197,7 @@ class ContinuousSparsification(Masking):
                     gate.logits.sub_((kept.min() + lost.max()) / 2)
 
 
-def shift(logits: Tensor, beta: float, mean: float) -> Tensor:
+def shift(logits: Tensor, beta: Tensor | float, mean: float) -> Tensor:
     """Return the offset, a scalar, for which sigmoid(beta (logits - offset)) has this mean, by bisection."""
     low, high = logits.min() - 20 / beta, logits.max() + 20 / beta
     for _ in range(24):

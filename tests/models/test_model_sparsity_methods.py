@@ -134,6 +134,36 @@ class TestContinuous:
         fit(Foreign(), technique, epochs=20)
         assert technique.report()["moved"] < 0.05
 
+    @pytest.mark.parametrize("density", [0.05, 0.2, 0.5])
+    def test_gates_decide_at_every_density(self, density: float) -> None:
+        """What the last choice by rank still moves is less than a point, and less than with the published beta."""
+        moved = []
+        for sharpness in (0.0, 12.0):
+            technique = ContinuousSparsification(density, sharpness=sharpness)
+            fit(Foreign(), technique, epochs=20)
+            moved.append(technique.report()["moved"])
+        assert moved[1] < 0.01
+        assert moved[1] <= moved[0]
+
+    def test_beta_rises_where_s_hardly_spreads(self) -> None:
+        technique = ContinuousSparsification(0.2, beta_final=100.0, sharpness=10.0)
+        attached(technique)
+        scatter(technique, size=0.01)
+        spread = float(torch.cat([gate.logits.detach().flatten() for gate in technique.gates]).std())
+        for progress, beta in [(0.0, 1.0), (0.5, 10 / 16 / spread), (1.0, 10 / spread)]:
+            technique.advance(progress)
+            assert float(technique.gates[0].beta) == pytest.approx(beta, rel=1e-3)
+        scatter(technique, size=1.0)
+        technique.advance(1.0)
+        assert float(technique.gates[0].beta) == pytest.approx(100.0)  # the published one
+
+    def test_equal_s_leave_beta_finite(self) -> None:
+        technique = ContinuousSparsification(0.2)
+        module = attached(technique)
+        for progress in (0.0, 0.5):
+            technique.advance(progress)
+        assert module(rows()[0]).isfinite().all()
+
     def test_s_has_no_decay_and_a_rate_of_its_own(self) -> None:
         technique = ContinuousSparsification(0.1, mask_lr_scale=3.0)
         trainer = fit(Foreign(), technique, epochs=1)
