@@ -1,217 +1,111 @@
-"""Shared and folded networks: digits against the deep unshared twin, shortest paths with and without fold pressure.
+"""Networks that share templates, against the unshared deep twin and unshared networks of equal size.
 
-(a) Digits, a pre-activation ResNet of one stage, 7 blocks, width 16: 4 templates against the unshared network.
-(b) Shortest paths on 8x8 grids, 8 blocks: the network before the fold, folded with its norms re-estimated, and after
-    fine-tuning; with pressure and without, each beside a random fold of equal size. Controls, trained for as long in
-    all: a network tied from the start, an unshared one of equal size and the deep one. F1 of the cells on a path.
+A pre-activation ResNet of one stage, its layers but those of the first block mixing 4 templates (`shared`); the same
+network without sharing (`deep`); and two without it that have as many parameters as the shared one: fewer blocks
+(`shallow`), and as many blocks with fewer channels (`thin`). Digits, only against the deep twin; shortest paths on 8x8
+grids; and with KIRIGAMI_DATA 10,000 rows of Fashion-MNIST at 14x14 pixels, few epochs. Paired by seed; equal epochs.
 The similarity of layers is printed beside that of random coefficients. Nothing is selected, so the figures are those
 of the test rows, opened once all networks are trained.
 """
 
-import copy
+import os
 import time
 from statistics import mean
 from typing import Any
 
 from benchmarks.record import spread
+from benchmarks.training import build, fit, open_task, parameters, score
 
-SEEDS = (0, 1, 2)
 SHARED = ["stages.0.[!0].conv*"]  # as in the paper, the first block keeps its own weights
-TEMPLATES, DISTINCT, PRESSURE = 4, 2, 3.0
-DIGITS = {"task": {"name": "digits"}, "blocks": 7, "epochs": 20, "lr": 0.1, "metric": "accuracy"}
-PATHS = {
-    "task": {"name": "paths", "size": 8, "rows": 2000, "validation": 500, "test": 2000},
-    "blocks": 8,
-    "epochs": 16,
-    "lr": 0.1,
-    "metric": "f1",
+TEMPLATES = 4
+NETWORK = {"name": "resnet", "stages": 1, "preactivation": True}
+SHAPES = {
+    "deep": {"blocks": 8, "width": 16},
+    "shared": {"blocks": 8, "width": 16},
+    "shallow": {"blocks": 3, "width": 16},
+    "thin": {"blocks": 8, "width": 10},
 }
-TUNING = {"epochs": 3, "lr": 0.02}
-CONTROLS = {"tied": 8, "shallow": 2, "deep": 8}  # and their blocks
+PARTS: dict[str, dict[str, Any]] = {
+    "digits": {
+        "task": {"name": "digits"},
+        "metric": "accuracy",
+        "epochs": 20,
+        "seeds": range(3),
+        "shapes": {name: {"blocks": 7, "width": 16} for name in ("deep", "shared")},
+    },
+    "paths": {
+        "task": {"name": "paths", "size": 8, "rows": 2000, "validation": 500, "test": 2000},
+        "metric": "f1",
+        "epochs": 16,
+        "seeds": range(5),
+        "shapes": SHAPES,
+    },
+    "fashion": {
+        "task": {"name": "images", "rows": 10000, "validation": 0.2, "size": 14},
+        "metric": "accuracy",
+        "epochs": 5,
+        "seeds": range(3),
+        "shapes": SHAPES,
+    },
+}
 
 
 def measure() -> dict[str, Any]:
-    """Run both parts and return their figures."""
+    """Run all parts and return their figures."""
+    found = {name: compare(setting) for name, setting in parts().items()}
+    return {**found, "prose": " ".join(sentence(name, one) for name, one in found.items())}
+
+
+def parts() -> dict[str, dict[str, Any]]:
+    """Return the settings of what can be run here; Fashion-MNIST needs its files."""
+    folder = os.environ.get("KIRIGAMI_DATA")
+    if not folder:
+        print("fashion is skipped: KIRIGAMI_DATA is not set")
+        return {name: setting for name, setting in PARTS.items() if name != "fashion"}
+    fashion = PARTS["fashion"]
+    return {**PARTS, "fashion": {**fashion, "task": {**fashion["task"], "path": f"{folder}/fashion_mnist"}}}
+
+
+def compare(setting: dict[str, Any], rows: str = "test") -> dict[str, Any]:
+    """Train every network of a part under every seed, then score them all."""
     began = time.perf_counter()
-    digits, paths = compare_digits(), compare_paths()
-    print(f"{time.perf_counter() - began:.0f} s")
-    return {"digits": digits, "paths": paths, "prose": f"{_digits_prose(digits)} {_paths_prose(paths)}"}
-
-
-def compare_digits(rows: str = "test") -> dict[str, Any]:
-    """Train the deep network and its shared twin, seed by seed."""
-    import models
-    from models.sharing import SoftSharing
-
-    runs: dict[str, list[float]] = {"deep": [], "shared": []}
-    found: dict[str, Any] = {"reports": []}
-    for seed in SEEDS:
-        task, modules = _open(DIGITS, seed), {}
-        for name in runs:
-            module, technique = _module(DIGITS["blocks"], task, seed), SoftSharing(TEMPLATES, groups=SHARED, seed=seed)
-            fit(module, task, [technique] if name == "shared" else [], DIGITS, DIGITS["epochs"])
-            modules[name] = module
-            found[f"{name}_params"] = models.cost.parameters(module.network)
-        found["reports"].append(technique.report())
-        for name, module in modules.items():
-            runs[name].append(score(module, task, rows, "accuracy"))
-    found |= {name: spread(values) for name, values in runs.items()}
-    found["difference"] = spread([b - a for a, b in zip(runs["deep"], runs["shared"], strict=True)])
-    found["share"] = round(found["shared_params"] / found["deep_params"], 4)
-    _print_digits(found, rows)
+    runs: dict[str, list[float]] = {name: [] for name in setting["shapes"]}
+    found: dict[str, Any] = {"epochs": setting["epochs"], "metric": setting["metric"], "params": {}, "reports": []}
+    trained = []
+    for seed in setting["seeds"]:
+        task = open_task(setting["task"], seed)
+        for name, shape in setting["shapes"].items():
+            module, technique = train(name, shape, task, seed, setting["epochs"])
+            trained.append((name, task, module))
+            found["params"][name] = parameters(module)
+            if technique is not None:
+                found["reports"].append(technique.report())
+    for name, task, module in trained:
+        runs[name].append(score(module, task, rows, setting["metric"]))
+    found["scores"] = {name: spread(values) for name, values in runs.items()}
+    found["shared_less_this"] = {
+        name: spread([a - b for a, b in zip(runs["shared"], values, strict=True)])
+        for name, values in runs.items()
+        if name != "shared"
+    }
+    for name, row in found["scores"].items():
+        print(f"{name:<8} {found['params'][name]:>7,} parameters  {rows} {row['mean']:.4f} {row['runs']}")
+    print(f"shared layers: {similarity(found['reports'])}; {time.perf_counter() - began:.0f} s", flush=True)
     return found
 
 
-def compare_paths(rows: str = "test") -> dict[str, Any]:
-    """Train with and without pressure, fold both ways, and train the tied control."""
-    table: dict[str, dict[str, list[float]]] = {}
-    reports: dict[str, list[dict[str, float]]] = {}
-    facts: dict[str, Any] = {}
-    for seed in SEEDS:
-        task = _open(PATHS, seed)
-        scored: list[tuple[str, str, Any]] = []
-        for name, pressure in (("free", 0.0), ("pressed", PRESSURE)):
-            module, technique = _shared(task, seed, pressure)
-            reports.setdefault(name, []).append(technique.report())
-            facts[f"{name}_params"] = _parameters(module)
-            scored.append((name, "before", module))
-            scored += _folds(name, module, task, seed, facts)
-        scored += [(name, "tuned", _control(name, task, seed, facts)) for name in CONTROLS]
-        for name, stage, module in scored:
-            table.setdefault(name, {}).setdefault(stage, []).append(score(module, task, rows, "f1"))
-    found: dict[str, Any] = {name: {k: spread(v) for k, v in stages.items()} for name, stages in table.items()}
-    found |= {"reports": reports, "fold_minus_tied": _paired(found, "pressed", "tied"), **facts}
-    _print_paths(found, rows)
-    return found
-
-
-def _paired(found: dict[str, Any], one: str, other: str) -> dict[str, Any]:
-    """Return the difference of two networks after fine-tuning, seed by seed."""
-    return spread([a - b for a, b in zip(found[one]["tuned"]["runs"], found[other]["tuned"]["runs"], strict=True)])
-
-
-def _shared(task: Any, seed: int, pressure: float) -> tuple[Any, Any]:
+def train(name: str, shape: dict[str, int], task: Any, seed: int, epochs: int) -> tuple[Any, Any]:
+    """Train one network; return it with its technique, None where it shares nothing."""
     from models.sharing import SoftSharing
 
-    technique = SoftSharing(TEMPLATES, groups=SHARED, pressure=pressure, distinct=DISTINCT, harden_at=1.0, seed=seed)
-    module = _module(PATHS["blocks"], task, seed)
-    fit(module, task, [technique], PATHS, PATHS["epochs"])
+    module = build({**NETWORK, **shape}, task, seed)
+    technique = SoftSharing(TEMPLATES, groups=SHARED, seed=seed) if name == "shared" else None
+    fit(module, task, [] if technique is None else [technique], epochs=epochs)
     return module, technique
 
 
-def _folds(name: str, module: Any, task: Any, seed: int, facts: dict[str, Any]) -> list[tuple[str, str, Any]]:
-    """Fold copies of a network by its similarity and at random; return them before and after fine-tuning.
-
-    Without pressure no pairs are `tau` alike, so there the most similar layers fold into as many weights.
-    """
-    import torch
-
-    from models.norms import reestimate
-    from models.sharing import fold, shuffled
-    from models.sharing.bank import banks
-    from models.sharing.fold import similar
-
-    layers = next(iter(banks(module.network).values()))
-    clusters = similar(layers) if name == "pressed" else similar(layers, most=DISTINCT)
-    patterns = {name: clusters, f"{name}, random": shuffled(clusters, torch.Generator().manual_seed(seed))}
-    facts.setdefault(f"{name}_clusters", []).append([len(cluster) for cluster in clusters])
-    scored = []
-    for label, pattern in patterns.items():
-        folded = copy.deepcopy(module)
-        done = fold(folded.network, pattern=pattern)
-        reestimate(folded.network, task.train_dataloader())
-        scored.append((label, "folded", copy.deepcopy(folded)))
-        fit(folded, task, [], {**PATHS, **TUNING}, TUNING["epochs"])
-        scored.append((label, "tuned", folded))
-        if label == name:
-            facts[f"{name}_folded_params"] = done.after
-            facts.setdefault(f"{name}_loops", []).append([[len(loop.blocks), loop.period] for loop in done.loops])
-    return scored
-
-
-def _control(name: str, task: Any, seed: int, facts: dict[str, Any]) -> Any:
-    from models.sharing import TiedLayers
-
-    module = _module(CONTROLS[name], task, seed)
-    techniques = [TiedLayers(groups=SHARED, distinct=DISTINCT, seed=seed)] if name == "tied" else []
-    fit(module, task, techniques, PATHS, PATHS["epochs"] + TUNING["epochs"])
-    facts[f"{name}_params"] = _parameters(module)
-    return module
-
-
-def _open(setting: dict[str, Any], seed: int) -> Any:
-    import torch
-
-    import tasks
-
-    torch.set_num_threads(1)
-    task = tasks.build(setting["task"], seed=seed)
-    task.batch_size = 64
-    task.setup("fit")
-    return task
-
-
-def _module(blocks: int, task: Any, seed: int) -> Any:
-    import torch
-
-    import models
-
-    torch.manual_seed(seed)
-    network = models.build_network(
-        {"name": "resnet", "stages": 1, "blocks": blocks, "width": 16, "preactivation": True},
-        in_shape=task.in_shape,
-        out_features=task.out_features,
-        dense=task.kind == "pixels",
-    )
-    return models.Learner(network, models.outputs.loss("auto", task.kind, task.classes), task.evaluate, {}, {})
-
-
-def fit(module: Any, task: Any, techniques: list[Any], setting: dict[str, Any], epochs: int) -> None:
-    """Train a module for some epochs under one-cycle SGD, with techniques."""
-    from lightning.pytorch import Trainer
-
-    from search.trial import quiet
-
-    quiet()
-    module.optimizer_config = {
-        "name": "sgd",
-        "lr": setting["lr"],
-        "momentum": 0.9,
-        "nesterov": True,
-        "weight_decay": 5e-4,
-    }
-    module.schedule_config = {"name": "onecycle"}
-    Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        callbacks=techniques,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    ).fit(module, task.train_dataloader())
-
-
-def score(module: Any, task: Any, rows: str, metric: str) -> float:
-    """Return a metric of the rows named."""
-    import torch
-
-    task.setup("test" if rows == "test" else "fit")
-    batches = list(task.test_dataloader() if rows == "test" else task.val_dataloader())
-    module.eval()
-    with torch.no_grad():
-        outputs = torch.cat([module(inputs) for inputs, _ in batches])
-    return float(task.evaluate(outputs, torch.cat([targets for _, targets in batches]))[metric])
-
-
-def _parameters(module: Any) -> int:
-    import models
-
-    return models.cost.parameters(module.network)
-
-
-def _similarity(reports: list[dict[str, float]]) -> str:
+def similarity(reports: list[dict[str, float]]) -> str:
+    """Say how alike layers are, on average over the seeds, beside random ones."""
     similar, chance = (mean(report[key] for report in reports) for key in ("similar", "similar_null"))
     lsm, band = (mean(report[key] for report in reports) for key in ("lsm", "lsm_null"))
     return (
@@ -219,55 +113,30 @@ def _similarity(reports: list[dict[str, float]]) -> str:
     )
 
 
-def _print_digits(found: dict[str, Any], rows: str) -> None:
-    for name in ("deep", "shared"):
-        row, count = found[name], found[f"{name}_params"]
-        print(f"digits {name:<16} {count:>7,} parameters   {rows} accuracy {row['mean']:.4f} {row['runs']}")
-    print(f"digits, shared layers: {_similarity(found['reports'])}")
+def points(row: dict[str, Any]) -> str:
+    """Say a mean of paired differences in points, and whether its 95 % interval (Student's t) holds zero."""
+    from scipy.stats import t
+
+    runs = len(row["runs"])
+    undecided = abs(row["mean"]) <= t.ppf(0.975, runs - 1) * row["sd"] / runs**0.5
+    return f"{100 * row['mean']:+.2f} ± {100 * row['sd']:.2f} points{' (undecided)' if undecided else ''}"
 
 
-def _print_paths(found: dict[str, Any], rows: str) -> None:
-    print(f"paths, {rows} F1         before   folded    tuned")
-    for name in ("free", "free, random", "pressed", "pressed, random", *CONTROLS):
-        cells = [_mean(found, name, stage) if stage in found[name] else "" for stage in ("before", "folded", "tuned")]
-        print(f"{name:<20} {cells[0]:>8} {cells[1]:>8} {cells[2]:>8}")
-    for name in ("free", "pressed"):
-        counts = f"{found[f'{name}_params']:,} -> {found[f'{name}_folded_params']:,} parameters"
-        print(f"{name}: {counts}; {_similarity(found['reports'][name])}")
-        print(f"  clusters {found[f'{name}_clusters']}, loops [blocks, period] {found[f'{name}_loops']}")
-    print(", ".join(f"{name} {found[f'{name}_params']:,} parameters" for name in CONTROLS))
-
-
-def _mean(found: dict[str, Any], name: str, stage: str) -> str:
-    return f"{found[name][stage]['mean']:.3f}"
-
-
-def _digits_prose(found: dict[str, Any]) -> str:
-    points = 100 * found["difference"]["mean"]
-    met = "met" if points >= -0.5 and found["share"] <= 0.5 else "missed"
+def sentence(name: str, found: dict[str, Any]) -> str:
+    """Say what came out of a part, aims missed included."""
+    scores, params, less = found["scores"], found["params"], found["shared_less_this"]
+    share = params["shared"] / params["deep"]
+    met = "met" if less["deep"]["mean"] >= -0.005 and share <= 0.5 else "missed"
     more = mean(report["similar"] - report["similar_null"] for report in found["reports"])
-    emerges = "layers are no more alike than random ones" if more <= 0.01 else "layers are more alike than random ones"
-    return (
-        f"Digits (test rows, {len(SEEDS)} seeds): with {100 * found['share']:.0f} % of the parameters the shared "
-        f"network is {points:+.2f} points from its deep twin ({found['shared']['mean']:.3f}, "
-        f"{found['deep']['mean']:.3f}), so the aim of -.5 at 50 % is {met}; {emerges}: {_similarity(found['reports'])}."
+    alike = "layers are no more alike than random ones" if more <= 0.01 else "layers are more alike than random ones"
+    equal = "".join(
+        f"; from the unshared {other} net of {params[other]:,} ({scores[other]['mean']:.4f}) {points(less[other])}"
+        for other in less
+        if other != "deep"
     )
-
-
-def _paths_prose(found: dict[str, Any]) -> str:
-    drops = [100 * (found["pressed"]["before"]["mean"] - found["pressed"][s]["mean"]) for s in ("folded", "tuned")]
-    met = "met" if drops[0] <= 0.5 and drops[1] <= 0.2 else "missed"
-    stages = {
-        name: " -> ".join(_mean(found, name, stage) for stage in ("before", "folded", "tuned") if stage in found[name])
-        for name in ("pressed", "pressed, random", "free", "free, random", *CONTROLS)
-    }
-    sizes = {name: f"{found[f'{name}_params'] / 1000:.1f}k" for name in CONTROLS}
     return (
-        f"Paths (test F1, before -> folded with norms re-estimated -> fine-tuned): with pressure {stages['pressed']}, "
-        f"drops of {drops[0]:.2f} and {drops[1]:.2f} points, so the aim of .5 and .2 is {met}; folded at random "
-        f"{stages['pressed, random']}; without pressure {stages['free']}, at random {stages['free, random']}. "
-        f"{found['pressed_params'] / 1000:.1f}k parameters become {found['pressed_folded_params'] / 1000:.1f}k, "
-        f"operations stay; tied from the start ({sizes['tied']}) {stages['tied']}, from which the fold differs by "
-        f"{100 * found['fold_minus_tied']['mean']:+.1f} points (deviation {100 * found['fold_minus_tied']['sd']:.1f}); "
-        f"unshared shallow ({sizes['shallow']}) {stages['shallow']}, unshared deep ({sizes['deep']}) {stages['deep']}."
+        f"{name.capitalize()} (test {found['metric']}, {len(found['reports'])} seeds, {found['epochs']} epochs): "
+        f"shared {scores['shared']['mean']:.4f} with {params['shared']:,} parameters, {share:.0%} of the deep twin's, "
+        f"differs from it ({scores['deep']['mean']:.4f}) by {points(less['deep'])}, so the aim of -.5 at 50 % is "
+        f"{met}{equal}; {alike}: {similarity(found['reports'])}."
     )

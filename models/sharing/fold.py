@@ -93,6 +93,8 @@ def similar(layers: dict[str, nn.Module], tau: float = TAU, most: int | None = N
         most: form this many clusters at most, instead.
     """
     names = list(layers)
+    if len(names) < 2:  # a bank that a fold has left to one layer
+        return [names]
     distances = np.nan_to_num(1 - lsm(rows_of(layers).detach().double()).cpu().numpy(), nan=1.0)  # diverged: unlike all
     np.fill_diagonal(distances, 0)
     tree = linkage(squareform(distances, checks=False), "complete")

@@ -1,6 +1,6 @@
 """Soft sharing of weights between layers, with fold pressure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.arguments import at_least, choose
-from models.sharing.bank import Bank, Mix, bank_of, draw_coefficients, draw_templates, row_of
+from models.cost import parameters
+from models.sharing.bank import Bank, Mix, bank_of, banks, draw_coefficients, draw_templates, row_of
 from models.sharing.fold import Folding, fold, similar
 from models.sharing.groups import PATTERNS, Clusters, Groups, find, split
 from models.sharing.pressure import distance
 from models.sharing.similarity import TAU, similarity
-from models.technique import Link, Technique, chain
+from models.technique import Link, Technique, chain, weighted
 
 Parameters: TypeAlias = dict[nn.Parameter, str]
 
@@ -140,10 +141,38 @@ class SoftSharing(Technique):
         """Fix the links, and fold where that is wanted."""
         if self.fold and self.folding is None and self.network is not None:
             before = self._parameters()
-            self.folding = fold(self.network, self.tau)
-            self.links.update({name: chain(layer)[0] for name, layer in self.layers.items()})
+            self._fold(self.network)
             self._replaced = before, self._parameters()
         super().harden()
+
+    def _fold(self, network: nn.Module, pattern: Clusters | None = None) -> None:
+        self.folding = fold(network, self.tau, pattern)
+        self.links.update({name: chain(layer)[0] for name, layer in self.layers.items()})
+
+    def recipe(self) -> dict[str, Any]:
+        """Return `{"folded": clusters}`, the layers of each weight that a fold left, by whoever folded; {} without."""
+        assert self.network is not None, "recipe() before attach()"
+        drawn = {(tuple(names), min(self.templates, len(names))) for names in self._members}
+        found = [(tuple(layers), len(bank_of(layers[key]).templates)) for key, layers in banks(self.network).items()]
+        folded = [list(names) for names, templates in found if (names, templates) not in drawn]
+        return {"folded": folded} if folded else {}
+
+    def restore(self, network: nn.Module, recipe: Mapping[str, Any]) -> None:
+        """Share, and fold as the recipe says, whatever the fresh coefficients; then harden.
+
+        Raises:
+            ValueError: where the recipe is that of another network, or of other arguments.
+        """
+        self.attach(network)
+        if folded := recipe.get("folded"):
+            self._fold(network, folded)
+            assert self.folding is not None
+            if lost := [names for names in folded if names not in self.folding.pattern]:
+                raise ValueError(
+                    f"the fold of ({', '.join(lost[0])}) leaves as many weights as sharing.templates={self.templates}. "
+                    "Set sharing.templates to what it was in training."
+                )
+        Technique.harden(self)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Drive the links; where they have just been folded, hand the optimisers the new parameters."""
@@ -164,6 +193,7 @@ class SoftSharing(Technique):
         `shared`: parameters of banks and rows over those of the weights they stand for; `weights`: templates of all
         banks; `similar`, `similar_null`: share of pairs of one bank that are `tau` alike, and of random ones; `lsm`,
         `lsm_null`: mean similarity of a pair, and the 95th percentile of random ones (the mean over banks by pairs).
+        After a fold also `params`: parameters of the whole network, without those of links that only train.
         """
         assert self.network is not None, "report() before attach()"
         found = list(similarity(self.network, self.tau).values())
@@ -174,7 +204,9 @@ class SoftSharing(Technique):
             return sum(value * size for value, size in zip(values, sizes, strict=True)) / total
 
         kept = self._parameters()
+        folded = {} if self.folding is None else {"params": float(_stored(self.network))}
         return {
+            **folded,
             "shared": sum(parameter.numel() for parameter in kept) / self._weights,
             "weights": float(sum(len(p) for p, kind in kept.items() if kind == "template")),
             "similar": pooled([one.above if len(one.pairs) else 0.0 for one in found]),
@@ -182,6 +214,12 @@ class SoftSharing(Technique):
             "lsm": pooled([float(one.pairs.mean()) if len(one.pairs) else 0.0 for one in found]),
             "lsm_null": pooled([one.null.band for one in found]),
         }
+
+
+def _stored(network: nn.Module) -> int:
+    """Return the parameters of a network; of its links, only those of banks are stored."""
+    links = [link for _, layer in weighted(network) for link in chain(layer) if not isinstance(link, Mix)]
+    return parameters(network) - sum(parameters(link) for link in links)
 
 
 def swap(optimizer: Optimizer, before: Parameters, after: Parameters) -> None:
