@@ -18,12 +18,14 @@ from optuna.study import Study
 
 from search import provenance, recovery
 from search.errors import StudyStopped
+from search.halving import Halving, at_rung, excess
 from search.job import Interrupted, Job, Metrics, Outcome, Pruned, Runner, not_a_number
 from search.ledger import ENDED, Ledger
 from search.study import best_trial, metric_names
 from spaces import Budget, Space
 
 CLOSED_BY_ANOTHER = "Cannot tell a"
+TAKEN = "another worker took this one for dead"
 
 
 @dataclass
@@ -34,6 +36,7 @@ class Loop:
         prepare: turns the values suggested for a trial into its resolved config.
         storage: the relational store, for heartbeats; None for a study in memory.
         rungs: fidelities at which the pruner is asked; None for all of them, empty for none.
+        halving: says which trials go on where there are several objectives; None trains all of them in full.
         folder: where the networks of the best trials are kept; None keeps none.
         stop_requested: polled at every report and step.
     """
@@ -45,6 +48,7 @@ class Loop:
     prepare: Callable[[Mapping[str, Any]], Mapping[str, Any]]
     storage: RDBStorage | None = None
     rungs: tuple[int, ...] | None = None
+    halving: Halving | None = None
     folder: Path | None = None
     stop_requested: Callable[[], bool] = lambda: False
     began: datetime = field(default_factory=datetime.now)
@@ -118,16 +122,21 @@ class Loop:
             },
         )
 
-        reached = 0
+        reached, began = 0, time.perf_counter()
 
         def on_report(fidelity: int, metrics: Metrics) -> None:
             nonlocal reached
             before, reached = reached, fidelity
             self._check_worth(fidelity, metrics, deadline)
-            if len(self.study.directions) == 1 and self._is_rung(before, fidelity):
+            if len(self.study.directions) > 1:
+                costs = at_rung(metrics, job.details, time.perf_counter() - began)
+                over = 0.0 if job.details.get("shrinks") else excess(costs, self.budget.limits)
+                self._ask_halving(trial, (before, fidelity), costs, over)
+            elif self._is_rung(before, fidelity):
                 self._ask_pruner(trial, fidelity, metrics)
 
-        return Job(trial.number, config, on_report, self.stop_requested)
+        job = Job(trial.number, config, on_report, self.stop_requested)
+        return job
 
     def _is_rung(self, before: int, fidelity: int) -> bool:
         """Return whether a report is the first one at or past a rung."""
@@ -146,9 +155,20 @@ class Loop:
         try:
             trial.report(_value(metrics, name), fidelity)
         except UpdateFinishedTrialError:
-            raise Pruned("another worker took this one for dead") from None
+            raise Pruned(TAKEN) from None
         if trial.should_prune():
             raise Pruned(f"{name} {metrics[name]:.4g} at fidelity {fidelity}")
+
+    def _ask_halving(self, trial: optuna.Trial, reached: tuple[int, int], costs: Metrics, over: float) -> None:
+        if self.halving is None or not self.halving.is_due(reached):
+            return
+        values = {name: _value(costs, name) for name in metric_names(self.study)}
+        try:
+            reason = self.halving.ask(self.study, trial, reached, values, over)
+        except UpdateFinishedTrialError:
+            raise Pruned(TAKEN) from None
+        if reason is not None:
+            raise Pruned(reason)
 
     def _tell(self, trial: optuna.Trial, job: Job, outcome: Outcome, seconds: float) -> None:
         """Write the outcome first, then close the trial: a worker killed between the two leaves it to be retried."""

@@ -11,11 +11,13 @@ print(history.best)
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
 
+from search import halving
+from search.errors import InputError
 from search.job import Metrics, surrogate
 from search.ledger import state_of
 from search.loop import Loop
@@ -26,11 +28,17 @@ from spaces import Budget, PriorSampler, Space
 
 @dataclass(frozen=True)
 class History:
-    """What a search did: one row a trial, in order of asking, and the best of them."""
+    """What a search did: one row a trial, in order of asking, and the best of them.
+
+    Attributes:
+        best: by the first objective.
+        front: where there are several objectives, the rows that no other one dominates.
+    """
 
     trials: list[dict[str, Any]]
     best: dict[str, Any] | None
     study: optuna.Study
+    front: list[dict[str, Any]] = field(default_factory=list)
 
 
 def optimize(
@@ -53,7 +61,8 @@ def optimize(
         budget: number of trials, or a mapping with `trials` and `wall_s`.
         objective: metric name -> maximize or minimize; by default `{"value": "minimize"}`.
         sampler: a name, or a mapping with `name` and the sampler's own arguments.
-        pruner: a name, or a mapping; `asha` and `hyperband` need `fidelities` where `max_resource` is left out.
+        pruner: a name, or a mapping; `asha` and `hyperband` need `fidelities` where `max_resource` is left out, and
+            always where there are several objectives: then every report has to bring all of them.
         fidelities: the largest fidelity a trial reaches.
         config: what the space varies; by default nothing but the space's own paths.
 
@@ -64,12 +73,18 @@ def optimize(
     searched = Space.from_config(space, base)
     directions = objectives(objective or {"value": "minimize"}, lambda name: "minimize")
     samplers = sampler_factory(_named(sampler), seed, objectives=len(directions))
-    pruning = _named(pruner)
+    pruning, several = _named(pruner), len(directions) > 1
+    halve = halving.build(pruning, fidelities or 1) if several else None
+    if halve is not None and fidelities is None:
+        raise InputError(
+            f"pruner={pruning.get('name')} in a search of several objectives needs fidelities, the length of a full "
+            "trial, but got None. Set fidelities=27, say, or pruner=none."
+        )
     study = optuna.create_study(
         study_name="optimize",  # Hyperband deals its brackets by the name; Optuna's own would be a random one
         directions=list(directions.values()),
         sampler=PriorSampler(samplers, searched, seed),
-        pruner=build_pruner(pruning, fidelities=fidelities or 1),
+        pruner=build_pruner({"name": "none"} if several else pruning, fidelities=fidelities or 1),
     )
     study.set_metric_names(list(directions))
     Loop(
@@ -79,12 +94,13 @@ def optimize(
         budget=Budget.from_config({"trials": budget} if isinstance(budget, int) else budget),
         prepare=lambda values: searched.apply(base, values),
         rungs=rungs(pruning, fidelities) if fidelities else None,
+        halving=halve,
     ).run()
     rows = [_row(trial) for trial in study.get_trials(deepcopy=False)]
     complete = [row for row in rows if row["state"] == "complete"]
     sign = -1 if next(iter(directions.values())) == "maximize" else 1
     best = min(complete, key=lambda row: sign * row["values"][0], default=None)
-    return History(rows, best, study)
+    return History(rows, best, study, [rows[trial.number] for trial in study.best_trials] if several else [])
 
 
 def _row(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from search.errors import InputError
 from search.trial import build_module, check_trainer, open_task
 from spaces import Space
 
-END_METRICS = ("params", "macs", "bytes", "seconds")
+END_METRICS = ("params", "macs", "bytes", "latency_ms", "seconds")
 
 
 def rehearse(

@@ -1,6 +1,7 @@
 """One HTML page about a study that opens anywhere: figures by Optuna and plotly, everything inside the file."""
 
 import html
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ import plotly.io
 from optuna.study import Study
 
 from search.ledger import Ledger, outcome_of, state_of
-from search.results import leaders, summary
-from search.study import metric_names
+from search.results import front, leaders, summary
+from search.study import feasible_trials, metric_names
 
 STYLE = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:64rem;padding:0 1rem;color:#222}"
 STYLE += "table{border-collapse:collapse}td,th{border-bottom:1px solid #ddd;padding:.25rem .75rem;text-align:right}"
@@ -55,7 +56,7 @@ def _table(study: Study) -> str:
     names = metric_names(study)
     head = "".join(f"<th>{html.escape(name)}</th>" for name in ("trial", *names, "params", "seconds", "settings"))
     rows = ""
-    for trial in leaders(study, 10):
+    for trial in front(study) if len(names) > 1 else leaders(study, 10):
         outcome = outcome_of(trial)
         settings = ", ".join(
             f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
@@ -82,7 +83,7 @@ def _figures(study: Study) -> Iterator[tuple[str, go.Figure]]:
     first: dict[str, Any] = {"target": lambda trial: trial.values[0], "target_name": names[0]}
     several = first if len(names) > 1 else {"target_name": names[0]}
     if complete and len(names) > 1:
-        yield "Pareto front", optuna.visualization.plot_pareto_front(study, target_names=names)
+        yield "Pareto front", _front(study, names)
     if complete:
         yield "History", optuna.visualization.plot_optimization_history(study, **several)
     yield "Learning curves", _curves(study, names[0])
@@ -95,12 +96,46 @@ def _figures(study: Study) -> Iterator[tuple[str, go.Figure]]:
     yield "Timeline", optuna.visualization.plot_timeline(study)
 
 
+def _front(study: Study, names: list[str]) -> go.Figure:
+    """Draw the complete trials over the first two objectives, the front of all objectives on top, numbered."""
+    best = {trial.number for trial in study.best_trials}
+    step = "vh" if study.directions[1].name == "MAXIMIZE" else "hv"  # what is reached between two trials
+    figure = go.Figure(layout={"xaxis_title": names[1], "yaxis_title": names[0]})
+    for label, on_front, marker in (
+        ("complete", False, {"color": "#bbbbbb", "size": 7}),
+        ("front", True, {"color": "#1f6fb4", "size": 10}),
+    ):
+        trials = [trial for trial in feasible_trials(study) if (trial.number in best) == on_front]
+        trials.sort(key=lambda trial: trial.values[1])
+        joined = on_front and len(names) == 2
+        figure.add_scatter(
+            x=[trial.values[1] for trial in trials],
+            y=[trial.values[0] for trial in trials],
+            text=[f"trial {trial.number}: {', '.join(f'{value:.4g}' for value in trial.values)}" for trial in trials],
+            hoverinfo="text",
+            mode="lines+markers" if joined else "markers",
+            line={"shape": step, "width": 1, "color": "#1f6fb4"},
+            marker=marker,
+            name=label,
+        )
+    return figure
+
+
 def _by_parameter() -> list[tuple[str, Callable[..., go.Figure]]]:
     return [
-        ("What mattered", optuna.visualization.plot_param_importances),
+        ("What mattered", _importances),
         ("Each parameter", optuna.visualization.plot_slice),
         ("Together", optuna.visualization.plot_parallel_coordinate),
     ]
+
+
+def _importances(study: Study, **target: Any) -> go.Figure:
+    """Draw which parameters matter for good values; of a target Optuna does not know whether high ones are good."""
+    if "target" in target and study.directions[0].name == "MAXIMIZE":
+        target = {**target, "target": lambda trial: -trial.values[0]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return optuna.visualization.plot_param_importances(study, **target)
 
 
 def _curves(study: Study, metric: str) -> go.Figure:

@@ -22,7 +22,7 @@ def summary(study: Study) -> dict[str, Any]:
         "study": study.study_name,
         "objective": metric_names(study),
         "best": None if best is None else _row(best),
-        "front": [_row(trial) for trial in study.best_trials] if several else [],
+        "front": [_row(trial) for trial in front(study)] if several else [],
         "trials": {
             "complete": ledger.count("complete"),
             "pruned": ledger.count("pruned"),
@@ -46,16 +46,16 @@ def print_json(study: Study, top: int) -> None:
 
 
 def print_table(study: Study, top: int, console: Console) -> None:
-    """Print the best trials, then the counts and the cost."""
+    """Print the best trials, or the whole front of several objectives, then the counts and the cost."""
     found = summary(study)
     names = metric_names(study)
-    rows = leaders(study, top)
+    several = len(names) > 1
+    rows = front(study) if several else leaders(study, top)
     over = found["trials"]["infeasible"]
     within = f" within the budget ({over} over it)" if over else ""
-    table = Table(
-        title=f"{study.study_name}: the best {len(rows)} of {found['trials']['complete']} complete trials{within}"
-    )
-    sizes = [] if "params" in names else ["params"]
+    shown = f"the front, {len(rows)}" if several else f"the best {len(rows)}"
+    table = Table(title=f"{study.study_name}: {shown} of {found['trials']['complete']} complete trials{within}")
+    sizes = [size for size in (("params", "bytes") if several else ("params",)) if size not in names]
     for column in ("trial", *names, *sizes, "seconds"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("settings", overflow="fold")
@@ -81,6 +81,12 @@ def print_table(study: Study, top: int, console: Console) -> None:
     )
     for trial in Ledger(study.get_trials(deepcopy=False)).by_state["failed"][-3:]:
         console.print(f"trial {trial.number} failed: {outcome_of(trial).get('reason')}", highlight=False, markup=False)
+
+
+def front(study: Study) -> list[FrozenTrial]:
+    """Return the feasible trials that no other one dominates, best first by the first objective."""
+    sign = -1 if study.directions[0].name == "MAXIMIZE" else 1
+    return sorted(study.best_trials, key=lambda trial: (sign * trial.values[0], trial.number))
 
 
 def leaders(study: Study, top: int) -> list[FrozenTrial]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from search import results, storage
+from search import halving, results, storage
 from search import study as studies
 from search.errors import InputError, StudyStopped
 from search.identity import identity
@@ -39,8 +39,6 @@ def run_study(raw: dict[str, Any], config_dirs: Sequence[Path]) -> int:
             results.print_table(study, 3, console)
             return 0
         console.print(f"resuming: {counted(ledger)}", highlight=False)
-    if len(_objectives(config)) > 1 and config["pruner"].get("name") != "none":
-        console.print("several objectives: trials are trained in full, without pruning", highlight=False)
     folder = storage.folder_of(config["storage"]["url"], name)
     with Progress(console, budget.trials, budget.wall_s) as progress:
         paths = [Path.cwd(), *(one.resolve() for one in config_dirs)]  # where a user's own modules may lie
@@ -78,6 +76,8 @@ def check_config(raw: dict[str, Any]) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(str(error)) from error
     sampler_factory(config["sampler"], config["seed"], objectives=len(_objectives(config)))
+    if len(_objectives(config)) > 1:
+        halving.build(config["pruner"], fidelities=1)
     storage.check(config["storage"], create=True)
     return config
 

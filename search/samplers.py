@@ -69,7 +69,7 @@ def build_pruner(config: Mapping[str, Any], *, fidelities: int, every: int = 1) 
     Raises:
         InputError: for an unknown name or argument.
     """
-    name, settings = _in_fidelities(config, fidelities, every)
+    name, settings = in_fidelities(config, fidelities, every)
     for key, least in (("min_resource", 1), ("reduction_factor", 2)):
         value = settings.get(key, least)
         if value != "auto" and (isinstance(value, bool) or not isinstance(value, int) or value < least):
@@ -83,7 +83,7 @@ def rungs(config: Mapping[str, Any], fidelities: int, every: int = 1) -> tuple[i
     A report is a transaction in the store; between rungs it would change nothing, and at the end nothing is left to
     save: a trial trained in full is complete, whatever its value.
     """
-    name, settings = _in_fidelities(config, fidelities, every)
+    name, settings = in_fidelities(config, fidelities, every)
     if name == "none":
         return ()
     first = settings.get("min_resource", "auto" if name == "asha" else 1)
@@ -97,7 +97,7 @@ def rungs(config: Mapping[str, Any], fidelities: int, every: int = 1) -> tuple[i
     return tuple(found)
 
 
-def _in_fidelities(config: Mapping[str, Any], fidelities: int, every: int) -> tuple[str, dict[str, Any]]:
+def in_fidelities(config: Mapping[str, Any], fidelities: int, every: int) -> tuple[str, dict[str, Any]]:
     """Return the pruner's name and arguments, validations turned into epochs or steps."""
     settings = dict(config)
     name = settings.pop("name", None)

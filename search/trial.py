@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from torch.nn.utils import parametrize
 
 import models
 import tasks
@@ -37,13 +38,20 @@ def train(job: Job, threads: int | None = None) -> Outcome:
     module = build_module(config, task)
     network = network_of(module)
     chosen = techniques.build(config)
-    job.details |= measure(network, task) | techniques.attach(chosen, network)
-    least = {**job.details, **bound(chosen, network, config["budget"])}
-    over = over_budget(config["budget"], least)
-    if over is not None:
-        return Outcome("infeasible", {key: float(value) for key, value in least.items()}, over)
+    job.details |= measure(network, task)
     if threads is not None:
         torch.set_num_threads(devices.threads_for(job.details.get("macs", 0) * task.batch_size, threads))
+    timed = is_asked(config, "latency_ms")
+    job.details |= latency(network, task) if timed else {}
+    job.details |= techniques.attach(chosen, network)
+    least = {**job.details, **bound(chosen, network, config)}
+    over = over_budget(config["budget"], least)
+    if any(getattr(technique, "shrinks", False) for technique in chosen):
+        job.details["shrinks"] = True  # what is too large now may get below the limits
+    elif over is not None:
+        return Outcome("infeasible", {key: float(value) for key, value in least.items()}, over)
+    if "bytes" in least:
+        job.details["least_bytes"] = least["bytes"]
     reports = Reports(job, "epoch" if config["trainer"]["steps"] is None else "step")
     trainer = build_trainer(config["trainer"], [*chosen, reports])
     began = time.perf_counter()
@@ -54,14 +62,21 @@ def train(job: Job, threads: int | None = None) -> Outcome:
         job.details["device_s"] = job.details["fit_s"]
     with suppress(ValueError):  # somebody's network may hold what the file cannot: then its bytes are not known
         job.details["bytes"] = models.compact.encoded_bytes(network)
+    job.details |= latency(network, task) if timed else {}
     job.details |= techniques.figures(chosen)
     keep = partial(kept.save, network=network, made=chosen, config=config, shapes=kept.shapes_of(task))
     return Outcome("complete", {**reports.metrics, **_costs(job)}, save=keep)
 
 
-def bound(chosen: Sequence[Technique], network: torch.nn.Module, budget: Mapping[str, Any]) -> dict[str, int]:
-    """Return the least bytes of the file where the budget asks for them."""
-    return {} if budget.get("bytes") is None else {"bytes": techniques.least_bytes(chosen, network)}
+def is_asked(config: Mapping[str, Any], cost: str) -> bool:
+    """Return whether the budget limits a cost or the study has it as an objective."""
+    objective = config["objective"]
+    return config["budget"].get(cost) is not None or cost in ([objective] if isinstance(objective, str) else objective)
+
+
+def bound(chosen: Sequence[Technique], network: torch.nn.Module, config: Mapping[str, Any]) -> dict[str, int]:
+    """Return the least bytes of the file where the budget or an objective asks for them."""
+    return {"bytes": techniques.least_bytes(chosen, network)} if is_asked(config, "bytes") else {}
 
 
 def measure(network: torch.nn.Module, task: tasks.Task) -> dict[str, int]:
@@ -73,17 +88,32 @@ def measure(network: torch.nn.Module, task: tasks.Task) -> dict[str, int]:
         return {}
 
 
-def over_budget(budget: Mapping[str, Any], measured: Mapping[str, int]) -> str | None:
+def latency(network: torch.nn.Module, task: tasks.Task) -> dict[str, float]:
+    """Return the median milliseconds of a forward pass for one sample on the trial's device.
+
+    Weights that techniques compute from others are computed once, as in the network's final file.
+    """
+    sample, _ = next(iter(task.val_dataloader()))
+    try:
+        with parametrize.cached():
+            return {"latency_ms": models.cost.latency_ms(network.to(sample.device), sample[:1])}
+    except NotImplementedError:
+        return {}
+
+
+def over_budget(budget: Mapping[str, Any], measured: Mapping[str, float]) -> str | None:
     """Return why a network is over the budget, known before it is trained; None where it is not."""
     for name, limit in Budget.from_config(budget).limits.items():
-        if measured.get(name, 0) > limit:
-            return f"at least {measured[name]} {name}, over budget.{name}={limit}; not trained"
+        value = measured.get(name, 0)
+        if value > limit:
+            shown = f"{value:.4g}" if isinstance(value, float) else value
+            return f"at least {shown} {name}, over budget.{name}={limit}; not trained"
     return None
 
 
 def _costs(job: Job) -> dict[str, float]:
     costs: dict[str, float] = {
-        key: float(job.details[key]) for key in ("params", "macs", "bytes") if key in job.details
+        key: float(job.details[key]) for key in ("params", "macs", "bytes", "latency_ms") if key in job.details
     }
     return {**costs, "seconds": job.details["fit_s"]}
 

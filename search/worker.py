@@ -78,7 +78,7 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
         ValueError: in one line, for what is wrong with the config, the data, the store or the study.
     """
     import tasks
-    from search import ledger, rehearsal, samplers, storage, study, trial
+    from search import halving, ledger, rehearsal, samplers, storage, study, trial
     from search.job import Solo
     from search.loop import Loop
     from spaces import Budget, PriorSampler, Space
@@ -91,7 +91,9 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
     sampler = samplers.sampler_factory(config["sampler"], config["seed"], objectives=len(objectives))
     full = trial.fidelities(config["trainer"])
     every = config["trainer"]["val_every"]
-    pruner = samplers.build_pruner(config["pruner"], fidelities=full, every=every)
+    several = len(objectives) > 1
+    halve = halving.build(config["pruner"], full, every) if several else None
+    pruner = samplers.build_pruner({"name": "none"} if several else config["pruner"], fidelities=full, every=every)
     store = storage.open_storage(config["storage"])
     joined = study.create(store, config["name"], objectives, identity(config))
     study.check_same(joined, identity(config))
@@ -106,6 +108,7 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
         prepare=lambda values: resolve(space.apply(raw, values)),
         storage=store,
         rungs=samplers.rungs(config["pruner"], full, every),
+        halving=halve,
         folder=Path(orders.folder) / "networks",
         stop_requested=stop.is_set,
     )

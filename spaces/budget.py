@@ -20,6 +20,7 @@ class Budget:
         params: parameters of the network, a shared one counted once.
         macs: multiply-accumulates of a forward pass for one sample.
         bytes: of the network's encoded file.
+        latency_ms: median milliseconds of a forward pass for one sample on the trial's device.
     """
 
     trials: int | None = None
@@ -28,11 +29,12 @@ class Budget:
     params: int | None = None
     macs: int | None = None
     bytes: int | None = None
+    latency_ms: float | None = None
 
     @property
-    def limits(self) -> dict[str, int]:
+    def limits(self) -> dict[str, float]:
         """Return what a network may cost, by the name of the metric: constraints of the study."""
-        limits = {"params": self.params, "macs": self.macs, "bytes": self.bytes}
+        limits = {"params": self.params, "macs": self.macs, "bytes": self.bytes, "latency_ms": self.latency_ms}
         return {name: limit for name, limit in limits.items() if limit is not None}
 
     @classmethod
@@ -54,7 +56,8 @@ class Budget:
         failures = config.get("failures_in_a_row", cls.failures_in_a_row)
         return cls(
             **{name: _count_or_none(name, config.get(name)) for name in ("trials", "params", "macs", "bytes")},
-            wall_s=_seconds(config.get("wall_s")),
+            wall_s=_above_0("wall_s", "seconds", config.get("wall_s")),
+            latency_ms=_above_0("latency_ms", "milliseconds", config.get("latency_ms")),
             failures_in_a_row=_count("failures_in_a_row", failures),
         )
 
@@ -69,9 +72,9 @@ def _count(name: str, value: Any, otherwise: str = "") -> int:
     return value
 
 
-def _seconds(value: Any) -> float | None:
+def _above_0(name: str, unit: str, value: Any) -> float | None:
     if value is None:
         return None
     if not is_number(value) or not isfinite(value) or value <= 0:
-        raise ValueError(f"budget.wall_s must be seconds above 0, or null for no limit, but got {value!r}.")
+        raise ValueError(f"budget.{name} must be {unit} above 0, or null for no limit, but got {value!r}.")
     return float(value)

@@ -1,0 +1,401 @@
+"""Pareto studies under a pruner: who goes on at a rung, what is stored there, and what a killed worker changes."""
+
+import threading
+import time
+
+import numpy as np
+import optuna
+import pytest
+
+from search import halving, optimize, recovery
+from search import study as studies
+from search.errors import InputError
+from search.halving import Halving, at_rung, excess, front, order, spread_out
+from search.job import Interrupted, Outcome, Solo
+from search.ledger import Ledger, outcome_of, state_of
+from search.run import check_config
+from spaces import Budget
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
+    pytest.mark.filterwarnings("ignore:.*Heartbeat of storage.*"),
+]
+
+ASHA = {"name": "asha", "min_resource": 1, "reduction_factor": 3}
+RUNGS = Halving(((1, 3),), (1,), 3)
+SPACE = {"x": {"low": 0.0, "high": 1.0}, "y": {"low": 1, "high": 8}}
+
+
+def trade(config):
+    """Report a loss that falls with the size, and a share of the trials that are worse than they need be."""
+    for epoch in range(1, 10):
+        yield epoch, {"loss": 1 / config["y"] + config["x"] + 1 / epoch, "size": float(config["y"])}
+
+
+def both(config):
+    return optimize(SPACE, trade, objective={"loss": "minimize", "size": "minimize"}, fidelities=9, **config)
+
+
+def trials_of(loop):
+    return loop.study.get_trials(deepcopy=False)
+
+
+def comes(values):
+    """Return a runner whose trials report the values given to them, in order of asking, at each of nine epochs."""
+    left = iter(values)
+
+    def evaluate(config):
+        loss, size = next(left)
+        for epoch in range(1, 10):
+            yield epoch, {"loss": loss, "size": size}
+
+    return evaluate
+
+
+class TestRanking:
+    def test_the_front_is_what_nothing_dominates(self):
+        generator = np.random.default_rng(0)
+        for columns in (1, 2, 3, 4):
+            values = generator.integers(0, 6, size=(80, columns)).astype(float)
+            dominated = [any((a <= b).all() and (a < b).any() for a in values) for b in values]
+            assert front(values).tolist() == [not one for one in dominated]
+
+    def test_no_row_stands_before_one_that_dominates_it(self):
+        values = np.random.default_rng(1).random((60, 2)).round(1)
+        place = {row: index for index, row in enumerate(order(values, [0.0] * 60))}
+        assert sorted(place) == list(range(60))
+        for a in range(60):
+            for b in range(60):
+                if (values[a] <= values[b]).all() and (values[a] < values[b]).any():
+                    assert place[a] < place[b]
+
+    def test_a_net_takes_the_best_first_then_the_farthest(self):
+        line = np.array([[0.5, 0.5], [0.1, 0.9], [0.0, 1.0], [1.0, 0.0], [0.2, 0.8]])
+        assert spread_out(line) == [2, 3, 0, 4, 1]
+
+    def test_of_equal_rows_the_earlier_one(self):
+        assert order(np.array([[1.0, 2.0], [1.0, 2.0], [0.0, 3.0], [1.0, 2.0]]), [0.0] * 4) == [2, 0, 1, 3]
+
+    def test_the_unit_of_an_objective_decides_nothing(self):
+        values = np.random.default_rng(2).random((40, 2))
+        stretched = np.stack([values[:, 0], 10 ** (6 * values[:, 1])], axis=1)
+        assert order(values, [0.0] * 40) == order(stretched, [0.0] * 40)
+
+    def test_what_is_over_a_limit_stands_last_by_how_far(self):
+        values = np.array([[0.0, 0.0], [9.0, 9.0], [0.0, 0.0], [8.0, 9.5]])
+        assert order(values, [0.5, 0.0, 0.1, 0.0]) == [3, 1, 2, 0]
+
+
+class TestRungs:
+    @pytest.mark.parametrize(
+        ("settings", "every", "brackets"),
+        [
+            ({"name": "asha", "min_resource": 2, "reduction_factor": 3}, 1, ((2, 6, 18),)),
+            ({"name": "asha", "min_resource": 2, "reduction_factor": 3}, 2, ((4, 12),)),
+            ({"name": "asha", "min_resource": 1, "reduction_factor": 3, "min_early_stopping_rate": 1}, 1, ((3, 9),)),
+            ({"name": "asha"}, 1, ((1, 4, 16),)),
+            ({"name": "hyperband", "max_resource": "auto"}, 1, ((1, 3, 9), (3, 9), (9,), ())),
+            ({"name": "hyperband", "max_resource": 9, "min_resource": 3}, 1, ((3, 9), (9,))),
+        ],
+    )
+    def test_are_those_of_one_objective(self, settings, every, brackets):
+        assert halving.build(settings, 27, every).brackets == brackets
+
+    def test_hyperband_gives_more_trials_to_the_brackets_that_begin_early(self):
+        made = halving.build({"name": "hyperband", "max_resource": "auto"}, 27)
+        assert made.shares == (27, 12, 6, 4)
+
+    def test_none_is_no_halving(self):
+        assert halving.build({"name": "none"}, 27) is None
+
+    @pytest.mark.parametrize("name", ["median", "wilcoxon"])
+    def test_pruners_that_know_one_objective_are_refused(self, name):
+        said = (
+            rf"^pruner.name must be one of \(asha, hyperband, none\) in a study of .* but got '{name}'. Set pruner=as"
+        )
+        with pytest.raises(InputError, match=said):
+            halving.build({"name": name}, 27)
+        with pytest.raises(InputError, match=said):
+            both({"budget": 1, "pruner": name})
+
+    def test_the_refusal_comes_before_torch(self, tmp_path):
+        from search.compose import compose
+
+        raw = compose(
+            ["study=digits", "objective=[accuracy,params]", "pruner=median", f"storage.url=sqlite:///{tmp_path}/s.db"]
+        )
+        with pytest.raises(InputError, match="in a study of several objectives, but got 'median'"):
+            check_config(raw)
+
+    def test_a_full_trial_must_be_known(self):
+        with pytest.raises(InputError, match=r"^pruner=asha in a search of several objectives needs fidelities"):
+            optimize(SPACE, trade, budget=1, objective={"loss": "minimize", "size": "minimize"}, pruner="asha")
+
+
+class TestDecisions:
+    OBJECTIVES = ("loss", "size")
+
+    def states(self, make_loop, values, **settings):
+        loop = make_loop(
+            comes(values), objectives=self.OBJECTIVES, trials=len(values), **{"halving": RUNGS, **settings}
+        )
+        loop.run()
+        return [state_of(trial) for trial in trials_of(loop)], trials_of(loop)
+
+    def test_what_is_dominated_ends_and_what_adds_to_the_front_goes_on(self, make_loop):
+        ends = [(1.0, 9.0), (9.0, 1.0)]
+        crowd = [(8.0 + index / 10, 9.0) for index in range(7)]
+        states, trials = self.states(make_loop, [ends[0], *crowd, ends[1], (8.7, 9.0), (0.5, 9.2)])
+        # Eight others are there when the second end comes: three of the nine go on, and it is on the front.
+        assert states == ["complete", *["pruned"] * 7, "complete", "pruned", "complete"]
+        assert outcome_of(trials[9])["reason"].startswith("loss 8.7, size 9 at fidelity 1: place ")
+
+    def test_values_of_all_objectives_are_stored_at_rungs_alone(self, make_loop):
+        _, trials = self.states(make_loop, [(1.0, 2.0), (2.0, 3.0)])
+        kept = [{name: value for name, value in one.user_attrs.items() if name.startswith("rung")} for one in trials]
+        assert kept[0] == {
+            f"rung:{rung}": {"bracket": 0, "values": {"loss": 1.0, "size": 2.0}, "over": 0} for rung in (1, 3)
+        }
+        assert list(kept[1]) == ["rung:1"]
+        assert all(trial.intermediate_values == {} for trial in trials)
+
+    def test_a_rung_between_two_reports_is_asked_at_the_second(self, make_loop):
+        def evaluate(config):
+            yield 2, {"loss": 1.0, "size": 1.0}
+            yield 5, {"loss": 0.5, "size": 1.0}
+
+        loop = make_loop(evaluate, objectives=self.OBJECTIVES, trials=1, halving=RUNGS)
+        loop.run()
+        found = trials_of(loop)[0].user_attrs
+        assert (found["rung:1"]["values"]["loss"], found["rung:3"]["values"]["loss"]) == (1.0, 0.5)
+
+    def test_a_direction_is_heeded(self):
+        def evaluate(config):
+            for epoch in range(1, 10):
+                yield epoch, {"gain": config["x"], "size": 1.0}
+
+        objective = {"gain": "maximize", "size": "minimize"}
+        found = optimize(SPACE, evaluate, budget=20, objective=objective, pruner=ASHA, fidelities=9, sampler="random")
+        gains = {row["state"]: [] for row in found.trials}
+        for row in found.trials:
+            gains[row["state"]].append(row["params"]["x"])
+        assert np.mean(gains["complete"]) > np.mean(gains["pruned"])
+        assert [row["params"]["x"] for row in found.front] == [max(gains["complete"] + gains["pruned"])]
+
+    def test_what_is_over_the_budget_gives_way(self, make_loop):
+        """The small loss would go on, were it not over the limit."""
+
+        def run(limit):
+            loop = make_loop(comes([(5.0, 7.0), (0.1, 90.0)]), objectives=self.OBJECTIVES, trials=2, halving=RUNGS)
+            loop.budget = Budget(trials=2)
+            loop.budget = LimitedSize(limit)
+            loop.run()
+            return [state_of(trial) for trial in trials_of(loop)], trials_of(loop)[1].user_attrs["rung:1"]["over"]
+
+        assert run(limit=100) == (["complete", "complete"], 0.0)
+        assert run(limit=30) == (["complete", "pruned"], 2.0)
+
+    def test_a_technique_that_shrinks_may_be_over_the_budget_before(self, make_loop):
+        def run(job):
+            job.details["shrinks"] = True
+            job.report(1, {"loss": 1.0, "size": 90.0})
+            return Outcome("complete", {"loss": 1.0, "size": 20.0})
+
+        loop = make_loop(Solo(run), objectives=self.OBJECTIVES, halving=RUNGS)
+        loop.budget = LimitedSize(30, trials=1)
+        loop.run()
+        assert trials_of(loop)[0].user_attrs["rung:1"]["over"] == 0
+
+    def test_an_objective_that_a_rung_lacks_is_an_error(self, make_loop):
+        def evaluate(config):
+            yield 1, {"loss": 1.0}
+
+        loop = make_loop(evaluate, objectives=self.OBJECTIVES, trials=1, halving=RUNGS)
+        loop.run()
+        assert "objective 'size' is not among" in outcome_of(trials_of(loop)[0])["reason"]
+
+    def test_no_number_ends_a_trial_as_ever(self, make_loop):
+        states, trials = self.states(make_loop, [(float("nan"), 1.0), (1.0, 1.0)])
+        assert states == ["pruned", "complete"]
+        assert "rung:1" not in trials[0].user_attrs
+
+    def test_a_trial_trained_in_full_is_complete(self, make_loop):
+        late = Halving(((9,),), (1,), 3)
+        assert late.is_due((8, 9))
+        made = halving.build({"name": "asha", "min_resource": 1, "reduction_factor": 3}, 9)
+        assert not made.is_due((8, 9))
+
+    def test_some_trials_end_before_any_goes_on(self, make_loop):
+        waiting = Halving(((1, 3),), (1,), 3, bootstrap_count=2)
+        states, _ = self.states(make_loop, [(1.0, 1.0), (0.9, 0.9), (0.8, 0.8)], halving=waiting)
+        assert states == ["pruned", "pruned", "pruned"]
+        states, _ = self.states(make_loop, [(1.0, 1.0), (0.9, 0.9), (0.8, 0.8)], halving=Halving(((1,),), (1,), 3, 2))
+        assert states == ["pruned", "pruned", "complete"]
+
+
+class LimitedSize(Budget):
+    """A budget that limits the objective `size`."""
+
+    def __init__(self, size, trials=2):
+        super().__init__(trials=trials)
+        object.__setattr__(self, "size", size)
+
+    @property
+    def limits(self):
+        return {"size": self.size}
+
+
+class TestCosts:
+    def test_a_report_goes_before_what_was_known(self):
+        details = {"params": 10, "macs": 20, "least_bytes": 30, "bytes": 99, "fit_s": 1.0}
+        assert at_rung({"loss": 1.0, "params": 5.0}, details, 2.0) == {
+            "seconds": 2.0,
+            "params": 5.0,
+            "macs": 20.0,
+            "bytes": 30.0,
+            "loss": 1.0,
+        }
+
+    def test_excess_is_summed_over_what_is_over(self):
+        assert excess({"params": 30.0, "macs": 5.0}, {"params": 10, "macs": 10, "bytes": 1}) == 2.0
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2", "qmc"])
+@pytest.mark.parametrize("pruner", [ASHA, {"name": "hyperband", "min_resource": 1, "max_resource": "auto"}])
+def test_searches_prune_and_repeat_themselves(sampler, pruner):
+    first, again = (both({"budget": 30, "sampler": sampler, "pruner": pruner, "seed": 3}) for _ in range(2))
+    assert first.trials == again.trials
+    states = [row["state"] for row in first.trials]
+    assert set(states) == {"complete", "pruned"}
+    assert sum(len(row["curve"]) for row in first.trials) < 0.9 * 30 * 9
+    values = [row["values"] for row in first.trials if row["state"] == "complete"]
+    assert len(first.front) == sum(not any(dominates(a, b) for a in values) for b in values)
+
+
+def dominates(a, b):
+    return a != b and all(x <= y for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("pruner", ["asha", "hyperband"])
+def test_a_study_that_was_stopped_goes_on_as_if_it_had_not(make_loop, sqlite_url, open_store, pruner):
+    """The stopped trial had reached a rung already: run again, it is counted once, and keeps its bracket."""
+    settings = {"objectives": ("loss", "size"), "sampler": "tpe", "trials": 16}
+    settings["halving"] = halving.build({"name": pruner, "min_resource": 1, "reduction_factor": 3}, 9)
+    undisturbed = make_loop(trade, **settings)
+    undisturbed.run()
+
+    passed = iter(range(1000))
+
+    def stopping(config):
+        for epoch, metrics in trade(config):
+            yield epoch, metrics
+            if epoch == 1 and next(passed) in (0, 2, 4):
+                raise Interrupted
+
+    loops = [make_loop(stopping, url=sqlite_url, **settings) for _ in range(4)]
+    ends = [loop.run() for loop in loops]
+    assert ends == ["stopped", "stopped", "stopped", "budget.trials=16 is met"]
+    found = [trial for trial in trials_of(loops[-1]) if state_of(trial) in ("complete", "pruned")]
+    decided = [(one.params, state_of(one), one.values) for one in trials_of(undisturbed)]
+    assert sorted(map(str, decided)) == sorted(str((one.params, state_of(one), one.values)) for one in found)
+    assert len({str(one) for one in decided}) == 16
+
+
+KILLED = """
+import sys, time
+from search import halving, storage, study
+from search.job import Outcome, Solo
+from search.ledger import place
+from search.loop import Loop
+from search.samplers import sampler_factory
+from spaces import Budget, PriorSampler, Space
+
+def run(job):
+    job.report(1, {"loss": 0.0, "size": 0.0})
+    print("rung", flush=True)
+    time.sleep(60)
+
+config = {"x": 0.5, "y": 2}
+space = Space.from_config({"x": {"low": 0.0, "high": 1.0}, "y": {"low": 1, "high": 8}}, config)
+store = storage.open_storage({"url": sys.argv[1], "heartbeat_s": 1, "grace_s": 2})
+joined = study.create(store, sys.argv[2], {"loss": "minimize", "size": "minimize"}, {"space": "s"})
+joined.sampler = PriorSampler(sampler_factory({"name": "random"}, 0), space, 0, place)
+halve = halving.build({"name": "asha", "min_resource": 1, "reduction_factor": 3}, 9)
+prepare = lambda values: space.apply(config, values)
+Loop(joined, space, Solo(run), Budget(trials=3), prepare, storage=store, halving=halve).run()
+"""
+
+
+def test_what_a_killed_worker_had_reached_is_stored_and_not_counted_twice(
+    store_url, name, child, make_loop, open_store
+):
+    """Its values would keep all others from going on."""
+    process = child(KILLED, store_url, name)
+    assert process.stdout.readline() == "rung\n"
+    process.kill()
+    process.wait()
+    study = studies.known(open_store(store_url), name)
+    (dead,) = study.get_trials(deepcopy=False)
+    assert dead.user_attrs["rung:1"] == {"bracket": 0, "values": {"loss": 0.0, "size": 0.0}, "over": 0}
+    loop = make_loop(
+        comes([(1.0, 1.0), (2.0, 2.0), (0.5, 0.5)]), url=store_url, objectives=("loss", "size"), trials=3, halving=RUNGS
+    )
+    loop.run()
+    assert [state_of(trial) for trial in trials_of(loop)] == ["interrupted", "complete", "pruned", "complete"]
+
+
+def test_workers_share_the_rungs(store_url, name, make_loop):
+    """Each of two workers sees what the other's trials reached: one in three of all of them goes on, not of its own."""
+    gate = threading.Barrier(2, timeout=20)
+
+    def evaluate(config):
+        for epoch in range(1, 10):
+            time.sleep(0.002)
+            yield epoch, {"loss": config["x"], "size": config["x"]}
+
+    settings = {"url": store_url, "objectives": ("loss", "size"), "trials": 24, "halving": RUNGS}
+    loops = [make_loop(evaluate, **settings) for _ in range(2)]
+
+    def work(loop):
+        gate.wait()
+        loop.run()
+
+    threads = [threading.Thread(target=work, args=(loop,)) for loop in loops]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    trials = trials_of(loops[0])
+    ledger = Ledger(trials)
+    assert (ledger.finished, ledger.open) == (24, 0)
+    reached = [one.user_attrs["rung:1"]["values"]["loss"] for one in trials if "rung:1" in one.user_attrs]
+    assert len(reached) == 24
+    best = [trial for trial in trials if trial.params and trial.params["x"] == min(reached)]
+    assert [state_of(trial) for trial in best] == ["complete"]
+    assert 1 <= ledger.count("complete") <= 10
+
+
+def test_a_trial_taken_for_dead_ends_at_its_rung(make_loop, sqlite_url, dead_worker):
+    seen = []
+
+    def evaluate(config):
+        if not seen:
+            seen.append(config)
+            other = make_loop(trade, url=sqlite_url, objectives=("loss", "size"))
+            (trial,) = other.study.get_trials(deepcopy=False)
+            other.study._storage.set_trial_user_attr(trial._trial_id, "worker", dead_worker)
+            assert recovery.take_over(other.study, other.storage) == 1
+        yield 1, {"loss": 1.0, "size": 1.0}
+
+    loop = make_loop(evaluate, url=sqlite_url, objectives=("loss", "size"), trials=1, halving=RUNGS)
+    loop.run()
+    assert [state_of(trial) for trial in trials_of(loop)] == ["interrupted", "complete"]
+
+
+def test_a_rung_costs_one_write(make_loop, monkeypatch):
+    writes = []
+    monkeypatch.setattr(
+        optuna.Trial,
+        "set_user_attr",
+        lambda self, name, value, write=optuna.Trial.set_user_attr: (writes.append(name), write(self, name, value)),
+    )
+    make_loop(trade, objectives=("loss", "size"), trials=1, halving=RUNGS).run()
+    assert [name for name in writes if name not in ("worker", "origin", "outcome")] == ["rung:1", "rung:3"]
