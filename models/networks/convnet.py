@@ -17,7 +17,7 @@ class ConvNet(nn.Module):
         dense: Keep size and channels throughout, and give one logit a pixel.
         width: Channels of the first convolution.
         depth: Number of convolutions.
-        multiplier: Of the channels at each halving; with 1, all convolutions but the first have one shape and may share.
+        multiplier: Of the channels at each halving; with 1, all convolutions but the first have one shape.
         kernel: Side of the convolutions, odd.
         activation: Name in `models.activations.ACTIVATIONS`.
         norm: "batch", "group" or "none", before each activation.
