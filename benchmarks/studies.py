@@ -14,7 +14,7 @@ from benchmarks.record import spread
 from search.ledger import Ledger
 
 SEEDS = (0, 1, 2)
-BUNDLED = ("digits", "digits_small", "breast_cancer")
+BUNDLED = ("digits", "digits_dense", "breast_cancer")
 
 
 def measure() -> dict[str, Any]:

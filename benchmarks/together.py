@@ -1,8 +1,8 @@
 """All together: the smallest file within a point of the best dense network, both found by searches of equal cost.
 
 Digits, and with KIRIGAMI_DATA 10,000 rows of Fashion-MNIST. Under each seed two searches spend the same wall seconds in
-trials on the same machine: one of dense networks by accuracy, and one of everything (templates, density, bits, and
-what the dense one has) by accuracy and bytes, with pruning. Validation rows choose: of the dense networks the most
+trials on the same machine: one of dense networks by accuracy, and one of density, bits, templates (digits) and
+what the dense one has, by accuracy and bytes, with pruning. Validation rows choose: of the dense networks the most
 accurate; of the others' front the smallest file at most a point below it. Then both are loaded from disk and the test
 rows are opened, once. Bytes are of the whole encoded file; the dense network is also counted as bare float32 weights.
 """

@@ -1,6 +1,20 @@
 """What learns: networks, activations, losses, optimisers, schedules, and the module that trains them."""
 
-from models import activations, bits, compact, cost, networks, optimizers, outputs, schedules, sharing, sparsity
+from models import (
+    activations,
+    bits,
+    compact,
+    cost,
+    growth,
+    influence,
+    networks,
+    optimizers,
+    outputs,
+    schedules,
+    sharing,
+    sparsity,
+    structure,
+)
 from models.module import Learner
 from models.networks import build_network
 
@@ -15,10 +29,13 @@ __all__ = [
     "build_network",
     "compact",
     "cost",
+    "growth",
+    "influence",
     "networks",
     "optimizers",
     "outputs",
     "schedules",
     "sharing",
     "sparsity",
+    "structure",
 ]

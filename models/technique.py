@@ -55,7 +55,8 @@ class Technique(Callback):
     """Base of all techniques; a subclass says which links it adds and how training drives them.
 
     Obligations of a subclass: `link` makes the link of one layer; it may override `penalty`, `advance`, `settings`
-    and `report`.
+    and `report`. `shrinks` tells whether training may take away weights for good, so that what the network costs is
+    known only at the end.
 
     Args:
         names: dotted names of the layers to take on; by default every linear and convolutional layer but the last,
@@ -65,6 +66,8 @@ class Technique(Callback):
     Raises:
         ValueError: where `harden_at` is out of its range.
     """
+
+    shrinks = False
 
     def __init__(self, names: Iterable[str] | None = None, harden_at: float = 0.7) -> None:
         if not 0 < harden_at <= 1:
@@ -204,6 +207,13 @@ def weighted(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, layer in network.named_modules():
         if isinstance(layer, WEIGHTED):
             yield name, layer
+
+
+def stored_parameters(network: nn.Module) -> int:
+    """Return the parameters of a network without those of links that only train; templates are stored."""
+    links = {id(link): link for _, layer in weighted(network) for link in chain(layer) if link.stage != "share"}
+    training = {id(own) for link in links.values() for own in link.parameters()}
+    return sum(parameter.numel() for parameter in network.parameters() if id(parameter) not in training)
 
 
 def chosen(network: nn.Module, names: Iterable[str] | None) -> dict[str, nn.Module]:

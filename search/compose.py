@@ -17,7 +17,7 @@ from search.errors import InputError, did_you_mean, one_line
 from search.identity import leaves
 
 GROUPS = (
-    *("task", "network", "sharing", "sparsity", "bits", "optimizer", "schedule", "trainer"),
+    *("task", "network", "growth", "sharing", "sparsity", "bits", "optimizer", "schedule", "trainer"),
     *("sampler", "pruner", "budget", "storage"),
 )
 KEYS = ("name", "seed", "workers", "objective", "output", "space", *GROUPS)

@@ -12,8 +12,8 @@ import plotly.io
 from optuna.study import Study
 
 from search.ledger import Ledger, outcome_of, state_of
-from search.results import front, leaders, summary
-from search.study import feasible_trials, metric_names
+from search.results import front, summary
+from search.study import feasible_trials, leaders, metric_names
 
 STYLE = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:64rem;padding:0 1rem;color:#222}"
 STYLE += "table{border-collapse:collapse}td,th{border-bottom:1px solid #ddd;padding:.25rem .75rem;text-align:right}"

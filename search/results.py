@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from search.ledger import Ledger, is_feasible, outcome_of
-from search.study import best_trial, feasible_trials, metric_names
+from search.study import best_trial, leaders, metric_names
 
 
 def summary(study: Study) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def print_table(study: Study, top: int, console: Console) -> None:
     within = f" within the budget ({over} over it)" if over else ""
     shown = f"the front, {len(rows)}" if several else f"the best {len(rows)}"
     table = Table(title=f"{study.study_name}: {shown} of {found['trials']['complete']} complete trials{within}")
-    sizes = [size for size in (("params", "bytes") if several else ("params",)) if size not in names]
+    sizes = [size for size in ("params", "bytes") if size not in names]
     for column in ("trial", *names, *sizes, "seconds"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("settings", overflow="fold")
@@ -87,12 +87,6 @@ def front(study: Study) -> list[FrozenTrial]:
     """Return the feasible trials that no other one dominates, best first by the first objective."""
     sign = -1 if study.directions[0].name == "MAXIMIZE" else 1
     return sorted(study.best_trials, key=lambda trial: (sign * trial.values[0], trial.number))
-
-
-def leaders(study: Study, top: int) -> list[FrozenTrial]:
-    """Return the best feasible trials by the first objective."""
-    sign = -1 if study.directions[0].name == "MAXIMIZE" else 1
-    return sorted(feasible_trials(study), key=lambda trial: (sign * trial.values[0], trial.number))[:top]
 
 
 def studies_table(summaries: list[dict[str, Any]]) -> Table:

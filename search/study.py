@@ -1,5 +1,6 @@
 """One Optuna study per name: made once, refused where its meaning changed, with our facts in its attributes."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from optuna.study import Study
 
 from search.errors import InputError, did_you_mean
 from search.identity import difference
-from search.ledger import is_feasible
+from search.ledger import is_feasible, outcome_of
 
 SCHEMA = 1
 DIRECTIONS = ("maximize", "minimize")
@@ -117,7 +118,16 @@ def feasible_trials(study: Study) -> list[optuna.trial.FrozenTrial]:
     return [trial for trial in complete if is_feasible(trial)]
 
 
-def best_trial(study: Study) -> optuna.trial.FrozenTrial | None:
-    """Return the best feasible trial, by the first objective where there are several; None before the first one."""
+def leaders(study: Study, top: int | None = None) -> list[optuna.trial.FrozenTrial]:
+    """Return the feasible trials, best first: by the first objective; of equals the smallest file; then the first."""
     sign = -1 if study.directions[0] is optuna.study.StudyDirection.MAXIMIZE else 1
-    return min(feasible_trials(study), key=lambda trial: (sign * trial.values[0], trial.number), default=None)
+
+    def place(trial: optuna.trial.FrozenTrial) -> tuple[float, float, int]:
+        return sign * trial.values[0], outcome_of(trial).get("bytes", math.inf), trial.number
+
+    return sorted(feasible_trials(study), key=place)[:top]
+
+
+def best_trial(study: Study) -> optuna.trial.FrozenTrial | None:
+    """Return the first of the `leaders`; None before the first feasible trial."""
+    return next(iter(leaders(study, 1)), None)

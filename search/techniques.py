@@ -8,11 +8,16 @@ from torch import nn
 import models
 from models.technique import Technique
 
-ROOMS = {"sharing": models.sharing.build, "sparsity": models.sparsity.build, "bits": models.bits.build}
+ROOMS = {
+    "growth": models.growth.build,
+    "sharing": models.sharing.build,
+    "sparsity": models.sparsity.build,
+    "bits": models.bits.build,
+}
 
 
 def build(config: Mapping[str, Any]) -> list[Technique]:
-    """Build the techniques that the config asks for, in the order share, mask, quantise.
+    """Build the techniques that the config asks for, in the order grow, share, mask, quantise.
 
     Raises:
         ValueError: for an unknown method or key, or a value out of its range.
@@ -21,18 +26,14 @@ def build(config: Mapping[str, Any]) -> list[Technique]:
     return [technique for technique in made if technique is not None]
 
 
-def attach(techniques: Sequence[Technique], network: nn.Module) -> dict[str, int]:
-    """Attach them to a network; return its parameters as they will be stored, links that only train left out.
+def attach(techniques: Sequence[Technique], network: nn.Module) -> None:
+    """Attach them to a network.
 
     Raises:
         ValueError: where a network has no layers for a technique, or two of them do not go together.
     """
-    stored = models.cost.parameters(network)
     for technique in techniques:
         technique.attach(network)
-        if any(link.stage == "share" for link in technique.links.values()):
-            stored = models.cost.parameters(network)
-    return {"params": stored}
 
 
 def least_bytes(techniques: Sequence[Technique], network: nn.Module) -> int:

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 import models
 import tasks
-from models.technique import Technique, network_of
+from models.technique import Technique, network_of, stored_parameters
 from search import devices, kept, techniques
 from search.errors import InputError, did_you_mean
 from search.job import Job, Outcome
@@ -43,10 +43,12 @@ def train(job: Job, threads: int | None = None) -> Outcome:
         torch.set_num_threads(devices.threads_for(job.details.get("macs", 0) * task.batch_size, threads))
     timed = is_asked(config, "latency_ms")
     job.details |= latency(network, task) if timed else {}
-    job.details |= techniques.attach(chosen, network)
+    techniques.attach(chosen, network)
+    job.details["params"] = stored_parameters(network)
     least = {**job.details, **bound(chosen, network, config)}
     over = over_budget(config["budget"], least)
-    if any(getattr(technique, "shrinks", False) for technique in chosen):
+    shrinks = any(technique.shrinks for technique in chosen)
+    if shrinks:
         job.details["shrinks"] = True  # what is too large now may get below the limits
     elif over is not None:
         return Outcome("infeasible", {key: float(value) for key, value in least.items()}, over)
@@ -64,6 +66,8 @@ def train(job: Job, threads: int | None = None) -> Outcome:
         job.details["bytes"] = models.compact.encoded_bytes(network)
     job.details |= latency(network, task) if timed else {}
     job.details |= techniques.figures(chosen)
+    if shrinks:
+        job.details |= {"params": stored_parameters(network), **measure(models.compact.plain(network), task)}
     keep = partial(kept.save, network=network, made=chosen, config=config, shapes=kept.shapes_of(task))
     return Outcome("complete", {**reports.metrics, **_costs(job)}, save=keep)
 

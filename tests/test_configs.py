@@ -52,7 +52,7 @@ def options(group: str) -> list[str]:
 
 def chosen(group: str, option: str) -> dict[str, Any]:
     """Compose one option of a group without a space, with placeholders for what the user must name."""
-    raw = compose([f"{group}={option}", "space=[]"])
+    raw = compose(["study=breast_cancer", f"{group}={option}", "space=[]"])
     filled = {path: "placeholder" for path, value in leaves(raw[group]) if value == "???"}
     return with_folder(resolve({**raw, group: {**raw[group], **filled}})[group])
 
@@ -253,18 +253,18 @@ class TestCompose:
         assert compose(["study=breast_cancer"])["name"] == "breast_cancer"
 
     def test_a_branch_of_the_space_is_frozen(self) -> None:
-        raw = compose(["study=digits", "~space.task"])
+        raw = compose(["study=digits_dense", "~space.task"])
 
         assert "task" not in raw["space"]
         assert "optimizer" in raw["space"]
 
     def test_spaces_are_composed_from_a_list(self) -> None:
-        raw = compose(["study=digits", "space=[optimizer,onecycle]"])
+        raw = compose(["study=breast_cancer", "space=[optimizer,onecycle]"])
 
         assert set(raw["space"]) == {"optimizer", "schedule"}
 
     def test_a_space_can_be_empty(self) -> None:
-        assert not compose(["study=digits", "space=[]"]).get("space")
+        assert not compose(["study=breast_cancer", "space=[]"]).get("space")
 
     def test_interpolations_are_kept_until_resolved(self) -> None:
         raw = compose(["network.depth='${trainer.val_every}'"])
@@ -398,7 +398,12 @@ def test_missing_config_folder_is_named() -> None:
         compose([], [Path("nowhere")])
 
 
-STUDY = ["study=digits", "trainer.epochs=9", "space.optimizer.lr.high=1.0", "space.task.fraction.choices=[0.5,1.0]"]
+STUDY = [
+    "study=digits_dense",
+    "trainer.epochs=9",
+    "space.optimizer.lr.high=1.0",
+    "space.task.fraction.choices=[0.5,1.0]",
+]
 
 
 def of(*overrides: str) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from models import cost
+from models.compact import plain
 
 CURRENCIES: dict[str, Callable[[nn.Module, Tensor], float]] = {
     "params": lambda network, _: float(cost.parameters(network)),
@@ -32,7 +34,8 @@ class Budget:
     hysteresis: float = 0.05
 
     def measure(self, network: nn.Module, inputs: Tensor, repeats: int = 50) -> float:
-        """Return what the network costs now; `repeats` is of the passes that are timed."""
+        """Return what the network costs now, without links; `repeats` is of the passes that are timed."""
+        network = without_links(network)
         if self.currency == "latency_ms":
             return cost.latency_ms(network, inputs, repeats)
         return CURRENCIES[self.currency](network, inputs)
@@ -43,6 +46,11 @@ class Budget:
         if share > 1 + part * self.hysteresis:
             return -1
         return 1 if share < 1 - part * self.hysteresis else 0
+
+
+def without_links(network: nn.Module) -> nn.Module:
+    """Return the network, or a copy that has tensors where it has links: those only train."""
+    return plain(network) if any(parametrize.is_parametrized(module) for module in network.modules()) else network
 
 
 def one_budget(hysteresis: float, **amounts: Any) -> Budget:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models import cost
 from models.arguments import at_least, choose, within
-from models.growth.budget import Budget, one_budget
+from models.growth.budget import Budget, one_budget, without_links
 from models.growth.deeper import activations, deepen, insert, take_out
 from models.growth.initial import INITS
 from models.growth.place import Ground
@@ -60,6 +60,8 @@ class GrowAndShrink(Technique):
     Raises:
         ValueError: where an argument is out of its range, or not exactly one budget is given.
     """
+
+    shrinks = True
 
     def __init__(
         self,
@@ -186,13 +188,14 @@ class GrowAndShrink(Technique):
             before = change
         self.harden()
         inputs = self._inputs(ground)
-        timed = cost.latency(ground.network, inputs, FINER * 50)
+        network = without_links(ground.network)
+        timed = cost.latency(network, inputs, FINER * 50)
         self.reached = {
-            "params": cost.parameters(ground.network),
-            "macs": cost.macs(ground.network, inputs),
+            "params": cost.parameters(network),
+            "macs": cost.macs(network, inputs),
             "latency_ms": timed.median,
             "latency_sd": timed.deviation,
-            "memory": cost.memory_bytes(ground.network, inputs),
+            "memory": cost.memory_bytes(network, inputs),
         }
         self.reached["off"] = self.reached[self.budget.currency] / self.budget.amount - 1
 

@@ -9,13 +9,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.arguments import at_least, choose
-from models.cost import parameters
 from models.sharing.bank import Bank, Mix, bank_of, banks, draw_coefficients, draw_templates, row_of
 from models.sharing.fold import Folding, fold, similar
 from models.sharing.groups import PATTERNS, Clusters, Groups, find, split
 from models.sharing.pressure import distance
 from models.sharing.similarity import TAU, similarity
-from models.technique import Link, Technique, chain, weighted
+from models.technique import Link, Technique, chain
 
 Parameters: TypeAlias = dict[nn.Parameter, str]
 
@@ -66,6 +65,7 @@ class SoftSharing(Technique):
             raise ValueError(f"sharing.tau must be above 0 and at most 1, but got {tau!r}.")
         self.templates, self.groups, self.pressure = templates, groups, pressure
         self.pattern, self.distinct, self.fold, self.tau = pattern, distinct, fold, tau
+        self.shrinks = fold
         self.generator = torch.Generator().manual_seed(seed)
         self.progress = 0.0
         self.clusters: Clusters = []
@@ -193,7 +193,6 @@ class SoftSharing(Technique):
         `shared`: parameters of banks and rows over those of the weights they stand for; `weights`: templates of all
         banks; `similar`, `similar_null`: share of pairs of one bank that are `tau` alike, and of random ones; `lsm`,
         `lsm_null`: mean similarity of a pair, and the 95th percentile of random ones (the mean over banks by pairs).
-        After a fold also `params`: parameters of the whole network, without those of links that only train.
         """
         assert self.network is not None, "report() before attach()"
         found = list(similarity(self.network, self.tau).values())
@@ -204,9 +203,7 @@ class SoftSharing(Technique):
             return sum(value * size for value, size in zip(values, sizes, strict=True)) / total
 
         kept = self._parameters()
-        folded = {} if self.folding is None else {"params": float(_stored(self.network))}
         return {
-            **folded,
             "shared": sum(parameter.numel() for parameter in kept) / self._weights,
             "weights": float(sum(len(p) for p, kind in kept.items() if kind == "template")),
             "similar": pooled([one.above if len(one.pairs) else 0.0 for one in found]),
@@ -214,12 +211,6 @@ class SoftSharing(Technique):
             "lsm": pooled([float(one.pairs.mean()) if len(one.pairs) else 0.0 for one in found]),
             "lsm_null": pooled([one.null.band for one in found]),
         }
-
-
-def _stored(network: nn.Module) -> int:
-    """Return the parameters of a network; of its links, only those of banks are stored."""
-    links = [link for _, layer in weighted(network) for link in chain(layer) if not isinstance(link, Mix)]
-    return parameters(network) - sum(parameters(link) for link in links)
 
 
 def swap(optimizer: Optimizer, before: Parameters, after: Parameters) -> None:

@@ -50,6 +50,8 @@ class StructuredPruning(Technique):
         ValueError: where an argument is out of its range.
     """
 
+    shrinks = True
+
     def __init__(
         self,
         keep: float = 0.5,

@@ -18,7 +18,7 @@ from models.bits import Uniform
 from models.sharing import SoftSharing, TiedLayers, fold
 from models.sharing.bank import bank_of, banks
 from models.sparsity import ContinuousSparsification, MagnitudePruning
-from models.technique import Technique
+from models.technique import Technique, stored_parameters
 
 RESNET = {"name": "resnet", "stages": 1, "blocks": 4, "width": 8, "preactivation": True}
 VGG = {"name": "vgg", "plan": [4, 0, 4, 4, 4, 4, 4, 4]}
@@ -90,16 +90,16 @@ def test_folded_network_comes_back_to_the_bit(
     assert fold(fresh).kept == tuple(banks(network))  # nothing is left to fold
 
 
-def test_report_counts_what_is_left_without_what_only_trains() -> None:
-    alone, masked, shared = SoftSharing(**FOLDED), SoftSharing(**FOLDED), SoftSharing(4)
-    shared.attach(build())
-    fit(build(), alone)
-    plain = build()
-    fit(plain, masked, ContinuousSparsification(0.5))
+def test_what_only_trains_is_not_stored() -> None:
+    alone, masked, folded = SoftSharing(**FOLDED), SoftSharing(**FOLDED), build()
+    assert alone.shrinks
+    assert not SoftSharing(4).shrinks
+    fit(folded, alone)
+    network = build()
+    fit(network, masked, ContinuousSparsification(0.5))
     assert alone.folding is not None
-    assert alone.report()["params"] == masked.report()["params"] == alone.folding.after
-    assert cost.parameters(plain) > alone.folding.after  # the scores of the masks
-    assert "params" not in shared.report()
+    assert stored_parameters(folded) == stored_parameters(network) == alone.folding.after
+    assert cost.parameters(network) > alone.folding.after  # the scores of the masks
 
 
 def test_without_its_recipe_it_does_not_load(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from spaces import Budget, PriorSampler, Space
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
-SMALL = ["study=digits", "space=[]", "sharing=none", "sparsity=none", "bits=none", "budget.bytes=null"]
+SMALL = ["study=digits_dense", "~space.network", "space=[]"]
 SMALL += ["network.width=4", "network.depth=2", "trainer.epochs=3", "trainer.device=cpu"]
 
 

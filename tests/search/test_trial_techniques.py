@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 import models
-from models.technique import chain, weighted
+from models.technique import chain, stored_parameters, weighted
 from search import kept, rehearsal, techniques, trial
 from search.compose import compose
 from search.errors import InputError
@@ -13,7 +13,14 @@ from search.job import Job
 from search.resolve import resolve
 from spaces import Space
 
-SMALL = ["study=digits", "space=[]", "network.width=8", "trainer.epochs=4", "trainer.device=cpu"]
+SMALL = [
+    "study=digits_dense",
+    "~space.network",
+    "space=[]",
+    "network.width=8",
+    "trainer.epochs=4",
+    "trainer.device=cpu",
+]
 ALL = ["sharing=soft", "sparsity=continuous", "bits=uniform"]
 BLOCKS = ["network=resnet", "network.stages=1", "network.blocks=3", "network.depth=20"]
 
@@ -83,7 +90,37 @@ def test_gates_are_no_parameters_of_the_network_and_templates_are():
     task = trial.open_task(shared)
     network = trial.build_network(shared, task)
     before = models.cost.parameters(network)
-    assert techniques.attach(techniques.build(shared), network)["params"] < before
+    techniques.attach(techniques.build(shared), network)
+    assert stored_parameters(network) < before
+
+
+GROWN = ["growth=gradmax", "growth.params=6000", "growth.every=4"]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [GROWN, ["sparsity=structured", "sparsity.keep=0.5"], [*GROWN, "sparsity=continuous", "bits=uniform"]],
+    ids=["grown", "structured", "grown, masked and rounded"],
+)
+def test_a_network_whose_shape_changes_is_measured_at_the_end_and_comes_back(overrides, tmp_path):
+    before = run()[1].details
+    outcome, job = run(*overrides)
+    assert outcome.state == "complete"
+    outcome.save(tmp_path / "network.safetensors")
+    network, config = kept.load(tmp_path / "network.safetensors")
+    assert stored_parameters(network) == job.details["params"] != before["params"]
+    assert trial.measure(models.compact.plain(network), trial.open_task(config))["macs"] == job.details["macs"]
+    assert job.details["macs"] != before["macs"]
+    assert models.compact.encoded_bytes(network) == job.details["bytes"]
+
+
+def test_what_shrinks_may_begin_over_the_budget():
+    outcome, job = run("sparsity=structured", "sparsity.keep=0.4", "budget.params=1000")
+    assert outcome.state == "complete"
+    assert job.details["shrinks"]
+    assert outcome.metrics["params"] < run()[1].details["params"]
+    refused, _ = run("budget.params=1000")
+    assert refused.state == "infeasible"
 
 
 def test_over_the_budget_in_bytes_costs_no_training():
