@@ -65,6 +65,7 @@ def fit(
     from search.trial import quiet
 
     quiet()
+    module.train()  # `score` leaves it in evaluation, and a Trainer leaves it as it is
     module.optimizer_config = {**(SGD if optimizer is None else optimizer), "lr": lr}
     module.schedule_config = dict(ONECYCLE if schedule is None else schedule)
     Trainer(
