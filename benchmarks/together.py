@@ -69,7 +69,7 @@ def test(folder: Path, arm: str, number: int) -> dict[str, float]:
     from benchmarks.training import score
     from search import kept, trial
 
-    network, config = kept.load(folder / "studies" / arm / f"trial-{number:05d}.safetensors")
+    network, config = kept.load(folder / "studies" / arm / "networks" / f"trial-{number:05d}.safetensors")
     return {
         "test": round(score(network, trial.open_task(config), "test", "accuracy"), 4),
         "file_bytes": models.compact.encoded_bytes(network),
