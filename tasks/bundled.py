@@ -15,7 +15,7 @@ def _digits() -> tuple[Split, tuple[str, ...]]:
     from sklearn.datasets import load_digits
 
     data = load_digits()
-    inputs = torch.from_numpy(data.images.astype(np.float32) / 16).unsqueeze(1)
+    inputs = torch.from_numpy(data.images.astype(np.float32)).unsqueeze(1)
     return Split(inputs, torch.from_numpy(data.target.astype(np.int64))), tuple("0123456789")
 
 
@@ -53,7 +53,7 @@ _SETS = {"digits": _digits, "breast_cancer": _breast_cancer}
 
 
 class Digits(Task):
-    """Tell handwritten digits apart: 1,797 images (1, 8, 8) in [0, 1], ten classes, 60/20/20 by the seed."""
+    """Tell handwritten digits apart: 1,797 images (1, 8, 8), ten classes, 60/20/20 by the seed."""
 
     def load(self) -> Parts:
         """Return train and validation images."""
@@ -62,6 +62,10 @@ class Digits(Task):
     def load_test(self) -> Split:
         """Return the fifth that was put aside."""
         return _rows(_digits()[0], _indices("digits", self.seed)[2])
+
+    def prepare(self, split: Split) -> Split:
+        """Bring pixels of 0 to 16 to [0, 1]."""
+        return Split(split.inputs / 16, split.targets)
 
     def preparation(self) -> dict[str, object]:
         """Pixels of 0 to 16 are divided by 16."""

@@ -1,5 +1,6 @@
 """Turn the columns of a table into numbers, by rules learnt from the train rows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,10 +72,25 @@ class Features:
             )
         blocks = [np.where(gaps, np.array(self.fill), raw)]
         blocks += [gaps[:, [self.numbers.index(name)]] for name in self.indicators]
-        for name, values in self.categories:
-            cells = frame[name].astype(str).to_numpy(dtype=str)
-            blocks.append(cells[:, None] == np.array(values)[None, :])
+        blocks += _one_hot(frame, self.categories)
         return torch.from_numpy(np.concatenate(blocks, axis=1).astype(np.float32))
+
+    def raw(self, frame: Any, where: str) -> Tensor:
+        """Return float32 rows: numbers as they are, NaN where one is missing, then 0/1 for each category."""
+        blocks = [_matrix(frame, self.numbers, where), *_one_hot(frame, self.categories)]
+        return torch.from_numpy(np.concatenate(blocks, axis=1).astype(np.float32))
+
+    @classmethod
+    def from_dict(cls, rules: Mapping[str, Any]) -> "Features":
+        """Return what `to_dict` put down."""
+        return cls(
+            tuple(rules["columns"]),
+            tuple(rules["log1p"]),
+            tuple(rules["fill"]),
+            tuple(rules["indicators"]),
+            tuple((name, tuple(values)) for name, values in rules["categories"].items()),
+            "median",
+        )
 
     def to_dict(self) -> dict[str, object]:
         """Return the rules as plain values."""
@@ -85,6 +101,12 @@ class Features:
             "indicators": list(self.indicators),
             "categories": {name: list(values) for name, values in self.categories},
         }
+
+
+def _one_hot(frame: Any, categories: tuple[tuple[str, tuple[str, ...]], ...]) -> list[np.ndarray]:
+    """Return a block (N, values) of 0/1 for each column of categories."""
+    cells = ((frame[name].astype(str).to_numpy(dtype=str), values) for name, values in categories)
+    return [found[:, None] == np.array(values)[None, :] for found, values in cells]
 
 
 def _kind(column: Any) -> str:

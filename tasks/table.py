@@ -147,9 +147,16 @@ class Table(Task):
         self._learnt = _learn(self._source, self.seed)
         return self._learnt.parts
 
+    def raw_test(self) -> Tensor:
+        """Return the test rows as numbers (NaN where one is missing), then 0/1 for each category."""
+        return self._learnt.features.raw(self._test_frame(), "the test rows")
+
+    def _test_frame(self) -> Any:
+        return self._source.test_frame() if self._learnt.test is None else self._learnt.test
+
     def load_test(self) -> Split:
         """Read and encode the test rows by the rules of the train rows."""
-        frame = self._source.test_frame() if self._learnt.test is None else self._learnt.test
+        frame = self._test_frame()
         inputs = self._learnt.features(frame, "the test rows")
         return Split(inputs, self._learnt.labeller(frame[self._source.target]))
 

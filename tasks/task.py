@@ -108,6 +108,10 @@ class Task(pl.LightningDataModule):
         """Say in plain values how a raw sample becomes the network's input, for whoever uses the network later."""
         return {}
 
+    def raw_test(self) -> Tensor:
+        """Return the test inputs as whoever uses the network later has them: what `preparation` begins with."""
+        return self.load_test().inputs
+
     def setup(self, stage: str) -> None:
         """Load train and validation rows once; "test" loads the test rows too. Repeated calls cost nothing."""
         if self._parts is None:

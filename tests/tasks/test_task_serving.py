@@ -1,0 +1,76 @@
+"""What a served network is fed: the rules of a task as a module give what the task itself gave in training."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+import torch
+
+import tasks
+from tasks.serving import Preparation
+
+
+def prepared(task: tasks.Task) -> torch.Tensor:
+    """Return the test inputs as the network gets them in training."""
+    task.setup("test")
+    return torch.cat([inputs for inputs, _ in task.test_dataloader()])
+
+
+@pytest.mark.parametrize("name", ["digits", "breast_cancer", "paths"])
+def test_bundled_rows_are_prepared_to_the_bit(name: str) -> None:
+    task = tasks.build({"name": name}, seed=0)
+    wanted = prepared(task)
+    assert torch.equal(Preparation(task.preparation())(task.raw_test()), wanted)
+
+
+def test_raw_digits_are_whole_numbers() -> None:
+    task = tasks.build({"name": "digits"}, seed=0)
+    task.setup("test")
+    raw = task.raw_test()
+    assert torch.equal(raw, raw.round())
+    assert float(raw.max()) == 16
+
+
+def test_images_are_prepared_to_the_bit(tmp_path: Path) -> None:
+    from PIL import Image
+
+    drawn = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for label in ("a", "b"):
+            folder = tmp_path / part / label
+            folder.mkdir(parents=True)
+            for number in range(8):
+                Image.fromarray(drawn.integers(0, 256, (6, 6, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    task = tasks.build({"name": "images", "path": str(tmp_path), "validation": 0.25}, seed=0)
+    wanted = prepared(task)
+    assert task.raw_test().dtype == torch.uint8
+    assert torch.equal(Preparation(task.preparation())(task.raw_test()), wanted)
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_tables_with_gaps_and_categories_are_prepared(tmp_path: Path, log: bool) -> None:
+    drawn = np.random.default_rng(1)
+    rows = pandas.DataFrame(
+        {
+            "size": drawn.exponential(10, 80),
+            "shift": drawn.normal(size=80),
+            "colour": drawn.choice(["red", "green", "blue"], 80),
+            "good": drawn.integers(0, 2, 80),
+        }
+    )
+    rows.loc[::7, "size"] = np.nan
+    rows.loc[3, "shift"] = np.inf
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    config = {"name": "table", "train": str(tmp_path / "rows.csv"), "target": "good", "log": log, "indicator": True}
+    task = tasks.build(config, seed=0)
+    wanted = prepared(task)
+    raw = task.raw_test()
+    assert raw.isnan().any()
+    assert raw.shape[1] == 5  # two numbers and three colours; marks of gaps are made inside
+    torch.testing.assert_close(Preparation(task.preparation())(raw), wanted, rtol=1e-6, atol=1e-6)
+
+
+def test_characters_stay_as_they_are() -> None:
+    codes = torch.tensor([[1, 2, 3]])
+    assert torch.equal(Preparation({"characters": "abc"})(codes), codes)
