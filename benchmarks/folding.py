@@ -165,7 +165,7 @@ def _sizes(counts: list[int]) -> str:
 def sentence(name: str, found: dict[str, Any]) -> str:
     """Say what came out of a part, aims missed included."""
     params, less = found["params"], found["fold_less_this"]
-    drops = {label: [-100 * one[stage]["mean"] for stage in STAGES[1:]] for label, one in found["drops"].items()}
+    drops = {label: [100 * one[stage]["mean"] for stage in STAGES[1:]] for label, one in found["drops"].items()}
     after = found["folded_params"]["pressed"]
     kept = sum(size >= params["shared"] for size in after)  # not alike enough, so nothing was folded
     met = "met" if drops["pressed"][0] <= 0.5 and drops["pressed"][1] <= 0.2 and not kept else "missed"
