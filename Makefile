@@ -8,7 +8,7 @@ DEV := .venv/.dev
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help search results report studies dashboard test check format bench clean
+.PHONY: help search results report export studies dashboard test check format bench clean
 
 help: ## list the targets
 	@echo "make TARGET [STUDY=digits] [ARGS='key=value ...']"
@@ -23,6 +23,9 @@ results: $(RUN) ## print what a study has found
 report: $(RUN) ## write a study's figures to studies/STUDY/report.html
 	@$(BIN)/kirigami report study=$(STUDY) $(ARGS)
 
+export: $(RUN) ## write a study's best network to studies/STUDY/export
+	@$(BIN)/kirigami export study=$(STUDY) $(ARGS)
+
 studies: $(RUN) ## list the studies in the store
 	@$(BIN)/kirigami studies $(ARGS)
 
@@ -30,7 +33,7 @@ dashboard: $(RUN) ## serve the Optuna dashboard on this machine
 	@$(BIN)/kirigami dashboard $(ARGS)
 
 test: $(DEV) ## run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: $(DEV) ## format, lint, types, floors
 	@$(BIN)/ruff format --check .

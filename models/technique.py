@@ -129,6 +129,13 @@ class Technique(Callback):
             parametrize.register_parametrization(self.layers[name], "weight", link.to(self.layers[name].weight.device))
         self.links, self.network = made, network
 
+    def check(self) -> None:
+        """Refuse, when all techniques are attached, what does not go together; nothing by default.
+
+        Raises:
+            ValueError: saying why.
+        """
+
     def harden(self) -> None:
         """Fix every link; training may go on, with the chain in its final form."""
         for link in self.links.values():

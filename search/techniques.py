@@ -34,6 +34,8 @@ def attach(techniques: Sequence[Technique], network: nn.Module) -> None:
     """
     for technique in techniques:
         technique.attach(network)
+    for technique in techniques:
+        technique.check()
 
 
 def least_bytes(techniques: Sequence[Technique], network: nn.Module) -> int:

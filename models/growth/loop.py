@@ -15,7 +15,8 @@ from models.growth.initial import INITS
 from models.growth.place import Ground
 from models.influence import UNIT_CRITERIA, unit_scores
 from models.structure import Units, remove, resize, shapes, units
-from models.technique import Technique, batches_of, loss_of, network_of, progress_of
+from models.structure.tensors import check_links
+from models.technique import Technique, batches_of, loss_of, network_of, progress_of, weighted
 
 # Turns of measuring and changing at the end; a turn may halve the step, so this is plenty.
 TURNS = 40
@@ -109,6 +110,12 @@ class GrowAndShrink(Technique):
             raise ValueError(f"{type(self).__name__} is attached to another network. Make a new one for this network.")
         self.network = network
 
+    def check(self) -> None:
+        """Refuse layers that share, or still learn their bits: their shapes cannot change."""
+        assert self.network is not None, "check() before attach()"
+        for name, layer in weighted(self.network):
+            check_links(name, layer)
+
     @property
     def hard(self) -> bool:
         """Whether the shapes are fixed."""
@@ -141,6 +148,7 @@ class GrowAndShrink(Technique):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse what cannot work."""
+        self.check()
         if trainer.world_size > 1:
             raise ValueError(f"growth needs trainer.devices=1, but got {trainer.world_size}: shapes would differ.")
 

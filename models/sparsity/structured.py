@@ -102,6 +102,12 @@ class StructuredPruning(Technique):
         network.register_load_state_dict_pre_hook(_to_shapes)
         self.network = network
 
+    def check(self) -> None:
+        """Refuse layers that share, or still learn their bits: their shapes cannot change."""
+        assert self.network is not None, "check() before attach()"
+        for name, layer in weighted(self.network):
+            check_links(name, layer)
+
     def trace(self, inputs: Inputs) -> None:
         """Find the units of the network, for the inputs that it is called with; a trainer's run does this by itself.
 
@@ -210,6 +216,7 @@ class StructuredPruning(Technique):
         """
         if trainer.world_size > 1:
             raise ValueError(f"structured pruning needs trainer.devices=1, but got {trainer.world_size} processes.")
+        self.check()
         self._optimizers, self._module = trainer.optimizers, pl_module
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:

@@ -103,7 +103,7 @@ def finish(process: "subprocess.Popen[str]") -> Ended:
 
 def read_trials(store: Path, study: str) -> list[FrozenTrial]:
     """Read a study's trials; none where the study or the store is not there yet."""
-    if not store.exists():
+    if not store.exists() or not _is_whole(store):
         return []
     storage = optuna.storages.RDBStorage(f"sqlite:///{store}", engine_kwargs={"connect_args": {"timeout": 20}})
     try:
@@ -113,6 +113,15 @@ def read_trials(store: Path, study: str) -> list[FrozenTrial]:
     finally:
         storage.remove_session()
         storage.engine.dispose()
+
+
+def _is_whole(store: Path) -> bool:
+    """Return whether the store has its tables; opening one that is being made would take part in making it."""
+    with closing(sqlite3.connect(store, timeout=20)) as connection:
+        try:
+            return bool(connection.execute("SELECT count(*) FROM alembic_version").fetchone()[0])
+        except sqlite3.OperationalError:
+            return False
 
 
 def wait_for(what: Callable[[], Any], process: "subprocess.Popen[str] | None" = None) -> Any:

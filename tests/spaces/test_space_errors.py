@@ -251,8 +251,8 @@ BUDGETS = {
     "no mapping": (100, "budget must be a mapping such as {trials: 100}, but got 100."),
     "unknown": (
         {"trails": 3},
-        "budget.trails is unknown; a budget takes (trials, wall_s, failures_in_a_row, params, macs, bytes, latency_ms). "
-        "Did you mean budget.trials?",
+        "budget.trails is unknown; a budget takes "
+        "(trials, wall_s, failures_in_a_row, params, macs, bytes, latency_ms). Did you mean budget.trials?",
     ),
     "zero": ({"trials": 0}, "budget.trials must be a whole number above 0, or null for no limit, but got 0."),
     "broken": ({"trials": 1.5}, "budget.trials must be a whole number above 0"),
