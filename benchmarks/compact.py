@@ -41,14 +41,13 @@ def measure() -> dict[str, Any]:
 
 def _summary(row: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the spread of every figure over the seeds; the worst of `exact`."""
-    figures = {key: spread([one[key] for one in row]) for key in row[0] if key not in ("exact", "streams")}
-    return {**figures, "exact": all(one["exact"] for one in row), "streams": row[0]["streams"]}
+    figures = {key: spread([one[key] for one in row]) for key in row[0] if key != "exact"}
+    return {**figures, "exact": all(one["exact"] for one in row)}
 
 
 def _prose(found: dict[str, Any]) -> str:
     mean = {name: {key: row[key]["mean"] for key in (*SIZES, "accuracy")} for name, row in found.items()}
     plain, both = mean["dense"]["safetensors"], mean["both"]
-    parts = found["both"]["streams"]
     changed = max(row["half_change"]["max"] for row in found.values())
     flipped = max(row["half_flipped"]["max"] for row in found.values())
     return (
@@ -58,10 +57,9 @@ def _prose(found: dict[str, Any]) -> str:
         f"({mean['bits']['zstd']:,.0f}), both {both['encoded']:,.0f} ({both['zstd']:,.0f}), "
         f"{plain / both['encoded']:.1f} times below plain, at accuracies {mean['dense']['accuracy']:.3f}, "
         f"{mean['masked']['accuracy']:.3f}, {mean['bits']['accuracy']:.3f} and {both['accuracy']:.3f}; decoded outputs "
-        f"are {'equal to the bit' if all(row['exact'] for row in found.values()) else 'NOT equal'}. Of the smallest, "
-        f"{parts.get('float32', 0) / sum(parts.values()):.0%} are the float32 numbers of norms and the last layer; "
-        f"float16 for them makes it {both['half']:,.0f} and moves an output by at most {changed:.1g}, "
-        f"{flipped:.0f} predictions at most."
+        f"are {'equal to the bit' if all(row['exact'] for row in found.values()) else 'NOT equal'}. float16 for "
+        f"norms and the last layer makes the smallest {both['half']:,.0f} and moves an output by at most "
+        f"{changed:.1g}, {flipped:.0f} predictions at most."
     )
 
 
@@ -72,7 +70,6 @@ def one(plan: dict[str, Any], seed: int) -> dict[str, Any]:
     from safetensors.torch import save
 
     from models import compact
-    from models.compact.container import unseal
 
     network, fresh, inputs, accuracy = fit(plan, seed)
     state = {k: v for k, v in compact.plain(network).state_dict().items() if not k.endswith("num_batches_tracked")}
@@ -84,7 +81,6 @@ def one(plan: dict[str, Any], seed: int) -> dict[str, Any]:
         outputs = network(inputs)
         exact = torch.equal(restored(inputs), outputs)
         halved = compact.decode(half, fresh).eval()(inputs)
-    streams = {name: len(stream) for name, stream in unseal(data).items()}
     return {
         "accuracy": accuracy,
         "safetensors": len(flat),
@@ -97,7 +93,6 @@ def one(plan: dict[str, Any], seed: int) -> dict[str, Any]:
         "half_change": float((halved - outputs).abs().max()),
         "half_flipped": int((halved.argmax(1) != outputs.argmax(1)).sum()),
         "exact": exact,
-        "streams": {**streams, "header": len(data) - sum(streams.values())},
     }
 
 

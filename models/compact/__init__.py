@@ -3,6 +3,23 @@
 from models.compact.decode import change, decode, decode_state
 from models.compact.effective import plain
 from models.compact.encode import encode
+from models.compact.file import File, read
+from models.compact.reduce import reduce, rounded
 from models.compact.size import encoded_bytes, lower_bound
+from models.compact.text import compress_bytes, expand_bytes
 
-__all__ = ["change", "decode", "decode_state", "encode", "encoded_bytes", "lower_bound", "plain"]
+__all__ = [
+    "File",
+    "change",
+    "compress_bytes",
+    "decode",
+    "decode_state",
+    "encode",
+    "encoded_bytes",
+    "expand_bytes",
+    "lower_bound",
+    "plain",
+    "read",
+    "reduce",
+    "rounded",
+]

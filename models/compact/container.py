@@ -1,74 +1,61 @@
-"""A sealed safetensors file: named streams of bytes, and a version and a SHA-256 over every byte in its header."""
+"""The outside of a file: one safetensors tensor of bytes, with a version, a quick check and a seal in front.
+
+A file is sealed by SHA-256, cut to 16 bytes, over its bytes and the SHA-256 of every tensor decoded from them. The
+CRC-32 before it refuses damage without decoding anything.
+"""
 
 import hashlib
-import json
-import re
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterable
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
-
-VERSION = 1
-KEY = "kirigami-compact"  # one key: safetensors writes several in no fixed order, and equal networks have equal bytes
-BLANK = "0" * 64
+VERSION = 2
+NAME = "kgm"
+CHECK, SEAL = 4, 16  # bytes of the CRC-32 and of the seal
 
 
-def seal(streams: Mapping[str, bytes]) -> bytes:
-    """Return the file of some streams; an empty one is left out."""
-    tensors = {
-        name: torch.frombuffer(bytearray(data), dtype=torch.uint8) for name, data in sorted(streams.items()) if data
-    }
-    blank = save(tensors, metadata={KEY: f"version={VERSION} sha256={BLANK}"})
-    return _stamp(blank, hashlib.sha256(blank).hexdigest())
+def seal(body: bytes, digests: Iterable[bytes]) -> bytes:
+    """Return the file of a body whose decoded tensors have these SHA-256, in order."""
+    sealed = _seal(body, digests) + body
+    inside = bytes([VERSION]) + zlib.crc32(sealed).to_bytes(CHECK, "little") + sealed
+    return _header(len(inside)) + inside
 
 
-def unseal(data: bytes) -> dict[str, bytes]:
-    """Return the streams of a file, after a check of every byte.
+def unseal(data: bytes) -> tuple[bytes, bytes]:
+    """Return the body of a file and its seal, which `check` compares once the tensors are decoded.
 
     Raises:
         ValueError: where the file is foreign, damaged, cut short or of a version this program does not read.
     """
-    digest = _digest(_header(data))
-    found = hashlib.sha256(_stamp(data, BLANK)).hexdigest()
-    if found != digest:
-        raise ValueError(f"the file is damaged: the SHA-256 of its bytes is {found}, but its header says {digest}.")
-    try:
-        tensors = load(data)
-    except (SafetensorError, KeyError) as error:
-        raise ValueError(f"the file is no sound safetensors file: {error}") from error
-    wrong = [name for name, tensor in tensors.items() if tensor.dtype != torch.uint8 or tensor.dim() != 1]
-    if wrong:
-        raise ValueError(f"the stream {wrong[0]!r} must be a row of bytes.")
-    return {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}
-
-
-def _header(data: bytes) -> dict[str, object]:
-    """Return the JSON header of a safetensors file, which begins with its length in 8 bytes."""
     length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or not 2 <= length <= len(data) - 8:
-        raise ValueError(f"the file is cut short or of another format: {len(data)} bytes do not hold their header.")
-    try:
-        header = json.loads(data[8 : 8 + length])
-    except (ValueError, RecursionError) as error:
-        raise ValueError("the file is damaged or of another format: its header is no JSON.") from error
-    return header if isinstance(header, dict) else {}
+    start = data[8:40].split(b":[")[0]
+    if start != _header(0)[8:40].split(b":[")[0] or length > 99:
+        raise ValueError(f"the file is of another format: its {len(data)} bytes do not begin as those of a .kgm file.")
+    inside = data[8 + length :]
+    if data[: 8 + length] != _header(len(inside)) or len(inside) < 1 + CHECK + SEAL:
+        raise ValueError(f"the file is damaged or cut short: its header is not that of {len(data)} bytes.")
+    if inside[0] != VERSION:
+        raise ValueError(f"the file has version {inside[0]}, and this program reads {VERSION}. Update kirigami-search.")
+    sealed = inside[1 + CHECK :]
+    if zlib.crc32(sealed).to_bytes(CHECK, "little") != inside[1 : 1 + CHECK]:
+        raise ValueError("the file is damaged: the CRC-32 of its bytes is not the one it has.")
+    return sealed[SEAL:], sealed[:SEAL]
 
 
-def _digest(header: Mapping[str, object]) -> str:
-    metadata = header.get("__metadata__")
-    seal = metadata.get(KEY) if isinstance(metadata, dict) else None
-    if not isinstance(seal, str):
-        raise ValueError(f"the file is of another format: its header has no {KEY!r}.")
-    match = re.fullmatch(r"version=(\d{1,9}) sha256=([0-9a-f]{64})", seal)
-    if not match:
-        raise ValueError(f"the file is damaged: its header's {KEY!r} cannot be read.")
-    if int(match[1]) != VERSION:
-        raise ValueError(f"the file has version {match[1]}, and this program reads {VERSION}. Update kirigami-search.")
-    return match[2]
+def check(body: bytes, digests: Iterable[bytes], sealed: bytes) -> None:
+    """Compare the seal of a file with what was decoded from it.
+
+    Raises:
+        ValueError: where they differ.
+    """
+    if _seal(body, digests) != sealed:
+        raise ValueError("the file is damaged: the SHA-256 of its bytes and tensors is not the one it is sealed with.")
 
 
-def _stamp(data: bytes, digest: str) -> bytes:
-    """Return the file with another digest in its place in the header, which has but one."""
-    start = data.find(b" sha256=", 8, 8 + int.from_bytes(data[:8], "little")) + len(b" sha256=")
-    return data[:start] + digest.encode() + data[start + 64 :]
+def _seal(body: bytes, digests: Iterable[bytes]) -> bytes:
+    return hashlib.sha256(bytes([VERSION]) + body + b"".join(digests)).digest()[:SEAL]
+
+
+def _header(size: int) -> bytes:
+    """Return the header of a safetensors file with one tensor of so many bytes, and no others."""
+    text = f'{{"{NAME}":{{"dtype":"U8","shape":[{size}],"data_offsets":[0,{size}]}}}}'.encode()
+    return len(text).to_bytes(8, "little") + text

@@ -1,100 +1,167 @@
 """Write a hardened network as one small file: levels, masks, shared templates, and everything else that it needs."""
 
 import hashlib
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor, nn
 
 from models.arguments import choose
-from models.compact.columns import NUMBERS, Writer, dtype_name
+from models.compact import coder
+from models.compact.chances import BitWriter
 from models.compact.container import seal
 from models.compact.effective import Entry, entries
-from models.compact.forms import write_levels, write_mixed, write_values
-from models.compact.pack import deflate
+from models.compact.file import allowed
+from models.compact.forms import write_mixed, write_values
+from models.compact.kinds import NAMED, Kind, Patterns, patterns
+from models.compact.levels import write_levels
+from models.compact.parts import Form, Place, likeness
+from models.compact.plan import Extra, Record
+from models.compact.plan import write as write_plan
+from models.compact.streams import Writer, deflate, packed
+from models.compact.text import is_modelled, put_bytes
 
 REST = ("float32", "float16")
 
 
-def encode(network: nn.Module, *, rest: str = "float32", level: int = 19) -> bytes:
-    """Return a network as a safetensors file from which `decode` makes its effective weights, to the bit.
+def encode(
+    network: nn.Module, *, rest: str = "float32", level: int = 19, extra: Mapping[str, bytes] | None = None
+) -> bytes:
+    """Return a network as a file from which `decode` makes its effective weights, to the bit, on any machine.
 
-    Weights with links are stored by the hard links' parts: codes packed at their bits, a mask and what it keeps,
-    coefficients and templates. All other tensors are stored as they are, whatever few zeros or few different numbers
-    allow; counters of batches, which only training reads, are left out. Equal networks give equal bytes. Every number
-    is stored or has one rounding, but for mixes of templates: those are matrix products, computed again by `decode`,
-    and equal to the bit where the matrix library rounds alike.
+    Weights with links are stored by the hard links' parts: codes at their bits, a mask and what it keeps, coefficients
+    and templates. All other tensors are stored as they are, whatever few zeros, few different numbers or rounded ones
+    allow; counters of batches, which only training reads, are left out. Equal networks give equal bytes.
 
     Args:
         network: any module whose links, if it has any, are hard.
-        rest: type in which float32 tensors without links are stored; with `float16` the outputs change, and
+        rest: type to which float32 tensors without links are rounded; with `float16` the outputs change, and
             `models.compact.change` says by how much.
-        level: of zstd, 1 (quick) to 19 (small); streams above 4 MiB are compressed at 12 at most.
+        level: of zstd, 1 (quick) to 19 (small), for what is too large to be modelled bit by bit; at most 12 above
+            4 MiB.
+        extra: streams of bytes to take along, by their names.
 
     Raises:
         ValueError: where a link is still soft, or something of the network cannot be stored.
     """
     found = list(entries(network))
-    encoder = _Encoder(found, half=choose("rest", rest, REST) == "float16")
+    encoder = _Encoder(found, Writer(level), half=choose("rest", rest, REST) == "float16")
     for entry in found:
         encoder.add(entry)
-    table, streams = encoder.writer.finish(level)
-    plan = {"columns": table, "banks": encoder.banks, "tensors": encoder.tensors}
-    return seal({**streams, "plan": deflate(json.dumps(plan, separators=(",", ":")).encode(), level)})
+    return encoder.finish(extra or {})
 
 
 class _Encoder:
     """Chooses a form for each tensor; what was stored before is only referred to."""
 
-    def __init__(self, found: Iterable[Entry], half: bool) -> None:
+    def __init__(self, found: Iterable[Entry], writer: Writer, half: bool) -> None:
         self.half = half
         self.worthwhile = _worthwhile(found)
-        self.writer = Writer()
-        self.tensors: list[list[Any]] = []
-        self.banks: list[list[Any]] = []
+        self.writer = writer
+        self.records: list[Record] = []
+        self.digests: list[bytes] = []
         self.seen: dict[tuple[Any, ...], int] = {}
-        self.known_banks: dict[tuple[Any, ...], int] = {}
+        self.alike: dict[tuple[str, int], int] = {}
 
     def add(self, entry: Entry) -> None:
         """Store a tensor."""
+        kind = _kind(entry)
         value = entry.value
-        if value.layout != torch.strided or value.dtype not in (*NUMBERS.values(), torch.bool):
-            kind = f"{dtype_name(value.dtype)} ({value.layout})"
-            raise ValueError(f"{entry.name} is of type {kind} and cannot be encoded.")
-        key = _identity(value)
-        form = ["same", self.seen[key]] if key in self.seen else self._form(entry)
-        self.seen.setdefault(key, len(self.tensors))
-        self.tensors.append([entry.name, list(value.shape), dtype_name(value.dtype), *form])
+        if self.half and not entry.parts and value.dtype == torch.float32:
+            halved = value.half()
+            if torch.equal(halved.isfinite(), value.isfinite()):  # within what float16 can hold
+                value = halved.float()
+        values = bits_of(value)
+        self._store(entry.name, values, kind, entry)
+        self.digests.append(hashlib.sha256(values.tobytes()).digest())
 
-    def _form(self, entry: Entry) -> list[Any]:
-        value, parts = entry.value, entry.parts
-        if "quantise" in parts:
-            form = write_levels(value, parts["quantise"], self.writer)
-        elif entry.ones is not None and _bank_of(entry) in self.worthwhile:
-            form = write_mixed(value, parts["share"], entry.ones, self._bank, self.writer)
-        else:
-            form = None
-        if form is None and self.half and not parts and value.dtype == torch.float32:
-            form = self._halved(value)
-        return form or write_values(value, self.writer)
+    def _store(self, name: str, values: Patterns, kind: Kind, entry: Entry | None) -> int:
+        """Store bit patterns, and return the number of their record."""
+        key = (name == "", values.shape, kind.name, hashlib.sha256(values.tobytes()).digest())
+        known = self.seen.get(key)
+        if known is not None and name == "":
+            return known
+        form = self._form(name, values, kind, entry) if known is None else ("same", [len(self.records) - known])
+        self.records.append(Record(name, values.shape, kind, *form))
+        if known is None and form[0] != "constant":  # which costs less than to be referred to
+            self.seen[key] = len(self.records) - 1
+        return len(self.records) - 1
 
-    def _halved(self, value: Tensor) -> list[Any] | None:
-        halved = value.half()
-        if not torch.equal(halved.isfinite(), value.isfinite()):
-            return None  # beyond what float16 can hold
-        self.writer.put_numbers(halved)
-        return ["half"]
+    def _form(self, name: str, values: Patterns, kind: Kind, entry: Entry | None) -> Form:
+        form: Form | None = None
+        if entry is not None and "quantise" in entry.parts:
+            form = self._levels(values, kind, entry)
+        elif entry is not None and entry.ones is not None and _bank_of(entry) in self.worthwhile:
+            form = self._mixed(values, kind, entry)
+        return form or write_values(values, kind, self._place(name, values), self.writer)
 
-    def _bank(self, templates: Tensor) -> int:
-        """Return the number of a bank's templates, stored when they are first met."""
-        key = _identity(templates)
-        if key not in self.known_banks:
-            self.known_banks[key] = len(self.banks)
-            self.banks.append([list(templates.shape), dtype_name(templates.dtype)])
-            self.writer.put_numbers(templates)
-        return self.known_banks[key]
+    def _place(self, name: str, values: Patterns) -> Place:
+        number = len(self.records)
+        return Place(number, self.alike.setdefault(likeness(name, values.ndim), number))
+
+    def _levels(self, values: Patterns, kind: Kind, entry: Entry) -> Form | None:
+        parts = entry.parts["quantise"]
+        if not {"levels", "bits", "scale"} <= set(parts) or parts["scale"].dtype != entry.value.dtype:
+            return None
+        levels, bits, scale = (parts[key].detach().cpu() for key in ("levels", "bits", "scale"))
+        if levels.is_floating_point() or bits.is_floating_point():
+            return None
+        codes, widths = (part.numpy().astype(numpy.int64) for part in (levels, bits))
+        place = self._place(entry.name, values)
+        return write_levels(values, kind, codes, widths, bits_of(scale), place, self.writer)
+
+    def _mixed(self, values: Patterns, kind: Kind, entry: Entry) -> Form | None:
+        parts = entry.parts["share"]
+        if not {"coefficients", "templates"} <= set(parts) or kind.name not in ("float32", "float64"):
+            return None
+        row, templates = parts["coefficients"].detach().cpu(), parts["templates"].detach().cpu()
+        assert entry.ones is not None
+        kept = entry.ones != 0
+        factors = torch.unique(entry.ones[kept])
+        if len(factors) != 1 or {row.dtype, templates.dtype} != {entry.value.dtype}:
+            return None
+        if templates.shape[1:] != entry.value.shape:
+            return None
+        bank = self._store("", bits_of(templates), kind, None)
+        place = self._place(entry.name, values)
+        mixed = (bits_of(row), bits_of(factors), kept.numpy(), bits_of(templates))
+        return write_mixed(values, kind, *mixed, bank, place, self.writer)
+
+    def finish(self, extra: Mapping[str, bytes]) -> bytes:
+        """Return the file."""
+        extras, modelled = [], []
+        for name, data in extra.items():
+            small = is_modelled(data, len(deflate(data))) and self.writer.claim(8 * len(data))
+            extras.append(Extra(name, len(data), 0 if small else self.writer.put_blob(data)))
+            modelled += [data] if small else []
+            self.digests.append(hashlib.sha256(data).digest())
+        plan = write_plan(self.records, extras)
+        head = BitWriter()  # what is read first
+        for data in (plan, *modelled):
+            put_bytes(data, head)
+        code = coder.encode(head.bits + self.writer.bits, head.chances + self.writer.chances)
+        data = seal(packed([len(plan), len(code)]) + code + self.writer.rest(), self.digests)
+        declared = sum(record.count * record.kind.size for record in self.records) + sum(map(len, extra.values()))
+        if declared > allowed(len(data)):
+            raise ValueError(f"{declared} bytes of next to nothing would be a file of {len(data)}, too few to be read.")
+        return data
+
+
+def bits_of(value: Tensor) -> Patterns:
+    """Return the bit patterns of a tensor, in its shape, with zeros of one sign."""
+    if value.dtype == torch.bool:
+        return value.contiguous().numpy().view(numpy.uint8)
+    flat = torch.where(value == 0, torch.zeros_like(value), value).contiguous()
+    return patterns(flat.reshape(-1).view(torch.uint8).numpy()).view(f"u{value.element_size()}").reshape(value.shape)
+
+
+def _kind(entry: Entry) -> Kind:
+    name = str(entry.value.dtype).removeprefix("torch.")
+    if name not in NAMED or entry.value.layout != torch.strided:
+        raise ValueError(f"{entry.name} is of type {name} ({entry.value.layout}) and cannot be encoded.")
+    return NAMED[name]
 
 
 def _bank_of(entry: Entry) -> int | None:
@@ -112,9 +179,3 @@ def _worthwhile(found: Iterable[Entry]) -> set[int]:
             saved.setdefault(key, -entry.parts["share"]["templates"].numel())
             saved[key] += int(torch.count_nonzero(entry.value))
     return {key for key, numbers in saved.items() if numbers > 0}
-
-
-def _identity(value: Tensor) -> tuple[Any, ...]:
-    """Return what two tensors have in common exactly where they are equal to the bit."""
-    flat = value.contiguous().reshape(-1).view(torch.uint8)
-    return tuple(value.shape), value.dtype, hashlib.sha256(flat.numpy()).digest()

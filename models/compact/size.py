@@ -17,7 +17,7 @@ WEIGHT_BITS = 24
 NORM_BITS = 16
 HALF_BITS = 8
 SHARE = 0.5
-CONTAINER = 256  # bytes of header and plan of the smallest file
+CONTAINER = 96  # bytes of header, seal and plan of the smallest file
 
 
 def encoded_bytes(network: nn.Module) -> int:

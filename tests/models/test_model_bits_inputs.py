@@ -6,13 +6,12 @@ import pickle
 import pytest
 import torch
 from test_model_bits import Foreign, fit, inputs
+from test_model_compact_damage import closed, opened
 from torch import Tensor, nn
 
 from models.bits import SMOL, Quantisation, Uniform
 from models.bits.inputs import CHILD, InputQuantiser, fitted, grid, insert
 from models.compact import decode, decode_state, encode, plain
-from models.compact.container import seal, unseal
-from models.compact.pack import deflate, inflate
 from models.structure import remove, units
 
 
@@ -171,11 +170,10 @@ class TestKeeping:
         assert f"body.4.{CHILD}.range" in decode_state(encode(trained[0]))
 
     def test_damaged_bits_are_refused_and_leave_the_network(self, trained: tuple[Foreign, Uniform]) -> None:
-        streams = unseal(encode(trained[0]))
-        plan = inflate(streams.pop("plan"), 1 << 20)
-        hostile = seal(
-            {**streams, "plan": deflate(plan.replace(b"body.4." + CHILD.encode(), b"body.1." + CHILD.encode()))}
-        )
+        records, *contents = opened(encode(trained[0]))
+        for record in records:
+            record.name = record.name.replace(f"body.4.{CHILD}", f"body.1.{CHILD}")
+        hostile = closed(records, *contents)
         fresh = Foreign()
         names = set(fresh.state_dict())
         with pytest.raises(ValueError, match=r"the file is of another network: body.1.input_quantiser"):

@@ -2,12 +2,22 @@
 
 import pytest
 import torch
+import zstandard
 from safetensors.torch import save
 from test_model_compact import IMAGES, chained, forms, harden, shared, trained
 from torch import nn
 
 from models import build_network
-from models.compact import change, decode, decode_state, encode, encoded_bytes, lower_bound
+from models.compact import (
+    change,
+    compress_bytes,
+    decode,
+    decode_state,
+    encode,
+    encoded_bytes,
+    expand_bytes,
+    lower_bound,
+)
 from models.sharing import SoftSharing
 from models.technique import chosen
 
@@ -106,3 +116,23 @@ class TestHalf:
     def test_other_types_are_refused(self) -> None:
         with pytest.raises(ValueError, match=r"rest must be one of \(float32, float16\), but got 'float8'"):
             encode(nn.Linear(2, 2), rest="float8")
+
+
+class TestRowsOfBytes:
+    @pytest.mark.parametrize("size", [0, 1, 2, 5, 6, 7, 8, 100, 1000, 40_000])
+    def test_goes_round(self, size: int) -> None:
+        for data in (bytes(size), torch.randint(0, 256, (size,), dtype=torch.uint8).numpy().tobytes()):
+            packed = compress_bytes(data)
+            assert expand_bytes(packed) == data
+            assert len(packed) < 1.07 * size + 16
+
+    def test_names_as_usual_cost_next_to_nothing(self) -> None:
+        names = b"features.0.weight\nfeatures.1.weight\nfeatures.1.bias\nhead.linear.weight\nhead.linear.bias\n"
+        assert len(compress_bytes(names)) < 40 < len(zstandard.compress(names, 19))
+
+    def test_more_than_is_allowed_is_refused(self) -> None:
+        for size in (101, 40_000):
+            with pytest.raises(ValueError, match=f"declare {size} bytes, and at most 100 are allowed"):
+                expand_bytes(compress_bytes(bytes(size)), 100)
+        with pytest.raises(ValueError, match="cut short"):
+            expand_bytes(b"")

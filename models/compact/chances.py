@@ -1,0 +1,144 @@
+"""What the next bit will be, by what followed the same contexts before: integer counts, from general to special.
+
+A bit stands in a chain of contexts, each more special than the one before. The chance of a one is taken down the
+chain: of a context seen n times, k of them with a one, it is (k + s·q) / (n + s), where q is the chance found before
+it, one half at the start, and s the strength of that prior (the interpolated backoff of MacKay and Peto, "A
+hierarchical Dirichlet language model", 1995). Since chances depend on counts alone, the writer finds those of a whole
+tensor at once; the reader goes bit by bit.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+from models.compact import coder
+
+Numbers = NDArray[numpy.integer[Any]]
+
+PART = 16  # strengths are in sixteenths
+HALF, WHOLE = 1 << coder.UNIT - 1, 1 << coder.UNIT
+EDGE = 4  # a chance is never nearer to 0 or 1 than this
+
+
+class Table(dict[int, list[int]]):
+    """{context: [ones, all]}; a context not seen yet has the counts it is known to start with, else none."""
+
+    def __init__(self, start: Mapping[int, Sequence[int]] | None = None) -> None:
+        super().__init__()
+        self.start = start or {}
+
+    def __missing__(self, context: int) -> list[int]:
+        counts = self[context] = [*self.start.get(context, (0, 0))]
+        return counts
+
+
+@dataclass(frozen=True)
+class Model:
+    """A chain of contexts for one kind of bits.
+
+    Attributes:
+        name: keeps its counts apart from those of other kinds.
+        strengths: of the prior in each context of the chain, in sixteenths of a bit seen.
+        start: returns the counts, {context: (ones, all)} a link of the chain, that both sides start with.
+    """
+
+    name: str
+    strengths: tuple[int, ...]
+    start: Callable[[], Sequence[Mapping[int, Sequence[int]]]] | None = None
+
+    def tables(self) -> list[Table]:
+        """Return the counts before the first bit."""
+        return [Table(start) for start in self.start()] if self.start else [Table() for _ in self.strengths]
+
+
+class _Tables(dict[Model, list[Table]]):
+    """The counts of each model so far."""
+
+    def __missing__(self, model: Model) -> list[Table]:
+        tables = self[model] = model.tables()
+        return tables
+
+
+class BitWriter:
+    """Collects bits with their chances, and codes them at the end."""
+
+    def __init__(self) -> None:
+        self.tables = _Tables()
+        self.bits: list[int] = []
+        self.chances: list[int] = []
+
+    def put(self, model: Model, contexts: Sequence[Numbers], bits: Numbers) -> None:
+        """Append bits (n,), whose contexts (n,) stand one array a link of the chain."""
+        chances, counts = self._chances(model, contexts, bits)
+        for table, (known, ones, totals) in zip(self.tables[model], counts, strict=True):
+            table.update(zip(known.tolist(), map(list, zip(ones.tolist(), totals.tolist(), strict=True)), strict=True))
+        self.bits += bits.tolist()
+        self.chances += chances.tolist()
+
+    def price(self, model: Model, contexts: Sequence[Numbers], bits: Numbers) -> float:
+        """Return the bits that `put` would add to the code."""
+        chances, _ = self._chances(model, contexts, bits)
+        return float(-numpy.log2(numpy.where(bits == 1, chances, WHOLE - chances) / WHOLE).sum())
+
+    def _chances(
+        self, model: Model, contexts: Sequence[Numbers], bits: Numbers
+    ) -> tuple[Numbers, list[tuple[Numbers, Numbers, Numbers]]]:
+        """Return the chances of bits, and (contexts, ones, all) after them for each link of the chain."""
+        chances = numpy.full(bits.size, HALF, numpy.int64)
+        counts = []
+        for table, context, strength in zip(self.tables[model], contexts, model.strengths, strict=True):
+            ones, totals, after = _counted(context, bits, table)
+            counts.append(after)
+            chances = (PART * WHOLE * ones + strength * chances) // (PART * totals + strength)
+        return numpy.clip(chances, EDGE, WHOLE - EDGE), counts
+
+
+def _counted(
+    context: Numbers, bits: Numbers, table: Table
+) -> tuple[Numbers, Numbers, tuple[Numbers, Numbers, Numbers]]:
+    """Return (ones, all) seen in its context before each bit, and what the table is to hold after them."""
+    order = numpy.argsort(context, kind="stable")
+    sorted_context, sorted_bits = context[order], bits[order]
+    starts = numpy.flatnonzero(numpy.r_[True, sorted_context[1:] != sorted_context[:-1]][: bits.size])
+    lengths = numpy.diff(numpy.r_[starts, bits.size])
+    known = sorted_context[starts]
+    before = numpy.array([table[key] for key in known.tolist()], numpy.int64).reshape(-1, 2)
+    running = numpy.cumsum(sorted_bits) - sorted_bits
+    ones, totals = numpy.empty_like(bits), numpy.empty_like(bits)
+    ones[order] = running + numpy.repeat(before[:, 0] - running[starts], lengths)
+    totals[order] = numpy.arange(bits.size) + numpy.repeat(before[:, 1] - starts, lengths)
+    added = numpy.add.reduceat(sorted_bits, starts) if bits.size else sorted_bits
+    return ones, totals, (known, before[:, 0] + added, before[:, 1] + lengths)
+
+
+class BitReader:
+    """Reads what a `BitWriter` made.
+
+    Args:
+        data: the code.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self.decoder = coder.Decoder(data)
+        self.tables = _Tables()
+
+    def chain(self, model: Model) -> list[tuple[Table, int]]:
+        """Return the tables and strengths of a model, for `take`."""
+        return list(zip(self.tables[model], model.strengths, strict=True))
+
+    def take(self, chain: Sequence[tuple[Table, int]], contexts: Sequence[int]) -> int:
+        """Return the next bit, given its contexts."""
+        chance = HALF
+        seen = []
+        for (table, strength), context in zip(chain, contexts, strict=True):
+            counts = table[context]
+            chance = (PART * WHOLE * counts[0] + strength * chance) // (PART * counts[1] + strength)
+            seen.append(counts)
+        bit = self.decoder.bit(EDGE if chance < EDGE else min(chance, WHOLE - EDGE))
+        for counts in seen:
+            counts[0] += bit
+            counts[1] += 1
+        return bit

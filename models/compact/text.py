@@ -1,0 +1,100 @@
+"""Small rows of bytes, such as names, plans and graphs: each byte by the ones before it, and by what is usual here.
+
+A byte is coded bit by bit, the highest first. The contexts of a bit are the bits of its byte before it, together with
+none, one, two, … bytes before that. Both sides first count the text `USUAL`, so that what is usual costs little.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+import numpy
+
+from models.compact import coder
+from models.compact.chances import BitReader, BitWriter, Model, Numbers
+from models.compact.plan import Cursor
+from models.compact.streams import deflate, inflate, packed
+from models.compact.usual import USUAL
+
+ORDERS = (0, 1, 2, 3, 4, 6)  # bytes before that the contexts take in
+STRENGTHS = (32, 48, 48, 32, 24, 16)
+MODELLED = 1 << 15  # bytes of one row; longer ones are for zstd
+
+
+def put_bytes(data: bytes, writer: BitWriter, model: Model | None = None) -> None:
+    """Append bytes; how many they are is for the reader to know."""
+    writer.put(model or TEXT, *_bits(data))
+
+
+def take_bytes(count: int, reader: BitReader, model: Model | None = None) -> bytes:
+    """Return the next bytes."""
+    chain = reader.chain(model or TEXT)
+    masks = [(1 << 8 * order) - 1 for order in ORDERS]
+    found = bytearray()
+    past = 0
+    for _ in range(count):
+        rows = [(past & mask) << 8 for mask in masks]
+        node = 1
+        while node < 256:
+            node = node << 1 | reader.take(chain, [row | node for row in rows])
+        found.append(node & 255)
+        past = (past << 8 | node & 255) & masks[-1]
+    return bytes(found)
+
+
+def compress_bytes(data: bytes) -> bytes:
+    """Return a row of bytes, compressed: bit by bit, or by zstd where that is smaller or they are many."""
+    blob = deflate(data)
+    if is_modelled(data, len(blob)):
+        writer = BitWriter()
+        put_bytes(data, writer)
+        return packed([2 * len(data)]) + coder.encode(writer.bits, writer.chances)
+    return packed([2 * len(data) + 1]) + blob
+
+
+def is_modelled(data: bytes, size: int) -> bool:
+    """Tell whether a row of bytes is smaller bit by bit than the size that zstd makes it, and not too long."""
+    return len(data) <= MODELLED and BitWriter().price(TEXT, *_bits(data)) <= 8 * size
+
+
+def expand_bytes(data: bytes, limit: int = 1 << 24) -> bytes:
+    """Return what `compress_bytes` compressed, if that is at most `limit` bytes.
+
+    Damage is found only where it contradicts itself; a file has its seal for that.
+
+    Raises:
+        ValueError: where it is more, or no such thing.
+    """
+    cursor = Cursor(data)
+    size, large = divmod(cursor.number(), 2)
+    most = limit if large else min(limit, MODELLED)
+    if size > most:
+        raise ValueError(f"compressed bytes declare {size} bytes, and at most {most} are allowed.")
+    rest = data[cursor.at :]
+    return inflate(rest, size) if large else take_bytes(size, BitReader(rest))
+
+
+def _bits(data: bytes) -> tuple[list[Numbers], Numbers]:
+    """Return the contexts of the bits of some bytes, an array for each order, and the bits."""
+    values: Numbers = numpy.frombuffer(data, numpy.uint8).astype(numpy.int64)
+    shifts = numpy.arange(8)
+    nodes = (1 << shifts) | (values[:, None] >> 8 - shifts)
+    bits: Numbers = (values[:, None] >> 7 - shifts & 1).reshape(-1)
+    contexts: list[Numbers] = []
+    for order in ORDERS:
+        past = numpy.zeros_like(values)
+        for back in range(1, order + 1):
+            past[back:] |= values[:-back] << 8 * (back - 1) if back < len(values) else 0
+        contexts.append((past[:, None] << 8 | nodes).reshape(-1))
+    return contexts, bits
+
+
+@cache
+def _usual() -> Sequence[Mapping[int, Sequence[int]]]:
+    """Return the counts of the usual text."""
+    writer = BitWriter()
+    bare = Model("bare", STRENGTHS)
+    put_bytes(USUAL, writer, bare)
+    return [{context: tuple(counts) for context, counts in table.items()} for table in writer.tables[bare]]
+
+
+TEXT = Model("text", STRENGTHS, _usual)

@@ -1,0 +1,111 @@
+"""A finished network says the same with fewer numbers, and nearly the same with coarser ones."""
+
+import copy
+
+import pytest
+import torch
+from test_model_compact import IMAGES, chained, forms, trained
+from torch import nn
+
+from models import build_network
+from models.compact import change, decode, encode, encoded_bytes, plain, read, reduce, rounded
+
+NETWORKS = {
+    "convnet": {"name": "convnet", "width": 8},
+    "resnet": {"name": "resnet", "depth": 8, "width": 8},
+    "wrn": {"name": "wrn", "depth": 10, "widen": 1},
+}
+
+
+def seasoned(name: str) -> nn.Module:
+    """Return a network whose norms have seen shifted data, and whose vectors are nothing special."""
+    torch.manual_seed(0)
+    network = build_network(NETWORKS[name], **IMAGES)
+    for _ in range(20):
+        network(3 * torch.randn(16, 1, 8, 8) + 1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    return network.eval()
+
+
+class TestReduce:
+    @pytest.mark.parametrize("name", NETWORKS)
+    def test_keeps_the_function_and_saves_bytes(self, name: str) -> None:
+        network, inputs = seasoned(name), torch.randn(20, 1, 8, 8)
+        untouched = copy.deepcopy(network)
+        small = reduce(network)
+        with torch.no_grad():
+            wanted = network(inputs)
+            assert (small(inputs) - wanted).abs().max() < 1e-5 * max(1.0, float(wanted.abs().max()))
+        norms = [module for module in small.modules() if isinstance(module, nn.BatchNorm2d)]
+        assert norms
+        for norm in norms:
+            neutral = torch.sqrt(norm.running_var + norm.eps)
+            assert torch.equal(neutral, torch.ones_like(neutral))
+            assert not norm.running_mean.any()
+        vectors = sum(norm.running_mean.numel() for norm in norms)
+        assert encoded_bytes(small) < encoded_bytes(network) - 2 * 2.9 * vectors
+        assert all(torch.equal(value, untouched.state_dict()[key]) for key, value in network.state_dict().items())
+
+    def test_links_stay(self) -> None:
+        network, inputs = chained("mask, bits by weight"), torch.randn(20, 1, 8, 8)
+        small = reduce(network)
+        assert forms(encode(small))["stages.0.0.conv1.weight"] == "levels"
+        with torch.no_grad():
+            assert (small(inputs) - network(inputs)).abs().max() < 1e-4
+        assert torch.equal(decode(encode(small), plain(network))(inputs), small(inputs))
+
+    @pytest.mark.parametrize("arguments", [{"affine": False}, {"track_running_stats": False}])
+    def test_norms_that_cannot_be_reduced_stay(self, arguments: dict[str, bool]) -> None:
+        network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, **arguments))
+        network(torch.randn(9, 3))
+        inputs = torch.randn(5, 3)
+        assert torch.equal(reduce(network.eval())(inputs), network(inputs))
+
+    def test_networks_without_norms_stay(self) -> None:
+        network = nn.Linear(3, 4)
+        assert encode(reduce(network)) == encode(network)
+
+
+class TestRounded:
+    def test_few_bits_are_few_bytes(self) -> None:
+        network, inputs = reduce(chained("mask, bits")), torch.randn(40, 1, 8, 8)
+        sizes = [encoded_bytes(rounded(network, bits)) for bits in (4, 6, 8)]
+        assert sizes == sorted(sizes)
+        assert sizes[-1] < 0.85 * encoded_bytes(network)
+        with torch.no_grad():
+            errors = [float((rounded(network, bits)(inputs) - network(inputs)).abs().mean()) for bits in (4, 6, 8)]
+        assert errors[0] > 2 * errors[1] > 4 * errors[2] > 0
+
+    def test_is_stored_to_the_bit(self) -> None:
+        network, inputs = rounded(chained("mask, bits"), 6), torch.randn(20, 1, 8, 8)
+        assert change(network, encode(network), inputs) == 0
+
+    def test_head_becomes_codes_and_links_stay(self) -> None:
+        network = chained("mask, bits")
+        parts = read(encode(rounded(network, 5))).parts
+        before = read(encode(network)).parts
+        head = parts["head.linear.weight"]
+        assert head.form == "levels"
+        assert int(head.bits) == 5
+        assert (head.levels % 2 == 1).all()
+        for name, part in before.items():
+            if part.form == "levels":
+                assert (parts[name].levels == part.levels).all()
+
+    def test_vectors_are_multiples_of_a_power_of_two(self) -> None:
+        network = rounded(trained(), 5)
+        for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d)):
+            unit = 2 ** (torch.frexp(norm.weight.abs().max())[1] - 5.0)
+            assert torch.equal(norm.weight / unit, (norm.weight / unit).round())
+
+    def test_constants_stay(self) -> None:
+        norm = nn.BatchNorm1d(3)
+        nn.init.constant_(norm.running_var, 0.3)
+        assert torch.equal(rounded(norm, 2).running_var, norm.running_var)
+
+    def test_bits_out_of_range_are_refused(self) -> None:
+        with pytest.raises(ValueError, match=r"bits must be at least 2 and below 9, but got 9"):
+            rounded(nn.Linear(2, 2), 9)
