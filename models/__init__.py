@@ -5,6 +5,7 @@ from models import (
     bits,
     compact,
     cost,
+    graph,
     growth,
     influence,
     networks,
@@ -15,6 +16,7 @@ from models import (
     sparsity,
     structure,
 )
+from models.loading import load
 from models.module import Learner
 from models.networks import build_network
 
@@ -29,8 +31,10 @@ __all__ = [
     "build_network",
     "compact",
     "cost",
+    "graph",
     "growth",
     "influence",
+    "load",
     "networks",
     "optimizers",
     "outputs",

@@ -28,11 +28,17 @@ overrides are key=value pairs, as Hydra reads them:
 
 
 class Verb(NamedTuple):
-    """A verb of the command: what it does, its own key=value options, and its function."""
+    """A verb of the command: what it does, its own key=value options, its function, the files and flags it takes.
+
+    A verb that takes files reads no config, and gets the files where others get overrides.
+    """
 
     summary: str
     options: dict[str, Any]
     run: Callable[[list[str], list[Path], dict[str, Any]], int]
+    files: tuple[str, ...] = ()
+    flags: dict[str, str] = {}
+    told: dict[str, str] = {}
 
 
 def entry() -> None:
@@ -49,8 +55,13 @@ def main(arguments: Sequence[str]) -> int:
             raise InputError(f"unrecognized argument {unknown[0]}. See `kirigami {parsed.verb} --help`.")
         _check_rooms()
         verb = VERBS[parsed.verb]
-        overrides, options = _split([*parsed.overrides, *later], verb.options)
-        return verb.run(overrides, [*parsed.config_dirs, *parsed.config_dir], options)
+        given = [*parsed.overrides, *later]
+        files, given = _files(parsed.verb, verb, given)
+        overrides, options = _split(given, verb.options)
+        options |= {flag: getattr(parsed, flag) for flag in verb.flags}
+        if verb.files and overrides:
+            raise InputError(f"{overrides[0]!r} means nothing to {parsed.verb}. See `kirigami {parsed.verb} --help`.")
+        return verb.run(files or overrides, [*parsed.config_dirs, *parsed.config_dir], options)
     except InputError as error:
         return _fail(error, 2)
     except StudyStopped as error:
@@ -77,15 +88,23 @@ def _parser() -> argparse.ArgumentParser:
     _add_config_dir(parser, "config_dirs")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, verb in VERBS.items():
-        options = "".join(f"  {key}={default}\n" for key, default in verb.options.items())
+        options = "".join(
+            f"  {f'{key}={_shown(default)}':<24} {verb.told.get(key, '')}".rstrip() + "\n"
+            for key, default in verb.options.items()
+        )
         sub = verbs.add_parser(
             name,
             help=verb.summary,
             description=verb.summary[0].upper() + verb.summary[1:] + ".",
-            epilog=(f"options:\n{options}\n" if options else "") + OVERRIDES,
+            epilog=(f"options:\n{options}\n" if options else "") + ("" if verb.files else OVERRIDES),
+            usage=f"kirigami {name} {' '.join(verb.files)} [key=value ...]" if verb.files else None,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        sub.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the config")
+        words = " ".join((*verb.files, "key=value"))
+        said = "the file, and options" if verb.files else "overrides of the config"
+        sub.add_argument("overrides", nargs="*", metavar=words, help=said)
+        for flag, meaning in verb.flags.items():
+            sub.add_argument(f"--{flag}", action="store_true", help=meaning)
         _add_config_dir(sub, "config_dir")
     return parser
 
@@ -170,6 +189,43 @@ def show_config(overrides: list[str], config_dirs: list[Path], _options: dict[st
     return 0
 
 
+def export(overrides: list[str], config_dirs: list[Path], options: dict[str, Any]) -> int:
+    """Write a trial's network as files that run elsewhere."""
+    from rich.console import Console
+
+    from search import study as studies
+    from search.reading import named
+    from search.storage import folder_of
+
+    config = named(overrides, config_dirs)
+    study = studies.known(_open(config), config["name"])
+    folder = folder_of(config["storage"]["url"], config["name"])
+    from search.export.run import Options, export_study  # torch comes with it: after what can be said without
+
+    sys.path[:0] = [str(one) for one in (Path.cwd(), *config_dirs) if str(one) not in sys.path]
+    asked = Options.read(options)
+    print(export_study(study, folder, asked, Console(soft_wrap=True)))
+    return 0
+
+
+def inspect(files: list[str], _config_dirs: list[Path], options: dict[str, Any]) -> int:
+    """Verify and describe an exported file."""
+    from search.export.inspecting import inspect_file
+
+    inspect_file(Path(files[0]), unpack=options["unpack"], to=Path(options["to"]) if options["to"] else None)
+    return 0
+
+
+def predict(files: list[str], _config_dirs: list[Path], options: dict[str, Any]) -> int:
+    """Classify rows or images by an exported file."""
+    from search.export.predict import predict as predict_rows
+
+    written = predict_rows(Path(files[0]), Path(files[1]), Path(options["to"]) if options["to"] else None)
+    if written is not None:
+        print(written)
+    return 0
+
+
 def dashboard(overrides: list[str], config_dirs: list[Path], options: dict[str, Any]) -> int:
     """Serve the Optuna dashboard on the store."""
     from optuna_dashboard import run_server
@@ -192,6 +248,31 @@ VERBS = {
     "search": Verb("run, resume or join a study", {}, search),
     "results": Verb("print what a study has found", {"format": "table", "top": 10}, results),
     "report": Verb("write an HTML page with a study's figures", {}, report),
+    "export": Verb(
+        "write the best network of a study as files that run elsewhere",
+        {"trial": "best", "tolerance": "0.005", "twin": "true"},
+        export,
+        told={
+            "trial": "best, front, or a trial's number",
+            "tolerance": "share of the validation score that the last cuts may cost",
+            "twin": "train the same network without techniques, to stand beside it",
+        },
+    ),
+    "inspect": Verb(
+        "verify and describe an exported file",
+        {"to": ""},
+        inspect,
+        files=("FILE",),
+        flags={"unpack": "write the ONNX that a compact file holds"},
+        told={"to": "where --unpack writes; by default beside the file"},
+    ),
+    "predict": Verb(
+        "classify the rows of a table, or images, by an exported file",
+        {"to": ""},
+        predict,
+        files=("FILE", "DATA"),
+        told={"to": "the CSV to write; by default it is printed"},
+    ),
     "studies": Verb("list the studies in the store", {}, list_studies),
     "config": Verb("print the composed config of a study", {}, show_config),
     "dashboard": Verb("serve the Optuna dashboard on the store", {"host": "127.0.0.1", "port": 8080}, dashboard),
@@ -202,6 +283,22 @@ def _open(config: dict[str, Any]) -> Any:
     from search.storage import open_storage
 
     return open_storage(config["storage"], create=False)
+
+
+def _files(name: str, verb: Verb, given: list[str]) -> tuple[list[str], list[str]]:
+    """Take the files that a verb wants out of what was given."""
+    if not verb.files:
+        return [], given
+    known = [f"{key}=" for key in verb.options]
+    files = [one for one in given if not one.startswith(tuple(known))]
+    if len(files) != len(verb.files):
+        wanted = " ".join(verb.files)
+        raise InputError(f"{name} takes {wanted}, but got {len(files)} of them. See `kirigami {name} --help`.")
+    return files, [one for one in given if one not in files]
+
+
+def _shown(default: Any) -> str:
+    return str(default) if default != "" else "..."
 
 
 def _split(given: Sequence[str], options: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:

@@ -64,3 +64,20 @@ class Preparation(nn.Module):
         filled = torch.where(gaps, self.fill, numbers)
         marks = [gaps[:, [index]].to(rows.dtype) for index in self.indicators]
         return torch.cat([filled, *marks, flags], dim=1)
+
+
+class Unit(nn.Module):
+    """Brings standardised values back to their own unit.
+
+    Args:
+        rules: `{mean, scale}` of `Task.preparation()["values"]`.
+    """
+
+    def __init__(self, rules: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(rules["mean"]), persistent=False)
+        self.register_buffer("scale", torch.tensor(rules["scale"]), persistent=False)
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        """Return values (n, 1) in their own unit."""
+        return outputs * self.scale + self.mean

@@ -4,7 +4,6 @@
 """
 
 import copy
-import math
 
 import torch
 from torch import Tensor, nn
@@ -58,8 +57,8 @@ def rounded(network: nn.Module, bits: int) -> nn.Module:
     """Return a copy in which what no technique has rounded has few bits: weights, norms and biases.
 
     Weights of linear and convolutional layers without links become codes of `bits` bits with a scale that errs least
-    in the mean square. Every other float tensor without links is rounded to multiples of a power of two, so that its
-    largest entry takes `bits` bits and a sign; constants stay as they are. Outputs change: measure them.
+    in the mean square. Every number of other float tensors without links keeps `bits` significant bits: scales of norms
+    may lie far apart. Constants stay as they are. Outputs change: measure them.
 
     Args:
         network: any module; links, templates and what rounds inputs are left alone.
@@ -83,12 +82,9 @@ def rounded(network: nn.Module, bits: int) -> nn.Module:
 
 
 def _coarse(value: Tensor, bits: int) -> Tensor:
-    """Return the nearest multiples of the power of two of which the largest entry has `bits` bits."""
-    largest = float(value.abs().max())
-    if not 0 < largest < math.inf:
-        return value
-    unit = 2.0 ** (math.frexp(largest)[1] - bits)
-    return (value.double() / unit).round() * unit
+    """Return the nearest numbers of so many significant bits."""
+    mantissa, exponent = torch.frexp(value.double())
+    return torch.ldexp((mantissa * 2.0**bits).round() / 2.0**bits, exponent)
 
 
 def _link(weight: Tensor, bits: int) -> FixedLink:

@@ -97,7 +97,7 @@ def outcome(data: bytes) -> str:
     return "loaded"
 
 
-@pytest.mark.parametrize(("repaired", "count"), [(False, 3000), (True, 120)])
+@pytest.mark.parametrize(("repaired", "count"), [(False, 3000), (True, 80)])
 def test_damage_is_refused_in_one_line(repaired: bool, count: int) -> None:
     found = Counter(outcome(data) for data in damaged(sample(), count, 0, repaired))
     assert found == {"refused": count}

@@ -30,6 +30,10 @@ def seasoned(name: str) -> nn.Module:
     return network.eval()
 
 
+def norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+    return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
 class TestReduce:
     @pytest.mark.parametrize("name", NETWORKS)
     def test_keeps_the_function_and_saves_bytes(self, name: str) -> None:
@@ -39,13 +43,12 @@ class TestReduce:
         with torch.no_grad():
             wanted = network(inputs)
             assert (small(inputs) - wanted).abs().max() < 1e-5 * max(1.0, float(wanted.abs().max()))
-        norms = [module for module in small.modules() if isinstance(module, nn.BatchNorm2d)]
-        assert norms
-        for norm in norms:
+        assert norms(small)
+        for norm in norms(small):
             neutral = torch.sqrt(norm.running_var + norm.eps)
             assert torch.equal(neutral, torch.ones_like(neutral))
             assert not norm.running_mean.any()
-        vectors = sum(norm.running_mean.numel() for norm in norms)
+        vectors = sum(norm.running_mean.numel() for norm in norms(small))
         assert encoded_bytes(small) < encoded_bytes(network) - 2 * 2.9 * vectors
         assert all(torch.equal(value, untouched.state_dict()[key]) for key, value in network.state_dict().items())
 
@@ -95,11 +98,12 @@ class TestRounded:
             if part.form == "levels":
                 assert (parts[name].levels == part.levels).all()
 
-    def test_vectors_are_multiples_of_a_power_of_two(self) -> None:
-        network = rounded(trained(), 5)
-        for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d)):
-            unit = 2 ** (torch.frexp(norm.weight.abs().max())[1] - 5.0)
-            assert torch.equal(norm.weight / unit, (norm.weight / unit).round())
+    def test_vectors_have_so_many_significant_bits(self) -> None:
+        before, after = trained(), rounded(trained(), 5)
+        for norm, coarse in zip(norms(before), norms(after), strict=True):
+            mantissa, _ = torch.frexp(coarse.weight)
+            assert torch.equal(mantissa * 32, (mantissa * 32).round())
+            assert ((coarse.weight - norm.weight).abs() <= norm.weight.abs() / 32).all()
 
     def test_constants_stay(self) -> None:
         norm = nn.BatchNorm1d(3)

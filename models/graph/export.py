@@ -1,0 +1,81 @@
+"""Write a hardened network as an ONNX file, and that file without the network's tensors."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.compact import plain
+from models.compact.effective import entries
+from models.graph import restore, skeleton, weights
+from models.graph.serve import Served, fuse
+from models.graph.sources import State, arrays
+from models.graph.trace import trace
+from models.technique import network_of
+
+PREFIX = "network."
+
+
+def to_onnx(
+    network: nn.Module,
+    sample: Tensor,
+    *,
+    preprocessing: nn.Module | None = None,
+    postprocessing: nn.Module | None = None,
+    classes: Sequence[str] = (),
+    metadata: Mapping[str, str] | None = None,
+    dequantise: bool = True,
+    opset: int | None = None,
+) -> bytes:
+    """Return a network as an ONNX file: raw inputs in, any number of samples, nothing else needed to run it.
+
+    Weights that are whole numbers times a scale are stored as INT2, INT4, INT8 or INT16, those that float16 holds as
+    float16, equal ones once; the operators see the very weights that the network has. What was removed from the network
+    is not in the graph, and nothing of the exporter's metadata is left. The input is called input, the output output.
+
+    Args:
+        network: any module of one input and one output, its links hard; a LightningModule that holds one as `network`.
+        sample: raw inputs (N, ...), as users will feed them; their number stays free.
+        preprocessing: from raw inputs to what the network takes.
+        postprocessing: from the network's outputs to what users want.
+        classes: names, kept in the file's metadata under "classes" as a JSON list.
+        metadata: further texts by name.
+        dequantise: make weights of integers by DequantizeLinear where ONNX Runtime leaves it exact; it is run at every
+            call. Without, by Cast and Mul, which ONNX Runtime computes once when it loads the file: as fast as float
+            weights, and as large in memory. The file has the same size.
+        opset: of ONNX; by default 21, or 25 where weights fit INT2.
+
+    Raises:
+        ValueError: where a link is soft, or the network cannot be exported; the message says why.
+    """
+    if len(sample) < 2:
+        sample = torch.cat([sample, sample])  # one row would be taken for a fixed size
+    found, state = _plain(network)
+    opset = opset or (weights.OPSET_INT2 if weights.has_int2(state) else weights.OPSET)
+    served = Served(fuse(found), preprocessing, postprocessing).cpu().eval()
+    model, names = trace(served, sample.cpu(), opset, type(found).__name__)
+    own = {value: name.removeprefix(PREFIX) for value, name in names.items() if name.startswith(PREFIX)}
+    weights.place(model, own, state, dequantise)
+    model.metadata = {restore.CLASSES: restore.listed(list(map(str, classes)))} if classes else {}
+    model.metadata |= dict(metadata or {})
+    return model.to_bytes()
+
+
+def cut(onnx: bytes, network: nn.Module | Mapping[str, Any]) -> bytes:
+    """Return the skeleton of a file that `to_onnx` wrote: all but what the network's tensors say.
+
+    Args:
+        onnx: the file's bytes.
+        network: it was made of, or its plain tensors by name.
+
+    Raises:
+        ValueError: where the file is not of this network, or not by `to_onnx`.
+    """
+    state = _plain(network)[1] if isinstance(network, nn.Module) else arrays(network)
+    return skeleton.cut(onnx, state)
+
+
+def _plain(network: nn.Module) -> tuple[nn.Module, State]:
+    inner = network_of(network)  # type: ignore[arg-type]
+    return plain(inner).cpu().eval(), arrays({entry.name: entry.value for entry in entries(inner)})

@@ -1,0 +1,54 @@
+"""A network as its users meet it: raw data in, what the task means out."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from models.bits.inputs import CHILD
+from models.networks.gru import GRULayer
+
+
+class Served(nn.Module):
+    """Prepare inputs, run the network, and bring its outputs to their own unit.
+
+    Args:
+        network: in evaluation mode.
+        preprocessing: from raw inputs to what the network takes; None passes them on.
+        postprocessing: from the network's outputs to what is wanted; None passes them on.
+    """
+
+    def __init__(
+        self, network: nn.Module, preprocessing: nn.Module | None = None, postprocessing: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.preprocessing = copy.deepcopy(preprocessing) or nn.Identity()
+        self.network = network
+        self.postprocessing = copy.deepcopy(postprocessing) or nn.Identity()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map raw inputs (N, ...) to outputs (N, ...)."""
+        return self.postprocessing(self.network(self.preprocessing(inputs)))
+
+
+class _Recurrent(nn.Module):
+    """A recurrent layer by torch's own operator, which is one operator in ONNX too, for sequences of any length."""
+
+    def __init__(self, layer: GRULayer) -> None:
+        super().__init__()
+        self.inward, self.recurrent = layer.inward, layer.recurrent
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map (N, T, F) to (N, T, width)."""
+        state = inputs.new_zeros(1, inputs.shape[0], self.recurrent.in_features)
+        weights = [self.inward.weight, self.recurrent.weight, self.inward.bias, self.recurrent.bias]
+        return torch.gru(inputs, state, weights, True, 1, 0.0, False, False, True)[0]
+
+
+def fuse(network: nn.Module) -> nn.Module:
+    """Put torch's operator in place of recurrent layers, in place, except where inputs are rounded inside the loop."""
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, GRULayer) and not any(hasattr(one, CHILD) for one in child.modules()):
+                setattr(module, name, _Recurrent(child))
+    return network

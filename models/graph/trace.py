@@ -1,0 +1,120 @@
+"""A network as a graph of ONNX operators, traced by torch; its weights stay apart, so that nothing folds into them."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from models.graph.model import Attribute, Form, Model
+from models.graph.parse import parse
+from models.graph.sources import of_array
+
+
+def trace(network: nn.Module, sample: torch.Tensor, opset: int, name: str) -> tuple[Model, dict[int, str]]:
+    """Return the graph of a network in evaluation mode, and the names of the tensors among its constants.
+
+    Args:
+        network: any module of one input and one output that torch can export.
+        sample: inputs (2 or more, ...); their number stays free.
+        opset: of ONNX.
+        name: of the network, for the user.
+
+    Raises:
+        ValueError: where torch cannot export the network, or its graph has branches or loops of ONNX's own.
+    """
+    import onnx_ir
+    from onnx_ir.passes.common import InlinePass
+    from onnxscript import optimizer
+
+    with _quiet():
+        try:
+            program = torch.onnx.export(
+                network,
+                (sample,),
+                dynamo=True,
+                optimize=False,
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                opset_version=opset,
+                verbose=False,
+            )
+        except Exception as error:  # the exporter's own errors are of many kinds
+            raise ValueError(f"{name} cannot be exported to ONNX: {_reason(error)}") from error
+        assert program is not None
+        found = program.model
+        InlinePass()(found)
+        weights = _part(found.graph)
+        optimizer.optimize(found)
+        model, numbers = parse(onnx_ir.to_proto(found))
+    for node in model.nodes:
+        node.form = _slim(node.form)
+    named = {numbers[name]: name for name in weights}
+    model.inputs = [(value, port) for value, port in model.inputs if value not in named]
+    model.constants |= {value: of_array(weights[name].numpy()) for value, name in named.items()}
+    return model, named
+
+
+def _reason(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[0][:300]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress and its remarks on missing packages from the user."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _part(graph: Any) -> dict[str, Any]:
+    """Make inputs of a graph's constants, which no optimisation can fold then, and return their values by name."""
+    found = {}
+    for name in list(graph.initializers):
+        value = graph.initializers.pop(name)
+        found[name], value.const_value = value.const_value, None
+        graph.inputs.append(value)
+    return found
+
+
+def _slim(form: Form) -> Form:
+    """Return a form without the attributes that say what their absence says too."""
+    return replace(
+        form, attributes=tuple((name, one) for name, one in form.attributes if not _is_usual(form, name, one))
+    )
+
+
+# Lists that an operator takes to be all ones, or zeros, where they are left out.
+ONES = {("Conv", "strides"), ("Conv", "dilations"), ("MaxPool", "dilations"), ("AveragePool", "dilations")}
+ZEROS = {("Conv", "pads"), ("MaxPool", "pads"), ("AveragePool", "pads")}
+
+
+def _is_usual(form: Form, name: str, value: Attribute) -> bool:
+    import onnx
+
+    if (form.op, name) == ("Conv", "kernel_shape"):
+        return True  # that of the weight
+    if (form.op, name) in ONES | ZEROS and isinstance(value, tuple):
+        return set(value) == {1 if (form.op, name) in ONES else 0}
+    try:
+        schema = onnx.defs.get_schema(form.op, domain=form.domain)
+    except onnx.defs.SchemaError:
+        return False
+    default = schema.attributes[name].default_value if name in schema.attributes else None
+    if default is None or not default.name:
+        return False
+    usual = onnx.helper.get_attribute_value(default)
+    usual = usual.decode() if isinstance(usual, bytes) else usual
+    return type(usual) is type(value) and usual == value

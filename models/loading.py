@@ -1,0 +1,64 @@
+"""A compact file back to a module: the built-in network it names, or the user's own."""
+
+import json
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from models import compact
+from models.growth.deeper import insert
+from models.networks import build_network
+from models.structure import resize
+
+
+def about(network: Mapping[str, Any], shapes: Mapping[str, Any], recipes: list[dict[str, Any]]) -> bytes:
+    """Return what a compact file has to hold so that `load` builds the network anew, as small as it goes.
+
+    Args:
+        network: config of the network.
+        shapes: the data's, as `build_network` takes them.
+        recipes: of the techniques, of which only inserted layers matter: other changes show in the tensors' shapes.
+    """
+    inserted = [layer for recipe in recipes for layer in recipe.get("inserted", [])]
+    found: dict[str, Any] = {"network": dict(network), "shapes": {key: one for key, one in shapes.items() if one}}
+    if inserted:
+        found["inserted"] = inserted
+    return json.dumps(found, separators=(",", ":")).encode()
+
+
+def load(path: str | PathLike[str], network: nn.Module | None = None) -> nn.Module:
+    """Load a compact file and return the module in evaluation mode, on the CPU.
+
+    Args:
+        path: a `.kgm` file.
+        network: a module of the same tensors, untrained, such as the user's own class; by default the file names one
+            of the built-in networks. Code that a file names is never imported.
+
+    Raises:
+        ValueError: where the file is damaged, foreign or of another network.
+        OSError: where it cannot be read.
+    """
+    data = Path(path).read_bytes()
+    file = compact.read(data)
+    if network is None:
+        network = _built(file.extra.get("about", b"{}"))
+    resize(network, {name: list(value.shape) for name, value in file.state.items()})
+    return compact.decode(data, network).eval()
+
+
+def _built(text: bytes) -> nn.Module:
+    found = json.loads(text)
+    config = found.get("network", {})
+    if "name" not in config:
+        named = config.get("_target_")
+        raise ValueError(
+            f"the file's network is {named or 'not named'}, which is no built-in one. "
+            "Build it and pass it: load(path, network=...)."
+        )
+    built = build_network(config, **{"vocabulary": None, "dense": False, **found["shapes"]})
+    for layer in found.get("inserted", []):
+        insert(built, layer)
+    return built

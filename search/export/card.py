@@ -1,0 +1,138 @@
+"""The card of an exported network: what it scores, what it weighs, where it came from, how to load it."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import tasks
+
+RESAMPLES = 500
+Z = 1.959964  # 95 %
+
+
+def interval(metric: str, task: tasks.Task, outputs: Tensor, targets: Tensor, value: float) -> tuple[float, float]:
+    """Return a 95 % interval of a metric of test rows: Wilson's for accuracy, else a percentile bootstrap over rows."""
+    rows = len(outputs)
+    if metric == "accuracy" and task.kind == "classes":
+        centre = (value + Z**2 / (2 * rows)) / (1 + Z**2 / rows)
+        half = Z / (1 + Z**2 / rows) * math.sqrt(value * (1 - value) / rows + Z**2 / (4 * rows**2))
+        return max(0.0, centre - half), min(1.0, centre + half)
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for _ in range(RESAMPLES):
+        drawn = torch.randint(rows, (rows,), generator=generator)
+        found.append(task.evaluate(outputs[drawn], targets[drawn])[metric])
+    low, high = torch.tensor(found, dtype=torch.float64).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
+    return float(low), float(high)
+
+
+def as_json(card: Mapping[str, Any]) -> str:
+    """Return the card as JSON."""
+    return json.dumps(card, indent=2) + "\n"
+
+
+def as_markdown(card: Mapping[str, Any]) -> str:
+    """Return the card as a page."""
+    test, twin, size = card["test"], card.get("dense_twin"), card["bytes"]
+    low, high = test["interval"]
+    lines = [
+        f"# {card['study']}, trial {card['trial']}",
+        "",
+        f"Test {test['metric']} **{test['value']:.4f}** (95 % interval {low:.4f} to {high:.4f}, {test['rows']} rows; "
+        f"validation {card['validation']['value']:.4f}) in **{size['model.kgm']:,} bytes** (`model.kgm`); "
+        f"`model.onnx` has {size['model.onnx']:,}.",
+        "",
+        "| | this network | dense twin |",
+        "| --- | --- | --- |",
+        *_beside(card, twin),
+        "",
+        *([f"The dense twin: {twin['what']}.", ""] if twin else []),
+        "## Where the bytes are",
+        "",
+        "| tensor | shape | form | kept | bits |",
+        "| --- | --- | --- | --- | --- |",
+        *(
+            f"| `{row['name']}` | {'×'.join(map(str, row['shape'])) or '1'} | {row['form']} | {row['kept']} | "
+            f"{row['bits']} |"
+            for row in card["tensors"]
+        ),
+        "",
+        *(f"- {note}" for note in card["notes"]),
+        "",
+        "## What it cost",
+        "",
+        f"{card['search']['trials']} trials, {card['search']['wall_s']:.0f} s of search on "
+        f"{card['machine']}; the trial itself trained {card['search']['fit_s']:.1f} s.",
+        "",
+        "## Parity on the test set",
+        "",
+        "Same predictions on all rows as the trained network; largest difference of an output: "
+        + ", ".join(f"{name} {value:.3g}" for name, value in card["parity"].items())
+        + ".",
+        "",
+        "## How to load it",
+        "",
+        "```python",
+        *_loading(card),
+        "```",
+        "",
+        f"Input: {card['input']['what']}. Output: {card['output']['what']}.",
+        "",
+        "```python",
+        'from models import load  # kirigami; checks every byte\n\nnetwork = load("model.kgm")  # a torch module',
+        "```",
+        "",
+        "## Identity",
+        "",
+        "| file | SHA-256 |",
+        "| --- | --- |",
+        *(f"| {name} | `{digest}` |" for name, digest in card["sha256"].items()),
+        "",
+        f"Data {card['data']['task']}, fingerprint `{card['data']['fingerprint']}`; code revision "
+        f"`{card['revision']}`; versions " + ", ".join(f"{name} {one}" for name, one in card["versions"].items()) + ".",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _beside(card: Mapping[str, Any], twin: Mapping[str, Any] | None) -> list[str]:
+    metric = card["test"]["metric"]
+    rows: list[tuple[str, Any, Any]] = [
+        (f"test {metric}", f"{card['test']['value']:.4f}", twin and f"{twin['test']:.4f}"),
+        ("smallest file, bytes", f"{card['bytes']['model.kgm']:,}", twin and f"{twin['float32_bytes']:,} (float32)"),
+        ("ONNX file, bytes", f"{card['bytes']['model.onnx']:,}", twin and f"{twin['onnx_bytes']:,}"),
+        ("parameters", f"{card['parameters']:,}", twin and f"{twin['parameters']:,}"),
+        ("multiply-accumulates", _count(card.get("macs")), twin and _count(twin.get("macs"))),
+        ("ms a sample, ONNX Runtime, one thread", f"{card['latency_ms']:.4f}", twin and f"{twin['latency_ms']:.4f}"),
+    ]
+    for name in ("density", "bits", "shared"):
+        if name in card["techniques"]:
+            rows.append((name, f"{card['techniques'][name]:.4g}", twin and "1" if name != "bits" else twin and "32"))
+    found = [f"| {name} | {ours} | {theirs or '–'} |" for name, ours, theirs in rows]
+    if "density" in card["techniques"]:
+        found.append("| masks | save size, not time | |")
+    return found
+
+
+def _count(value: Any) -> str:
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def _loading(card: Mapping[str, Any]) -> list[str]:
+    shape = ", ".join(map(str, card["input"]["shape"][1:]))
+    kind = card["input"]["type"]
+    rows = f"np.zeros((1, {shape}), np.{kind})  # your rows"
+    decide = "outputs.argmax(-1)" if card["output"]["kind"] in ("classes", "characters") else "outputs"
+    return [
+        "import numpy as np",
+        "import onnxruntime",
+        "",
+        'session = onnxruntime.InferenceSession("model.onnx")',
+        f"rows = {rows}",
+        f'outputs = session.run(None, {{"{card["input"]["name"]}": rows}})[0]',
+        f"print({decide})",
+    ]

@@ -1,0 +1,35 @@
+"""What a compact file holds, tensor by tensor."""
+
+from typing import Any
+
+import torch
+
+from models import compact
+
+WIDTHS = {"half": 16}
+
+
+def table(found: compact.File) -> list[dict[str, Any]]:
+    """Return a row for each tensor: name, shape, form, the share of entries that are not zero, and bits an entry."""
+    return [_row(name, value, found.parts[name]) for name, value in found.state.items()]
+
+
+def _row(name: str, value: torch.Tensor, part: Any) -> dict[str, Any]:
+    count = max(value.numel(), 1)
+    kept = int(torch.count_nonzero(value)) / count
+    return {
+        "name": name,
+        "shape": list(value.shape),
+        "form": part.form,
+        "kept": f"{kept:.1%}",
+        "bits": _bits(value, part),
+    }
+
+
+def _bits(value: torch.Tensor, part: Any) -> float | str:
+    """Return the mean bits of the entries kept, where they are codes, else those of their type."""
+    if part.levels is None or part.bits is None:
+        return WIDTHS.get(part.form, 8 * value.element_size())
+    levels = torch.as_tensor(part.levels).reshape(value.shape)
+    bits = torch.as_tensor(part.bits).expand(value.shape)[levels != 0]
+    return round(float(bits.double().mean()), 2) if bits.numel() else 0.0

@@ -1,0 +1,147 @@
+"""The last cuts before a network is written: fold, bring norms to two vectors, round what no technique has rounded.
+
+Each is kept only where the score on validation rows stays within the tolerance and the file gets smaller. Test rows
+play no part.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+import models
+import tasks
+from models import compact
+from models.sharing import fold
+from models.sharing.bank import banks
+from models.technique import network_of
+from search import trial
+
+ROUNDINGS: tuple[int | None, ...] = (None, 8, 7, 6, 5, 4, 3, 2)  # bits of what has no link; None leaves it as it is
+TUNING = 0.2  # of the trial's epochs, after a fold
+TUNING_LR = 0.1  # of the trial's rate
+
+
+@dataclass
+class Finished:
+    """A network as it will be written.
+
+    Attributes:
+        score: on validation rows; `before` is the trial's.
+        notes: what was tried, and what came of it, in words.
+    """
+
+    network: nn.Module
+    score: float
+    before: float
+    bits: int | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Scores networks on validation rows and says what is still good enough.
+
+    Attributes:
+        tolerance: share of the trial's score that may be lost.
+    """
+
+    task: tasks.Task
+    metric: str
+    tolerance: float
+
+    def score(self, network: nn.Module) -> float:
+        """Return the validation metric."""
+        return self._metrics(network)[self.metric]
+
+    def _metrics(self, network: nn.Module) -> dict[str, float]:
+        return metrics_of(network, self.task, "validation")
+
+    def is_enough(self, score: float, before: float) -> bool:
+        """Return whether a score is within the tolerance of the one before."""
+        lost = before - score if tasks.direction(self.metric) == "maximize" else score - before
+        return lost <= self.tolerance * abs(before) + 1e-9
+
+
+def metrics_of(network: nn.Module, task: tasks.Task, rows: str) -> dict[str, float]:
+    """Return all metrics of "validation" or "test" rows; the latter must be open."""
+    import torch
+
+    network.eval()
+    batches = list(task.test_dataloader() if rows == "test" else task.val_dataloader())
+    with torch.no_grad():
+        outputs = torch.cat([network(inputs) for inputs, _ in batches])
+    return task.evaluate(outputs, torch.cat([targets for _, targets in batches]))
+
+
+def finish(network: nn.Module, config: Mapping[str, Any], judge: Judge) -> Finished:
+    """Return the smallest form that the judge lets pass."""
+    before = judge.score(network)
+    found = Finished(copy.deepcopy(network), before, before)
+    _fold(found, config, judge)
+    _reduce(found, judge)
+    _round(found, judge)
+    return found
+
+
+def _fold(found: Finished, config: Mapping[str, Any], judge: Judge) -> None:
+    """Fold layers that soft sharing has made alike, and fine-tune."""
+    if not banks(found.network):
+        return
+    folded = copy.deepcopy(found.network)
+    done = fold(folded)
+    if done.after >= done.before:
+        found.notes.append("fold: no layers are alike enough")
+        return
+    tune(folded, config, judge.task)
+    score = judge.score(folded)
+    smaller = compact.encoded_bytes(folded) < compact.encoded_bytes(found.network)
+    kept = smaller and judge.is_enough(score, found.before)
+    found.notes.append(
+        f"fold: {done.before:,} to {done.after:,} parameters, {judge.metric} {score:.4f} after fine-tuning"
+        + ("" if kept else ": not kept")
+    )
+    if kept:
+        found.network, found.score = folded, score
+
+
+def tune(network: nn.Module, config: Mapping[str, Any], task: tasks.Task) -> None:
+    """Train on for a share of the trial's epochs at a small rate, techniques fixed."""
+    settings = dict(config["trainer"])
+    key = "epochs" if settings["steps"] is None else "steps"
+    settings |= {key: max(1, round(TUNING * settings[key])), "val_every": 1, "device": "cpu"}
+    settings["val_every"] = settings[key] if key == "steps" else 1
+    optimizer = {**config["optimizer"], "lr": TUNING_LR * config["optimizer"]["lr"]}
+    output = dict(config["output"])
+    loss = models.outputs.loss(output.pop("loss"), task.kind, task.classes, **output)
+    module = models.Learner(network, loss, task.evaluate, optimizer, config["schedule"])
+    module.train()
+    trainer = trial.build_trainer(settings, [])
+    trainer.fit(module, task.train_dataloader(), task.val_dataloader())
+    network_of(module).eval()
+
+
+def _reduce(found: Finished, judge: Judge) -> None:
+    """Bring every batch norm to one factor and one offset a channel."""
+    reduced = compact.reduce(found.network)
+    score = judge.score(reduced)
+    if judge.is_enough(score, found.before):
+        found.network, found.score = reduced, score
+
+
+def _round(found: Finished, judge: Judge) -> None:
+    """Round what has no link, norms, biases and the last layer, to the fewest bits that pass."""
+    start, sizes = found.network, {}
+    for bits in ROUNDINGS:
+        rounded = start if bits is None else compact.rounded(start, bits)
+        score = judge.score(rounded)
+        if judge.is_enough(score, found.before):
+            sizes[bits] = (compact.encoded_bytes(rounded), score, rounded)
+    found.bits = min(sizes, key=lambda bits: sizes[bits][0])
+    size, found.score, found.network = sizes[found.bits]
+    found.notes.append(
+        f"what no technique had rounded has {found.bits or 32} bits: {judge.metric} {found.score:.4f}, "
+        f"{size:,} bytes of tensors"
+    )

@@ -1,0 +1,107 @@
+"""Do all forms of an exported network say the same: as trained, decoded, and in ONNX Runtime, optimised or not."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from search.errors import StudyStopped
+
+ROWS = 1024  # a batch
+CLOSE = 1e-3  # values may differ by this share of their spread
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the forms are apart on the test set.
+
+    Attributes:
+        rows: compared.
+        differences: largest absolute difference of an output from the trained network's, by form.
+    """
+
+    rows: int
+    differences: dict[str, float]
+
+
+def check(kind: str, reference: NDArray[Any], forms: Mapping[str, NDArray[Any]]) -> Parity:
+    """Compare outputs with the trained network's.
+
+    Args:
+        kind: of the task; for "values" outputs must be close, for all others the most likely class the same.
+        reference: outputs of the trained network, (rows, ...).
+        forms: those of the other forms, by name.
+
+    Raises:
+        StudyStopped: where a form says something else.
+    """
+    differences = {}
+    for name, outputs in forms.items():
+        if outputs.shape != reference.shape:
+            raise StudyStopped(f"export: {name} has outputs {outputs.shape}, the trained network {reference.shape}.")
+        differences[name] = float(np.abs(outputs - reference).max(initial=0))
+        wrong = _wrong(kind, reference, outputs)
+        if wrong:
+            raise StudyStopped(
+                f"export: {name} disagrees with the trained network on {wrong} of {len(reference)} test rows "
+                f"(largest difference {differences[name]:.3g}). Nothing was written."
+            )
+    return Parity(len(reference), differences)
+
+
+def _wrong(kind: str, reference: NDArray[Any], outputs: NDArray[Any]) -> int:
+    if kind == "values":
+        return int((np.abs(outputs - reference) > CLOSE * max(float(reference.std()), 1e-6)).sum())
+    if kind == "pixels":
+        return int(((outputs > 0) != (reference > 0)).sum())
+    return int((outputs.argmax(-1) != reference.argmax(-1)).sum())
+
+
+def torch_outputs(network: nn.Module, prepared: Tensor) -> NDArray[Any]:
+    """Return a network's outputs for rows as it takes them, on the CPU."""
+    network = network.cpu().eval()
+    with torch.no_grad():
+        return torch.cat([network(batch) for batch in prepared.split(ROWS)]).numpy()
+
+
+def onnx_session(data: bytes, *, optimised: bool = True, threads: int = 1) -> Any:
+    """Open a model in ONNX Runtime on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    level = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+def onnx_outputs(data: bytes, raw: Tensor, *, optimised: bool) -> NDArray[Any]:
+    """Return a model's outputs for raw rows."""
+    session = onnx_session(data, optimised=optimised)
+    return np.concatenate(list(_batches(session, raw)))
+
+
+def _batches(session: Any, raw: Tensor) -> Iterator[NDArray[Any]]:
+    name = session.get_inputs()[0].name
+    for batch in raw.split(ROWS):
+        yield session.run(None, {name: batch.numpy()})[0]
+
+
+def latency_ms(run: Callable[[], Any], repeats: int = 200) -> float:
+    """Return the median milliseconds of a call, after a few that do not count."""
+    from time import perf_counter
+
+    for _ in range(10):
+        run()
+    taken = []
+    for _ in range(repeats):
+        began = perf_counter()
+        run()
+        taken.append(perf_counter() - began)
+    return float(np.median(taken)) * 1000

@@ -1,0 +1,77 @@
+"""Built-in networks go to ONNX, run there, and come back to the byte from their tensors; what cannot go is refused."""
+
+import numpy
+import pytest
+import torch
+from test_model_graph import assert_same_outputs, session
+from test_model_networks import CASES, batch, build
+from torch import Tensor, nn
+
+from models import Learner
+from models.bits import Uniform
+from models.compact import encode, read
+from models.graph import cut, fill, to_onnx
+from models.networks import NETWORKS
+from models.sparsity import RandomPruning
+
+CHOSEN = ("mlp-norm", "convnet-group", "resnet", "wrn", "vgg-dense")
+
+
+def hardened(network: nn.Module) -> nn.Module:
+    for technique in (RandomPruning(density=0.4), Uniform(bits=3)):
+        technique.attach(network)
+        technique.harden()
+    return network.eval()
+
+
+def check(network: nn.Module, inputs: Tensor) -> bytes:
+    data = to_onnx(network, inputs)
+    assert_same_outputs(data, network, [inputs[:1], inputs[:3], torch.cat([inputs] * 3)[:17]])
+    assert fill(cut(data, network), read(encode(network))) == data
+    return data
+
+
+def test_a_case_for_every_network() -> None:
+    assert {CASES[case][0]["name"] for case in CHOSEN} | {"gru", "transformer"} == set(NETWORKS)
+
+
+@pytest.mark.parametrize("case", CHOSEN)
+def test_network_with_masks_and_codes(case: str) -> None:
+    check(hardened(build(case)), batch(case))
+
+
+def test_lightning_module_is_exported_as_its_network() -> None:
+    network = build("mlp-vector").eval()
+    module = Learner(network, nn.functional.mse_loss, None, {"name": "sgd", "lr": 0.1}, {"name": "constant"})
+    assert to_onnx(module, batch("mlp-vector")) == to_onnx(network, batch("mlp-vector"))
+
+
+def test_postprocessing_is_in_the_file() -> None:
+    network, inputs = build("mlp-vector").eval(), batch("mlp-vector")
+    data = to_onnx(network, inputs, postprocessing=nn.Softplus())
+    with torch.no_grad():
+        wanted = nn.functional.softplus(network(inputs)).numpy()
+    numpy.testing.assert_allclose(session(data).run(None, {"input": inputs.numpy()})[0], wanted, rtol=1e-5)
+
+
+def test_soft_links_are_refused() -> None:
+    network = build("convnet")
+    Uniform(bits=3).attach(network)
+    with pytest.raises(ValueError, match="soft"):
+        to_onnx(network, batch("convnet"))
+
+
+def test_network_that_torch_cannot_export_is_refused_in_a_line() -> None:
+    class Odd(nn.Module):
+        def forward(self, inputs: Tensor) -> Tensor:
+            return inputs * float(inputs.sum().item() > 0) if inputs.sum().item() > 0 else inputs
+
+    with pytest.raises(ValueError, match=r"^Odd cannot be exported to ONNX: [^\n]+$"):
+        to_onnx(Odd(), torch.randn(2, 3))
+
+
+def test_network_of_another_kind_does_not_fit_the_skeleton() -> None:
+    network = build("mlp-vector").eval()
+    skeleton = cut(to_onnx(network, batch("mlp-vector")), network)
+    with pytest.raises(ValueError, match="of another network"):
+        fill(skeleton, {"a": torch.zeros(3)})
