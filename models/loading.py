@@ -13,6 +13,8 @@ from models.growth.deeper import insert
 from models.networks import build_network
 from models.structure import resize
 
+TRAINING = ("dropout",)  # arguments of networks that play no part after training
+
 
 def about(network: Mapping[str, Any], shapes: Mapping[str, Any], recipes: list[dict[str, Any]]) -> bytes:
     """Return what a compact file has to hold so that `load` builds the network anew, as small as it goes.
@@ -23,7 +25,8 @@ def about(network: Mapping[str, Any], shapes: Mapping[str, Any], recipes: list[d
         recipes: of the techniques, of which only inserted layers matter: other changes show in the tensors' shapes.
     """
     inserted = [layer for recipe in recipes for layer in recipe.get("inserted", [])]
-    found: dict[str, Any] = {"network": dict(network), "shapes": {key: one for key, one in shapes.items() if one}}
+    kept = {key: one for key, one in network.items() if key not in TRAINING}
+    found: dict[str, Any] = {"network": kept, "shapes": {key: one for key, one in shapes.items() if one}}
     if inserted:
         found["inserted"] = inserted
     return json.dumps(found, separators=(",", ":")).encode()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from models.arguments import accept, choose, names, nearest
-from models.sharing.fold import Folding, fold, shuffled
+from models.sharing.fold import Folding, fold, normalise, shuffled
 from models.sharing.groups import find, split
 from models.sharing.loops import Loop, loops
 from models.sharing.similarity import Null, Similarity, lsm, null, similarity
@@ -44,6 +44,7 @@ __all__ = [
     "fold",
     "loops",
     "lsm",
+    "normalise",
     "null",
     "shuffled",
     "similarity",

@@ -127,6 +127,22 @@ def tie(layers: Sequence[nn.Module]) -> None:
         chain[0] = link
 
 
+@torch.no_grad()
+def normalise(network: nn.Module) -> None:
+    """Give the first layer of each folded bank the scale 1, in place, so that its weight is the one that is stored.
+
+    Outputs change by float rounding.
+    """
+    for layers in banks(network).values():
+        rows = [row_of(layer) for layer in layers.values()]
+        templates = bank_of(next(iter(layers.values()))).templates
+        first = rows[0].clone()
+        if len(templates) == 1 and bool(first != 0):
+            templates.mul_(first)
+            for row in rows:
+                row.div_(first)
+
+
 def _fit(found: dict[str, dict[str, nn.Module]], pattern: Clusters) -> dict[str, Clusters]:
     """Return a pattern by bank, with clusters of one for the layers of its banks that it leaves out."""
     home = {name: key for key, layers in found.items() for name in layers}

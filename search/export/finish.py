@@ -14,7 +14,7 @@ from torch import nn
 import models
 import tasks
 from models import compact
-from models.sharing import fold
+from models.sharing import fold, normalise
 from models.sharing.bank import banks
 from models.technique import network_of
 from search import trial
@@ -124,8 +124,9 @@ def tune(network: nn.Module, config: Mapping[str, Any], task: tasks.Task) -> Non
 
 
 def _reduce(found: Finished, judge: Judge) -> None:
-    """Bring every batch norm to one factor and one offset a channel."""
+    """Bring every batch norm to one factor and one offset a channel, and a scale of each folded weight to 1."""
     reduced = compact.reduce(found.network)
+    normalise(reduced)
     score = judge.score(reduced)
     if judge.is_enough(score, found.before):
         found.network, found.score = reduced, score

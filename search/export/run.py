@@ -208,6 +208,7 @@ def to_onnx(network: nn.Module, task: tasks.Task) -> bytes:
         postprocessing=Unit(preparation["values"]) if "values" in preparation else None,  # type: ignore[arg-type]
         classes=task.classes or (),
         metadata=metadata(task, preparation),
+        dequantise=False,  # ONNX Runtime dequantises at every call; casts it does once, when it loads the file
     )
 
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from models import Learner, build_network, compact, cost
 from models.bits import Uniform
-from models.sharing import SoftSharing, TiedLayers, fold
+from models.sharing import SoftSharing, TiedLayers, fold, normalise
 from models.sharing.bank import bank_of, banks
 from models.sparsity import ContinuousSparsification, MagnitudePruning
 from models.technique import Technique, stored_parameters
@@ -179,3 +179,15 @@ def test_recipe_of_other_arguments() -> None:
     fold(network, pattern=[names[0::2], names[1::2]])
     with pytest.raises(ValueError, match=r"leaves as many weights as sharing\.templates=2\. Set sharing\.templates"):
         SoftSharing(2).restore(build(), technique.recipe())
+
+
+def test_a_folded_weight_is_stored_by_the_scale_of_one_layer() -> None:
+    network, technique = build(), SoftSharing(**FOLDED)
+    fit(network, technique)
+    before = outputs(network)
+    normalise(network)
+    torch.testing.assert_close(outputs(network), before, rtol=1e-5, atol=1e-5)
+    for layers in banks(network).values():
+        bank = bank_of(next(iter(layers.values())))
+        if len(bank.templates) == 1:
+            assert torch.equal(next(iter(layers.values())).weight, bank.templates[0])

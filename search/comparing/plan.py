@@ -1,0 +1,237 @@
+"""What a comparison is between: the arms, each a whole config, from a study's config and one dimension of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+import tasks
+from search import rehearsal, storage
+from search import study as studies
+from search.comparing.asked import Asked
+from search.comparing.paired import unlimited
+from search.comparing.record import Arm
+from search.compose import compose
+from search.errors import InputError, did_you_mean
+from search.identity import difference, identity, leaves
+from search.resolve import resolve
+from search.run import check_config
+from spaces import Space
+
+FILES = ("network", "growth", "sharing", "sparsity", "bits", "optimizer", "schedule", "trainer")
+"""Groups of the config whose files can be arms."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Arms to run and how to judge them.
+
+    Attributes:
+        reference: label of the arm that the others are compared with.
+        source: where the values of all other dimensions come from, in words.
+        seed: the study's own.
+    """
+
+    study: str
+    folder: Path
+    over: str
+    arms: list[Arm]
+    reference: str
+    metric: str
+    direction: str
+    source: str
+    seed: int
+
+
+def make(overrides: Sequence[str], config_dirs: Sequence[Path], asked: Asked) -> Plan:
+    """Compose the arms that are asked for and build each of them once, untrained.
+
+    Raises:
+        InputError: in one line, for a dimension, value or study that is not there, and for what an arm's network or
+            task refuses.
+    """
+    raw = compose(overrides, config_dirs)
+    config = check_config(raw)
+    study = _found(config)
+    if asked.over == "study":
+        arms, reference, source = _studies(config, study, asked)
+    elif asked.over in FILES:
+        arms, reference, source = _files(overrides, config_dirs, raw, study, asked)
+    else:
+        arms, reference, source = _leaves(raw, config, study, asked)
+    metric, direction = _metric(config, asked.metric)
+    over = f"study-{asked.against}" if asked.over == "study" else asked.over
+    folder = storage.folder_of(config["storage"]["url"], config["name"])
+    arms = _rehearsed(asked.over, arms, metric, direction)
+    return Plan(config["name"], folder, over, arms, reference, metric, direction, source, config["seed"])
+
+
+def _found(config: Mapping[str, Any]) -> Study | None:
+    """Return the study where the store has it."""
+    if not storage.exists(config["storage"]):
+        return None
+    return studies.find(storage.open_storage(config["storage"], create=False), config["name"])
+
+
+def _metric(config: Mapping[str, Any], asked: str) -> tuple[str, str]:
+    try:
+        objectives = studies.objectives(asked or config["objective"], tasks.direction)
+    except ValueError as error:
+        raise InputError(str(error).replace("objective", "metric", 1) if asked else str(error)) from error
+    return next(iter(objectives.items()))
+
+
+def _best(config: Mapping[str, Any], study: Study | None, asked: Asked) -> tuple[dict[str, Any], str]:
+    """Return the best trial's values by dotted path, and where they come from; none where the config's own are meant.
+
+    Raises:
+        InputError: where there is no such trial, or the study was begun with another config.
+    """
+    best = None if study is None or asked.source == "config" else studies.best_trial(study)
+    if best is None or study is None:
+        if asked.source == "best":
+            raise InputError(
+                f"from=best: study={config['name']} has no complete trial within its budget. Set from=config."
+            )
+        return {}, "the config's own values"
+    changes = [
+        one
+        for one in difference(study.user_attrs.get("identity", {}), identity(config))
+        if one.partition(".")[0] not in ("space", "budget", "objective") and not one.startswith("objective:")
+    ]
+    if changes:
+        raise InputError(
+            f"study={study.study_name} was begun with another config ({'; '.join(changes[:6])}), for which its best "
+            "trial's values were not found. Undo the change, or set from=config."
+        )
+    return {path: _leaf(origin(best), path) for path in best.params}, f"the values of trial {best.number}, the best"
+
+
+def origin(trial: FrozenTrial) -> dict[str, Any]:
+    """Return the resolved config that a trial was made from."""
+    config: dict[str, Any] = trial.user_attrs["origin"]["config"]
+    return config
+
+
+def _leaf(config: Mapping[str, Any], path: str) -> Any:
+    node: Any = config
+    for key in path.split("."):
+        node = node[key]
+    return node
+
+
+def _leaves(
+    raw: dict[str, Any], config: dict[str, Any], study: Study | None, asked: Asked
+) -> tuple[list[Arm], str, str]:
+    """Make an arm of each value of one leaf of the config."""
+    plain = {key: part for key, part in config.items() if key not in ("space", "storage", "name", "workers")}
+    known = dict(leaves(plain))
+    if asked.over not in known or asked.over == "seed":
+        names = [*known, *FILES, "study"]
+        raise InputError(f"over={asked.over}: no such dimension in the config.{did_you_mean(asked.over, names)}")
+    space = Space.from_config(raw.get("space") or {}, {key: part for key, part in config.items() if key != "space"})
+    taken, source = _best(config, study, asked)
+    base = space.apply(raw, taken)
+    own = _leaf(resolve(base), asked.over)
+    reference, values = asked.arranged(own, _choices(space, asked))
+    arms = [Arm(label(value), _plain(space.apply(base, {asked.over: value})), value) for value in values]
+    return arms, label(reference), source
+
+
+def _choices(space: Space, asked: Asked) -> list[Any]:
+    """Return the values asked for, or all choices that the space has of the dimension."""
+    if asked.values is not None:
+        return asked.values
+    given = next((one for one in space.dimensions if one.path == asked.over), None)
+    if given is None:
+        names = [one.path for one in space.dimensions]
+        raise InputError(
+            f"over={asked.over} is no dimension of the study's space.{did_you_mean(asked.over, names)} "
+            f"Name its values: values=[A,B]."
+        )
+    if given.choices is None:
+        raise InputError(
+            f"over={asked.over} is a range from {given.low} to {given.high}. Name some of its values: "
+            f"values=[{given.low},{given.high}]."
+        )
+    return list(given.choices)
+
+
+def _files(
+    overrides: Sequence[str], config_dirs: Sequence[Path], raw: dict[str, Any], study: Study | None, asked: Asked
+) -> tuple[list[Arm], str, str]:
+    """Make an arm of each file of a group; what a search found for another file means nothing to an arm."""
+    if asked.values is None:
+        raise InputError(f"over={asked.over} is a group of files. Name some of them: values=[A,B].")
+    config = resolve(raw)
+    taken, source = _best(config, study, asked)
+    chosen = {str(value): compose([*overrides, f"{asked.over}={value}"], config_dirs) for value in asked.all_values()}
+    own = next((name for name, one in chosen.items() if resolve(one)[asked.over] == config[asked.over]), None)
+    reference, values = asked.arranged(own, asked.values)
+    arms = []
+    for value in values:
+        one = chosen[str(value)]
+        mine = {path: at for path, at in taken.items() if str(value) == own or not path.startswith(f"{asked.over}.")}
+        mine = {path: at for path, at in mine.items() if path in dict(leaves(one))}
+        arms.append(Arm(str(value), _plain(Space.from_config({}, {}).apply(one, mine)), value))
+    return arms, str(reference), source
+
+
+def _studies(config: dict[str, Any], study: Study | None, asked: Asked) -> tuple[list[Arm], str, str]:
+    """Make an arm of the best trial of each of two studies."""
+    if not asked.against or asked.against == config["name"]:
+        raise InputError(f"over=study compares two studies, but got against={asked.against!r}. Set against=OTHER.")
+    if asked.values is not None or asked.source == "config":
+        raise InputError("over=study compares the best trials of two studies. Leave out values= and from=config.")
+    store = storage.open_storage(config["storage"], create=False)
+    arms = []
+    for name in (config["name"], asked.against):
+        one = study if study is not None and name == config["name"] else studies.known(store, name)
+        best = studies.best_trial(one)
+        if best is None:
+            raise InputError(f"study={name} has no complete trial within its budget yet. Search on.")
+        arms.append(Arm(name, {**unlimited(origin(best)), "seed": config["seed"]}, name))
+    reference, _ = asked.arranged(config["name"], [arm.label for arm in arms])
+    return arms, str(reference), "the best trial of each study"
+
+
+def _plain(raw: Mapping[str, Any]) -> dict[str, Any]:
+    return unlimited(resolve({**raw, "space": {}}))
+
+
+def _rehearsed(over: str, arms: Sequence[Arm], metric: str, direction: str) -> list[Arm]:
+    """Build every arm once, and refuse arms that would be judged on different rows."""
+    found, first = [], None
+    for arm in arms:
+        try:
+            _, task = rehearsal.rehearse(arm.config, Space.from_config({}, {}), resolve)
+            rehearsal.check_objectives(arm.config, {metric: direction}, task)
+        except ValueError as error:
+            text = str(error).replace("objective must", "metric must", 1)
+            raise InputError(f"{over}={arm.label} is refused: {text}") from error
+        first = first or task
+        if not _same_rows(task, first):
+            raise InputError(
+                f"{over}={arm.label} would be judged on other validation rows than {over}={found[0].label}: "
+                "the repeats were no pairs. Compare what leaves the rows alone."
+            )
+        found.append(replace(arm, data=task.fingerprint()))
+    return found
+
+
+def _same_rows(one: tasks.Task, other: tasks.Task) -> bool:
+    """Tell whether two tasks judge by the same rows, as far as their targets show it."""
+    first, second = one.validation.targets, other.validation.targets
+    if one.kind != other.kind or first.shape != second.shape:
+        return False
+    return one.kind == "values" or torch.equal(first, second)  # values are in units of the rows kept for training
+
+
+def label(value: Any) -> str:
+    """Return a value as it would be written on the command line."""
+    return value if isinstance(value, str) else str(OmegaConf.to_yaml({"v": value}, resolve=False))[2:].strip()

@@ -1,0 +1,109 @@
+"""What is exported of other tasks: tables with gaps and categories, values in their own unit, folded networks."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+import torch
+from torch import nn
+
+import models
+import tasks
+from models.sharing import SoftSharing
+from search.compose import compose
+from search.export import parity
+from search.export.finish import Judge, finish
+from search.export.predict import predict
+from search.export.run import Finished, compare, to_onnx, written
+from search.resolve import resolve
+from search.trial import build_network
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    drawn = np.random.default_rng(0)
+    rows = pandas.DataFrame(
+        {"size": drawn.exponential(10, 120), "colour": drawn.choice(["red", "green"], 120), "price": 0.0, "good": "no"}
+    )
+    rows["price"] = 100 + 7 * rows["size"] + drawn.normal(size=120)
+    rows.loc[rows["size"] > 7, "good"] = "yes"
+    rows.loc[::9, "size"] = np.nan
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    return tmp_path / "rows.csv"
+
+
+def opened(table: Path, target: str, drop: str) -> tasks.Task:
+    task = tasks.build({"name": "table", "train": str(table), "target": target, "drop": [drop], "log": True}, seed=0)
+    task.setup("fit")
+    return task
+
+
+def network_for(task: tasks.Task) -> nn.Module:
+    torch.manual_seed(0)
+    config = {"name": "mlp", "width": 8, "depth": 1}
+    return models.build_network(config, in_shape=task.in_shape, out_features=task.out_features).eval()
+
+
+@pytest.mark.parametrize(("target", "drop"), [("good", "price"), ("price", "good")], ids=["classes", "values"])
+def test_a_table_is_served_from_raw_columns(target: str, drop: str, table: Path, tmp_path: Path) -> None:
+    task = opened(table, target, drop)
+    network = network_for(task)
+    config = {"network": {"name": "mlp", "width": 8, "depth": 1}}
+    files = written(Finished(network, 0.0, 0.0), config, [], task)
+    task.setup("test")
+    assert compare(network, files, task).rows == len(task.raw_test())
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    rows = pandas.read_csv(table)
+    found = {}
+    for name in files:
+        to = predict(tmp_path / name, table, tmp_path / f"{name}.csv")
+        assert to is not None
+        found[name] = pandas.read_csv(to)
+    assert len(found["model.kgm"]) == len(rows)
+    pandas.testing.assert_frame_equal(found["model.kgm"], found["model.onnx"])
+    if target == "good":
+        assert set(found["model.kgm"]["class"]) <= {"no", "yes"}
+    else:  # an untrained network says something near the mean, in the unit of the column
+        assert found["model.kgm"]["value"].between(0, 500).all()
+
+
+def test_a_table_without_a_column_is_refused(table: Path, tmp_path: Path) -> None:
+    task = opened(table, "good", "price")
+    (tmp_path / "model.onnx").write_bytes(to_onnx(network_for(task), task))
+    pandas.read_csv(table).drop(columns=["colour"]).to_csv(tmp_path / "other.csv", index=False)
+    with pytest.raises(ValueError, match=r"other\.csv: has no column 'colour'"):
+        predict(tmp_path / "model.onnx", tmp_path / "other.csv", None)
+
+
+def test_layers_that_are_alike_fold_at_the_end(tmp_path: Path) -> None:
+    overrides = ["network=resnet", "network.stages=1", "network.blocks=3", "network.width=8", "trainer.device=cpu"]
+    config = resolve(compose(["study=digits_dense", "~space.network", "space=[]", *overrides, "trainer.epochs=5"]))
+    task = tasks.build({"name": "digits"}, seed=0)
+    task.setup("fit")
+    network = build_network(config, task)
+    technique = SoftSharing(4)
+    technique.attach(network)
+    with torch.no_grad():  # as fold pressure would have left them
+        for layer in technique.layers.values():
+            row = layer.parametrizations.weight.original
+            row.copy_(torch.tensor([1.0, 2.0, 0.5, -1.0]) * float(row[0] or 1.0))
+    technique.harden()
+    done = finish(network, config, Judge(task, "accuracy", tolerance=1.0))
+    assert any(note.startswith("fold: ") and "not kept" not in note for note in done.notes)
+    files = written(done, config, [], task)
+    task.setup("test")
+    assert compare(done.network, files, task).differences["model.onnx"] < 1e-3
+    unfolded = written(Finished(network, 0.0, 0.0), config, [], task)
+    assert len(files["model.onnx"]) < 0.6 * len(unfolded["model.onnx"])  # each weight is there once
+    assert len(files["model.kgm"]) < 0.6 * len(unfolded["model.kgm"])
+
+
+def test_a_form_that_differs_is_named() -> None:
+    outputs = np.eye(3)
+    assert parity.check("classes", outputs, {"same": outputs}).differences == {"same": 0.0}
+    with pytest.raises(RuntimeError, match="other disagrees with the trained network on 2 of 3 test rows"):
+        parity.check("classes", outputs, {"other": outputs[[1, 0, 2]]})
+    with pytest.raises(RuntimeError, match=r"has outputs \(2, 3\)"):
+        parity.check("values", outputs, {"short": outputs[:2]})
