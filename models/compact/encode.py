@@ -1,7 +1,7 @@
 """Write a hardened network as one small file: levels, masks, shared templates, and everything else that it needs."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy
@@ -17,6 +17,7 @@ from models.compact.file import allowed
 from models.compact.forms import write_mixed, write_values
 from models.compact.kinds import NAMED, Kind, Patterns, patterns
 from models.compact.levels import write_levels
+from models.compact.numbers import MANY
 from models.compact.parts import Form, Place, likeness
 from models.compact.plan import Extra, Record
 from models.compact.plan import write as write_plan
@@ -47,7 +48,7 @@ def encode(
         ValueError: where a link is still soft, or something of the network cannot be stored.
     """
     found = list(entries(network))
-    encoder = _Encoder(found, Writer(level), half=choose("rest", rest, REST) == "float16")
+    encoder = _Encoder(found, level, half=choose("rest", rest, REST) == "float16")
     for entry in found:
         encoder.add(entry)
     return encoder.finish(extra or {})
@@ -56,10 +57,10 @@ def encode(
 class _Encoder:
     """Chooses a form for each tensor; what was stored before is only referred to."""
 
-    def __init__(self, found: Iterable[Entry], writer: Writer, half: bool) -> None:
+    def __init__(self, found: Sequence[Entry], level: int, half: bool) -> None:
         self.half = half
         self.worthwhile = _worthwhile(found)
-        self.writer = writer
+        self.writer = Writer(level, many=_floats(found, self.worthwhile) > MANY)
         self.records: list[Record] = []
         self.digests: list[bytes] = []
         self.seen: dict[tuple[Any, ...], int] = {}
@@ -179,3 +180,18 @@ def _worthwhile(found: Iterable[Entry]) -> set[int]:
             saved.setdefault(key, -entry.parts["share"]["templates"].numel())
             saved[key] += int(torch.count_nonzero(entry.value))
     return {key for key, numbers in saved.items() if numbers > 0}
+
+
+def _floats(found: Iterable[Entry], worthwhile: set[int]) -> int:
+    """Return how many floats, about, the file will hold: numbers that are not 0, templates once, no codes."""
+    banks: dict[int, int] = {}
+    numbers = 0
+    for entry in found:
+        bank = _bank_of(entry)
+        if "quantise" in entry.parts or not entry.value.is_floating_point():
+            continue
+        if bank is not None and bank in worthwhile:
+            banks[bank] = entry.parts["share"]["templates"].numel()
+        else:
+            numbers += int(torch.count_nonzero(entry.value))
+    return numbers + sum(banks.values())

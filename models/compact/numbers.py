@@ -1,5 +1,6 @@
 """Numbers with a point: exponents by those before them, signs by their tensor, and only the mantissa bits in use.
 
+Where there are many, exponents have a Huffman code instead, which takes 0.5 % more and a tenth of the time.
 Trained numbers use all bits of their mantissas, and these are stored as they are. Numbers that were rounded do not:
 `keep` is how many mantissa bits any of them uses, and `grid` the power of two that all are multiples of.
 """
@@ -9,13 +10,17 @@ from numpy.typing import NDArray
 
 from models.compact.chances import Model, Numbers
 from models.compact.kinds import Kind, Patterns
-from models.compact.streams import Reader, Writer
+from models.compact.streams import SKEWED, Reader, Writer, deflate, planes
 from models.compact.symbols import symbols_size
 
 EXPONENT = Model("exponent", (16, 32, 32))
 SIGN = Model("sign", (128, 128))
 TOP = Model("top", (128, 128))
 BLOB = 255  # in place of `keep`: the numbers are a blob, whose size takes the place of `grid`
+HUFFMAN, GRID = 64, 12  # added to `keep` where exponents are a blob, whose size stands above the 12 bits of `grid`
+SHORT = 256  # numbers that are modelled in every file
+PROBE, PROBED = 1, 0.97  # a quick level of zstd, and what planes must save at it to be taken
+MANY = 1 << 14  # numbers of a file above which only short rows are modelled
 WORTH = 8  # bits that a grid must save to be stored
 
 
@@ -32,8 +37,8 @@ def put_numbers(values: Patterns, kind: Kind, place: int, alike: int, writer: Wr
     Returns:
         `keep` and `grid`, or `BLOB` and the blob's size.
     """
-    if not writer.claim(values.size * (kind.exponent + 2)):
-        return [BLOB, writer.put_planes(values)]
+    if (writer.many and values.size > SHORT) or not writer.claim(values.size * (kind.exponent + 2)):
+        return _put_many(values, kind, writer)
     (exponents, signs), mantissa = _exponents(values, kind), _mantissa(values, kind)
     keep, grid = _fineness(exponents, mantissa, kind)
     shifts = numpy.arange(kind.exponent)
@@ -50,6 +55,25 @@ def put_numbers(values: Patterns, kind: Kind, place: int, alike: int, writer: Wr
     writer.put(TOP, [0 * tops + alike, alike << 16 | exponents[some]], tops)
     writer.put_bare(mantissa & (numpy.uint64(1) << below.astype(numpy.uint64)) - numpy.uint64(1), below)
     return [keep, grid]
+
+
+def _put_many(values: Patterns, kind: Kind, writer: Writer) -> list[int]:
+    """Append floats (n,) without the model: exponents as a blob and bare bits, or by planes if much repeats itself."""
+    (exponents, signs), mantissa = _exponents(values, kind), _mantissa(values, kind)
+    keep, grid = _fineness(exponents, mantissa, kind)
+    widths = _widths(exponents, keep, grid, kind)
+    bare = (values.size + int(widths.sum())) // 8
+    if len(deflate(planes(values), PROBE)) < PROBED * (bare + symbols_size(exponents) / 8):
+        return [BLOB, writer.put_planes(values)]
+    size = writer.put_planes(exponents.astype(_narrow(kind)), SKEWED)
+    writer.put_bare(signs, 1)
+    writer.put_bare(mantissa >> (kind.mantissa - widths).astype(numpy.uint64), widths)
+    return [HUFFMAN + keep, size << GRID | grid]
+
+
+def _narrow(kind: Kind) -> str:
+    """Return the type of whole numbers that holds exponents."""
+    return "<u1" if kind.exponent <= 8 else "<u2"
 
 
 def numbers_size(values: Patterns, kind: Kind) -> float:
@@ -103,8 +127,13 @@ def take_numbers(count: int, kind: Kind, place: int, alike: int, arguments: list
     keep, grid = arguments
     if keep == BLOB:
         return reader.take_planes(grid, kind.size, count)
+    many, size = keep >= HUFFMAN, 0
+    if many:
+        keep, size, grid = keep - HUFFMAN, grid >> GRID, grid & (1 << GRID) - 1
     if keep > kind.mantissa or grid >= (1 << kind.exponent) + kind.mantissa:
         raise ValueError(f"numbers of type {kind.name} cannot have {keep} bits and the grid {grid}.")
+    if many:
+        return _take_many(count, kind, keep, grid, size, reader)
     reader.spend(count * (kind.exponent + 2))
     exponents = numpy.zeros(count, numpy.int64)
     chain = reader.chain(EXPONENT)
@@ -126,3 +155,16 @@ def take_numbers(count: int, kind: Kind, place: int, alike: int, arguments: list
     values = (signs << kind.exponent | exponents).astype(numpy.uint64) << numpy.uint64(kind.mantissa)
     values[some] |= mantissa << (kind.mantissa - widths[some]).astype(numpy.uint64)
     return values.astype(f"u{kind.size}")
+
+
+def _take_many(count: int, kind: Kind, keep: int, grid: int, size: int, reader: Reader) -> Patterns:
+    """Return what `_put_many` appended, exponents in a blob of a size."""
+    width = numpy.dtype(_narrow(kind)).itemsize
+    exponents = reader.take_planes(size, width, count).astype(numpy.int64)
+    if count and int(exponents.max()) >> kind.exponent:
+        raise ValueError(f"an exponent of {kind.name} must have {kind.exponent} bits, but one is {exponents.max()}.")
+    signs = reader.take_bare(count, 1)
+    widths = _widths(exponents, keep, grid, kind)
+    mantissa = reader.take_bare(count, widths) << (kind.mantissa - widths).astype(numpy.uint64)
+    values = (signs << numpy.uint64(kind.exponent) | exponents.astype(numpy.uint64)) << numpy.uint64(kind.mantissa)
+    return (values | mantissa).astype(f"u{kind.size}")

@@ -18,6 +18,7 @@ LIMIT = 1 << 22  # modelled bits in a file; what would pass it is a blob
 WINDOW = 1 << 27  # bytes of history a frame may ask a reader to hold; level 19 asks for 2^23
 LARGE = 1 << 22  # bytes from which zstd's level is at most MODERATE
 MODERATE = 12  # of floats by planes, level 19 saves 1.5 % more than this and takes 15 times as long
+SKEWED = -1  # in place of a level: hardly any matches are looked for, and the rest gets a Huffman code
 
 Bits = NDArray[numpy.uint8]
 Widths = int | Numbers
@@ -28,11 +29,13 @@ class Writer(BitWriter):
 
     Args:
         level: of zstd for the blobs, 1 (quick) to 19 (small).
+        many: that the file has so many floats that only short rows of them are to be modelled.
     """
 
-    def __init__(self, level: int = 19) -> None:
+    def __init__(self, level: int = 19, many: bool = False) -> None:
         super().__init__()
         self.level = level
+        self.many = many
         self.blobs: list[bytes] = []
         self.bare: list[Bits] = []
         self.left = LIMIT
@@ -46,21 +49,27 @@ class Writer(BitWriter):
 
     def put_bare(self, values: NDArray[numpy.generic], widths: Widths) -> None:
         """Append whole numbers (n,), each in its own bits or all in as many, the highest bit first."""
+        same = _same(widths)
+        if same is not None:
+            raw = numpy.ascontiguousarray(values.astype(">u8")).view(numpy.uint8).reshape(values.size, 8)
+            bytes_ = -(-same // 8)
+            spread = numpy.unpackbits(raw[:, 8 - bytes_ :], axis=1)
+            self.bare.append(spread[:, 8 * bytes_ - same :].reshape(-1))
+            return
         widths = numpy.broadcast_to(numpy.asarray(widths, numpy.int64), values.shape)
         ends = numpy.repeat(numpy.cumsum(widths), widths)
         shifts = (ends - 1 - numpy.arange(ends.size)).astype(numpy.uint64)
         spread = numpy.repeat(values.astype(numpy.uint64), widths)
         self.bare.append((spread >> shifts & numpy.uint64(1)).astype(numpy.uint8))
 
-    def put_blob(self, data: bytes) -> int:
+    def put_blob(self, data: bytes, level: int | None = None) -> int:
         """Append compressed bytes; return how many they have become."""
-        self.blobs.append(deflate(data, self.level))
+        self.blobs.append(deflate(data, self.level if level is None else level))
         return len(self.blobs[-1])
 
-    def put_planes(self, items: NDArray[numpy.generic]) -> int:
+    def put_planes(self, items: NDArray[numpy.generic], level: int | None = None) -> int:
         """Append numbers (n,) by planes; return the bytes of the blob."""
-        planes = numpy.ascontiguousarray(items).view(numpy.uint8).reshape(items.size, items.itemsize).T
-        return self.put_blob(planes.tobytes())
+        return self.put_blob(planes(items), level)
 
     def rest(self) -> bytes:
         """Return what stands behind the range code."""
@@ -105,6 +114,13 @@ class Reader(BitReader):
             raise ValueError(f"the file is cut short: {end} bytes are needed where {self.blob_at} are.")
         bits = numpy.unpackbits(numpy.frombuffer(self.rest[first:end], numpy.uint8))[spare : spare + total]
         self.bare_at += total
+        same = _same(widths)
+        if same is not None:
+            bytes_ = -(-same // 8)
+            raw = numpy.zeros((count, 8), numpy.uint8)
+            lines = numpy.pad(bits.reshape(count, same), ((0, 0), (8 * bytes_ - same, 0)))
+            raw[:, 8 - bytes_ :] = numpy.packbits(lines, axis=1)
+            return raw.view(">u8").reshape(-1).astype(numpy.uint64)
         widths = numpy.broadcast_to(numpy.asarray(widths, numpy.int64), (count,))
         starts = numpy.cumsum(widths) - widths
         found = numpy.zeros(count, numpy.uint64)
@@ -126,8 +142,8 @@ class Reader(BitReader):
 
     def take_planes(self, size: int, width: int, count: int) -> NDArray[numpy.unsignedinteger[Any]]:
         """Return the numbers (count,) of so many bytes each from the next blob."""
-        planes = numpy.frombuffer(self.take_blob(size, count * width), numpy.uint8).reshape(width, count)
-        return numpy.ascontiguousarray(planes.T).reshape(-1).view(f"<u{width}")
+        found = numpy.frombuffer(self.take_blob(size, count * width), numpy.uint8).reshape(width, count)
+        return numpy.ascontiguousarray(found.T).reshape(-1).view(f"<u{width}")
 
     def finish(self) -> None:
         """Check that nothing is left over.
@@ -140,8 +156,29 @@ class Reader(BitReader):
             raise ValueError("the file holds more than its plan says.")
 
 
+def planes(items: NDArray[numpy.generic]) -> bytes:
+    """Return all first bytes of numbers (n,), all second bytes, and so on."""
+    return numpy.ascontiguousarray(items).view(numpy.uint8).reshape(items.size, items.itemsize).T.tobytes()
+
+
+def _same(widths: Widths) -> int | None:
+    """Return the one width, above 0, that all numbers have, None where they have several."""
+    if isinstance(widths, int):
+        return widths or None
+    first = int(widths[0]) if widths.size else 0
+    return first if first and (widths == first).all() else None
+
+
 def deflate(data: bytes, level: int = 19) -> bytes:
-    """Compress into one zstd frame that declares its size, above `LARGE` at level `MODERATE` at most."""
+    """Compress into one zstd frame that declares its size, above `LARGE` at level `MODERATE` at most.
+
+    Level `SKEWED` is for bytes that have no order, only frequent and rare ones.
+    """
+    if level == SKEWED:
+        chosen = zstandard.ZstdCompressionParameters.from_level(
+            1, source_size=len(data), strategy=zstandard.STRATEGY_FAST, min_match=7, hash_log=6, write_checksum=False
+        )
+        return zstandard.ZstdCompressor(compression_params=chosen).compress(data)
     level = min(level, MODERATE) if len(data) > LARGE else level
     return zstandard.ZstdCompressor(level=level, write_checksum=False).compress(data)
 

@@ -7,6 +7,7 @@ import torch
 from torch.optim import Optimizer
 
 from models.arguments import accept, choose, names, within
+from models.optimizers.avagrad import AvaGrad, AvaGradW
 from models.optimizers.groups import Parameters, fused, parameter_groups
 
 
@@ -92,12 +93,48 @@ def adagrad(
     return torch.optim.Adagrad(groups, lr=lr, eps=epsilon, fused=fused(groups))
 
 
+def avagrad(
+    parameters: Parameters,
+    *,
+    lr: float = 0.1,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-3,
+    weight_decay: float = 0.0,
+    decay_norms: bool = False,
+) -> Optimizer:
+    """Build AvaGrad (Savarese et al., CVPR 2021); its decay is part of the gradient."""
+    _check(lr=lr)
+    _check_above(epsilon=epsilon)
+    groups = parameter_groups(parameters, weight_decay=weight_decay, decay_norms=decay_norms)
+    return AvaGrad(groups, lr=lr, betas=_betas(beta1, beta2), eps=epsilon)
+
+
+def avagradw(
+    parameters: Parameters,
+    *,
+    lr: float = 0.1,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-3,
+    weight_decay: float = 0.0,
+    decay_norms: bool = False,
+) -> Optimizer:
+    """Build AvaGrad with decoupled weight decay (Savarese et al., CVPR 2021)."""
+    _check(lr=lr)
+    _check_above(epsilon=epsilon)
+    groups = parameter_groups(parameters, weight_decay=weight_decay, decay_norms=decay_norms)
+    return AvaGradW(groups, lr=lr, betas=_betas(beta1, beta2), eps=epsilon)
+
+
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": sgd,
     "adam": adam,
     "adamw": adamw,
     "rmsprop": rmsprop,
     "adagrad": adagrad,
+    "avagrad": avagrad,
+    "avagradw": avagradw,
 }
 
 
@@ -126,6 +163,12 @@ def build_optimizer(parameters: Parameters, config: Mapping[str, Any]) -> Optimi
 def _check(**values: float) -> None:
     for name, value in values.items():
         within(f"optimizer.{name}", value, 0, float("inf"))
+
+
+def _check_above(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 < value < float("inf"):
+            raise ValueError(f"optimizer.{name} must be above 0 and finite, but got {value}.")
 
 
 def _betas(beta1: float, beta2: float) -> tuple[float, float]:

@@ -1,12 +1,12 @@
 """What a comparison is between: the arms, each a whole config, from a study's config and one dimension of it."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
@@ -234,4 +234,4 @@ def _same_rows(one: tasks.Task, other: tasks.Task) -> bool:
 
 def label(value: Any) -> str:
     """Return a value as it would be written on the command line."""
-    return value if isinstance(value, str) else str(OmegaConf.to_yaml({"v": value}, resolve=False))[2:].strip()
+    return value if isinstance(value, str) else json.dumps(value)
