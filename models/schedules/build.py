@@ -1,0 +1,59 @@
+"""Build a schedule from its config."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lightning.pytorch import Callback
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from models.arguments import accept, at_least, choose, names
+from models.schedules.curves import constant, cosine, onecycle, step
+from models.schedules.lipschitz import LipschitzLR, lipschitz
+
+SCHEDULES: dict[str, Callable[..., LRScheduler]] = {
+    "constant": constant,
+    "cosine": cosine,
+    "step": step,
+    "onecycle": onecycle,
+    "lipschitz": lipschitz,
+}
+
+
+def build_schedule(
+    optimizer: Optimizer, config: Mapping[str, Any], total_steps: int, steps_per_epoch: int
+) -> LRScheduler:
+    """Build the schedule of a config; it steps once an optimiser step.
+
+    One that measures the network also needs its callbacks, from `schedule_callbacks`.
+
+    Args:
+        optimizer: Whose learning rates are the highest of the schedule.
+        config: `{name: cosine, ...}`: a name in `SCHEDULES` and keyword arguments of its function.
+        total_steps: Optimiser steps of the run.
+        steps_per_epoch: Optimiser steps of an epoch.
+
+    Raises:
+        ValueError: The name or a key is unknown, or a value is out of its range.
+    """
+    if "name" not in config:
+        raise ValueError(f"schedule.name is not set. Choose one of ({', '.join(SCHEDULES)}).")
+    name = choose("schedule.name", config["name"], SCHEDULES)
+    options = {key: value for key, value in config.items() if key != "name"}
+    given = {"optimizer": optimizer, "total_steps": total_steps, "steps_per_epoch": steps_per_epoch}
+    siblings = {key for schedule in SCHEDULES.values() for key in names(schedule)} - set(given)
+    arguments = accept(SCHEDULES[name], options, where="schedule", name=name, given=given, siblings=siblings)
+    at_least("trainer.steps", total_steps, 1)
+    return SCHEDULES[name](**arguments)
+
+
+def schedule_callbacks(config: Mapping[str, Any]) -> list[Callback]:
+    """Return what a Trainer needs for the schedule of a config besides the schedule itself; mostly nothing.
+
+    Raises:
+        ValueError: A value is out of its range.
+    """
+    if config.get("name") != "lipschitz":
+        return []
+    known = set(names(LipschitzLR)) - {"layer"}
+    return [LipschitzLR(**{key: value for key, value in config.items() if key in known})]
