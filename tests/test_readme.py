@@ -30,6 +30,10 @@ def test_command_is_understood(command: str, tmp_path: Path, monkeypatch: pytest
     (tmp_path / "mine" / "study" / "mine.yaml").write_text("# @package _global_\nbudget: {trials: 3}\n")
     _, verb, *rest = shlex.split(command)
     assert verb in VERBS
+    rest = [one for one in rest if one.partition("=")[0] not in VERBS[verb].options]
+    if VERBS[verb].files:
+        assert len([one for one in rest if one.removeprefix("--") not in VERBS[verb].flags]) == len(VERBS[verb].files)
+        return
     overrides = [one for one in rest if "=" in one or one.startswith("~")]
     folders = [tmp_path / rest[rest.index("--config-dir") + 1]] if "--config-dir" in rest else []
     if verb == "search":
