@@ -6,7 +6,8 @@ that of the line through them. Tuning in turn tries every rate of a grid of 35 a
 at the best of these: 12 trials. A trial is judged by the validation rows of its own seed.
 
 Both are asked of epsilons from AvaGrad's default up. Smaller ones are measured too, and reported beside them. The range
-of epsilons and of rates was chosen by a look at seed 0, which is left out.
+of epsilons and of rates was chosen by a look at seed 0, which is left out: over the first range, 1e-4 to 1, that seed
+gave slopes of -.300 for AvaGrad and +.375 for Adam, which miss both aims.
 """
 
 import math

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.optimizers import build_optimizer
-from models.schedules import build_schedule
+from models.schedules import build_schedule, schedule_callbacks
 
 Metrics = Callable[[Tensor, Tensor], Mapping[str, float]]
 
@@ -117,6 +117,10 @@ class Learner(LightningModule):
         """Clip gradients as the trainer is told to, if it is."""
         if gradient_clip_val is not None:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Return what the schedule needs to measure the network; mostly nothing."""
+        return schedule_callbacks(self.schedule_config)
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Build the optimiser and its schedule over the steps this run will take."""

@@ -13,6 +13,9 @@ from models.optimizers.groups import Parameters
 Tensors = list[Tensor]
 
 
+TOGETHER = 2**14
+
+
 class AvaGrad(Optimizer):
     """Step by w <- w - lr * sqrt(d) / ||eta|| * eta * m, with eta = 1 / (sqrt(v) + eps) from the steps before.
 
@@ -31,7 +34,8 @@ class AvaGrad(Optimizer):
         betas: how much of m and of v stays at a step, each in [0, 1).
         eps: above 0; the larger, the more alike the rates.
         weight_decay: pull on the weights, here a part of the gradient; it gives no entry a v of its own.
-        foreach: update all tensors of a group together (faster, the default), or one by one (less memory).
+        foreach: update all tensors of a group together, or one by one (less memory); by default together, but for
+            large ones on the CPU, where that is slower.
         maximize: climb instead.
 
     Raises:
@@ -95,8 +99,9 @@ class AvaGrad(Optimizer):
                 _check(parameter)
                 state["exp_avg"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
                 state["exp_avg_sq"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-            key = number if group["foreach"] is False else (parameter.device, parameter.dtype)
-            part = held.setdefault(key, _Part(group, [], [], [], []))
+            alone = _alone(parameter) if group["foreach"] is None else not group["foreach"]
+            key = number if alone else (parameter.device, parameter.dtype)
+            part = held.setdefault(key, _Part(group, alone, [], [], [], []))
             part.params.append(parameter)
             part.grads.append(parameter.grad)
             part.means.append(state["exp_avg"])
@@ -115,11 +120,17 @@ class _Part:
     """Tensors of one group that are updated together; `rates` are kept from one pass to the other unless alone."""
 
     group: dict[str, Any]
+    alone: bool
     params: Tensors
     grads: Tensors
     means: Tensors
     squares: Tensors
     rates: tuple[Tensors, Tensors] | None = None
+
+
+def _alone(parameter: Tensor) -> bool:
+    """Tell whether a tensor is better updated by itself: then what is computed for it stays in the CPU's cache."""
+    return parameter.device.type == "cpu" and parameter.numel() > TOGETHER
 
 
 def _check(parameter: Tensor) -> None:
@@ -139,7 +150,7 @@ def _factor(parts: Iterable[_Part]) -> Tensor:
         wide = torch.float32 if eta[0].dtype.itemsize < 4 else None
         etas += torch._foreach_norm(eta, 2, dtype=wide)
         lives += torch._foreach_norm(live, 2, dtype=wide)  # the root of their number
-        if part.group["foreach"] is not False:
+        if not part.alone:
             part.rates = (eta, live)
     length, count = (
         torch.linalg.vector_norm(torch.stack([one.to(norms[0]) for one in norms])) for norms in (etas, lives)

@@ -132,7 +132,7 @@ class LipschitzLR(Callback):
             steepness = (classes - 1) / (classes * self._rows) * self._seen + decay * self._head.weight.detach().norm()
         value = float(trainer.strategy.reduce(steepness, reduce_op="max"))  # type: ignore[arg-type]
         rate = 1 / value if value > 0 else math.inf if value == 0 else math.nan
-        return rate if self.cap is None else min(self.cap, rate)
+        return rate if self.cap is None or math.isnan(rate) else min(self.cap, rate)
 
     def _set(self, trainer: Trainer, rate: float) -> None:
         """Bring all groups to the rate, as the highest of their schedules; what is not finite changes nothing."""

@@ -195,13 +195,11 @@ class TestConfig:
         config = {"name": "lipschitz", "rule": "row", "cap": 0.2, "warmup": 0.1}
         loss = nn.functional.cross_entropy
         module = Learner(nn.Linear(4, 3), loss, lambda outputs, targets: {}, {"name": "sgd", "lr": 9.0}, config)
-        (callback,) = schedule_callbacks(config)
         loader = DataLoader(TensorDataset(torch.ones(16, 4), torch.zeros(16).long()), batch_size=8)
         quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
         trainer = Trainer(
             max_epochs=2,
             accelerator="cpu",
-            callbacks=[callback],
             enable_checkpointing=False,
             limit_val_batches=0,
             **quiet,

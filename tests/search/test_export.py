@@ -190,6 +190,22 @@ def test_images_are_classified(exported: Path, tmp_path: Path) -> None:
     assert [Path(one).name for one in pandas.read_csv(to)["input"]] == ["0.png", "1.png", "2.png"]
 
 
+def test_images_in_a_parquet_are_classified(exported: Path, tmp_path: Path) -> None:
+    import io
+
+    from PIL import Image
+
+    cells = []
+    for number in range(3):
+        written = io.BytesIO()
+        Image.fromarray(np.full((8, 8), number, np.uint8)).save(written, "png")
+        cells.append({"bytes": written.getvalue(), "path": None})
+    pandas.DataFrame({"image": cells, "label": [0, 1, 2]}).to_parquet(tmp_path / "rows.parquet")
+    to = tmp_path / "found.csv"
+    assert cli.main(["predict", str(exported / "model.onnx"), str(tmp_path / "rows.parquet"), f"to={to}"]) == 0
+    assert len(pandas.read_csv(to)) == 3
+
+
 @pytest.mark.parametrize(
     ("rows", "said"), [("a,b\n1,2\n", "2 columns of numbers, but the network takes 64"), (None, "no such file")]
 )
