@@ -250,12 +250,13 @@ VERBS = {
     "report": Verb("write an HTML page with a study's figures", {}, report),
     "export": Verb(
         "write the best network of a study as files that run elsewhere",
-        {"trial": "best", "tolerance": "0.005", "twin": "true"},
+        {"trial": "best", "tolerance": "0.005", "twin": "true", "path": ""},
         export,
         told={
             "trial": "best, front, or a trial's number",
             "tolerance": "share of the validation score that the last cuts may cost",
             "twin": "train the same network without techniques, to stand beside it",
+            "path": "where the data lie now, if not where the trial read them",
         },
     ),
     "inspect": Verb(

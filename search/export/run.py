@@ -41,11 +41,13 @@ class Options:
         trial: "best", "front" or a number.
         tolerance: share of the validation score that the last cuts may cost.
         twin: whether the same network is trained without techniques, to stand beside.
+        path: where the data lie now; None is where the trial read them.
     """
 
     trial: str = "best"
     tolerance: float = 0.005
     twin: bool = True
+    path: str | None = None
 
     @classmethod
     def read(cls, given: Mapping[str, str]) -> "Options":
@@ -62,7 +64,7 @@ class Options:
             raise InputError(f"tolerance must be a number from 0 to 1, but got {given['tolerance']!r}.")
         if given["twin"] not in ("true", "false"):
             raise InputError(f"twin must be true or false, but got {given['twin']!r}.")
-        return cls(given["trial"], tolerance, given["twin"] == "true")
+        return cls(given["trial"], tolerance, given["twin"] == "true", given.get("path") or None)
 
 
 def export_study(study: Study, folder: Path, options: Options, console: Console) -> Path:
@@ -112,14 +114,20 @@ def export_trial(
     """Write the files of one trial and return its card."""
     trial.quiet()
     with console.status(f"trial {one.number}: reading its network"):
-        network, config, recipes = obtain(study, one, folder, console)
+        network, config, recipes = obtain(study, one, folder, console, options.path)
     config = {**config, "trainer": {**config["trainer"], "device": "cpu"}}
-    task = trial.open_task(config)
+    try:
+        task = trial.open_task(config)
+    except ValueError as error:
+        raise InputError(f"{one_line(error)} Or say where the data lie now: path=FOLDER.") from error
     check_data(study, task)
     judge = Judge(task, judged_by(study, config, task), options.tolerance)
     with console.status(f"trial {one.number}: last cuts, judged on validation rows"):
         done = finish(network, config, judge)
-    files = written(done, config, recipes, task)
+    try:
+        files = written(done, config, recipes, task)
+    except ValueError as error:
+        raise StudyStopped(f"trial {one.number} cannot be exported: {one_line(error)}") from error
     task.setup("test")  # nothing is chosen any more
     with console.status(f"trial {one.number}: comparing all forms on the test rows"):
         agreed = compare(done.network, files, task)
@@ -148,14 +156,22 @@ def said(card: Mapping[str, Any]) -> str:
 
 
 def obtain(
-    study: Study, one: FrozenTrial, folder: Path, console: Console
+    study: Study, one: FrozenTrial, folder: Path, console: Console, data: str | None = None
 ) -> tuple[nn.Module, dict[str, Any], list[dict[str, Any]]]:
-    """Return a trial's network, config and recipes: as it was kept, or trained again from its record."""
+    """Return a trial's network, config and recipes: as it was kept, or trained again from its record.
+
+    Args:
+        study: its study.
+        one: the trial.
+        folder: the study's.
+        console: where to say that it is trained again.
+        data: where the data lie now; None is where the trial read them.
+    """
     path = folder / "networks" / f"trial-{one.number:05d}.safetensors"
     if path.exists():
         network, config = kept.load(path)
-        return network, config, kept.about_file(path)["recipes"]
-    config = one.user_attrs["origin"]["config"]
+        return network, _moved(config, data), kept.about_file(path)["recipes"]
+    config = _moved(one.user_attrs["origin"]["config"], data)
     console.print(f"trial {one.number}: its weights were not kept; training it again", highlight=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -164,7 +180,11 @@ def obtain(
         raise InputError(f"trial {one.number} cannot be trained again: {one_line(error)}") from error
     assert outcome.save is not None, "a trial without pruner and budget is complete"
     outcome.save(path)
-    return obtain(study, one, folder, console)
+    return obtain(study, one, folder, console, data)
+
+
+def _moved(config: dict[str, Any], data: str | None) -> dict[str, Any]:
+    return config if data is None else {**config, "task": {**config["task"], "path": data}}
 
 
 def check_data(study: Study, task: tasks.Task) -> None:
