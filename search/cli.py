@@ -226,6 +226,20 @@ def predict(files: list[str], _config_dirs: list[Path], options: dict[str, Any])
     return 0
 
 
+def compare(overrides: list[str], config_dirs: list[Path], options: dict[str, Any]) -> int:
+    """Compare the values of one dimension by paired repeats."""
+    from search.comparing.verbs import compare as run
+
+    return run(overrides, config_dirs, options)
+
+
+def confirm(overrides: list[str], config_dirs: list[Path], options: dict[str, Any]) -> int:
+    """Train a study's leaders under new seeds and name the winner."""
+    from search.comparing.verbs import confirm as run
+
+    return run(overrides, config_dirs, options)
+
+
 def dashboard(overrides: list[str], config_dirs: list[Path], options: dict[str, Any]) -> int:
     """Serve the Optuna dashboard on the store."""
     from optuna_dashboard import run_server
@@ -258,6 +272,31 @@ VERBS = {
             "twin": "train the same network without techniques, to stand beside it",
             "path": "where the data lie now, if not where the trial read them",
         },
+    ),
+    "compare": Verb(
+        "tell by paired repeats whether a choice matters",
+        {
+            "over": "", "values": "", "reference": "", "against": "", "repeats": 20, "margin": "0.02",
+            "from": "auto", "metric": "", "format": "table",
+        },
+        compare,
+        told={
+            "over": "what to compare: a leaf of the config, a group of files, or study",
+            "values": "a list such as [0.5,1.0]; by default all choices of the study's space",
+            "reference": "what the others are compared with; by default the config's own value",
+            "against": "the other study, for over=study",
+            "repeats": "seeds, which all values share",
+            "margin": "the largest difference that does not matter, in the metric's unit",
+            "from": "where all else comes from: best (trial), config, or auto",
+            "metric": "of the validation rows; by default the first objective",
+            "format": "table or json",
+        },
+    ),
+    "confirm": Verb(
+        "train a study's leaders under new seeds and name the winner",
+        {"top": 5, "seeds": 10, "format": "table"},
+        confirm,
+        told={"top": "how many leaders", "seeds": "how many new seeds", "format": "table or json"},
     ),
     "inspect": Verb(
         "verify and describe an exported file",

@@ -79,7 +79,9 @@ class Asked:
         found = _once(values)
         reference = self.reference
         if reference is None:
-            is_fraction = self.over.rpartition(".")[2] == "fraction" and all(isinstance(one, int | float) for one in found)
+            is_fraction = self.over.rpartition(".")[2] == "fraction" and all(
+                isinstance(one, int | float) for one in found
+            )
             reference = max(found, default=None) if is_fraction else own if own in found else next(iter(found), None)
         found = _once([*found, reference])
         if len(found) < 2:

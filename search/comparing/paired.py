@@ -41,7 +41,8 @@ def run_all(
 ) -> dict[Key, Run]:
     """Run what the record has not got yet, seed by seed; return all runs of these arms by identity and seed.
 
-    What failed is tried again when the command is given again: the machine may have been at fault. Repeats begin with each arm in turn, so that none of them is always the one that warms the machine up.
+    What failed is tried again when the command is given again: the machine may have been at fault. Repeats begin with
+    each arm in turn, so that none of them is always the one that warms the machine up.
 
     Args:
         keep: told of every complete run before it is recorded.

@@ -25,6 +25,8 @@ from spaces import Space
 
 FILES = ("network", "growth", "sharing", "sparsity", "bits", "optimizer", "schedule", "trainer")
 """Groups of the config whose files can be arms."""
+OUTSIDE = ("space", "storage", "name", "workers", "seed", "sampler", "pruner", "budget", "objective")
+"""What decides nothing of a run, or is the same for all arms."""
 
 
 @dataclass(frozen=True)
@@ -129,9 +131,9 @@ def _leaves(
     raw: dict[str, Any], config: dict[str, Any], study: Study | None, asked: Asked
 ) -> tuple[list[Arm], str, str]:
     """Make an arm of each value of one leaf of the config."""
-    plain = {key: part for key, part in config.items() if key not in ("space", "storage", "name", "workers")}
+    plain = {key: part for key, part in config.items() if key not in OUTSIDE}
     known = dict(leaves(plain))
-    if asked.over not in known or asked.over == "seed":
+    if asked.over not in known:
         names = [*known, *FILES, "study"]
         raise InputError(f"over={asked.over}: no such dimension in the config.{did_you_mean(asked.over, names)}")
     space = Space.from_config(raw.get("space") or {}, {key: part for key, part in config.items() if key != "space"})
@@ -149,11 +151,7 @@ def _choices(space: Space, asked: Asked) -> list[Any]:
         return asked.values
     given = next((one for one in space.dimensions if one.path == asked.over), None)
     if given is None:
-        names = [one.path for one in space.dimensions]
-        raise InputError(
-            f"over={asked.over} is no dimension of the study's space.{did_you_mean(asked.over, names)} "
-            f"Name its values: values=[A,B]."
-        )
+        raise InputError(f"over={asked.over} is no dimension of the study's space. Name its values: values=[A,B].")
     if given.choices is None:
         raise InputError(
             f"over={asked.over} is a range from {given.low} to {given.high}. Name some of its values: "
@@ -206,8 +204,11 @@ def _plain(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def _rehearsed(over: str, arms: Sequence[Arm], metric: str, direction: str) -> list[Arm]:
     """Build every arm once, and refuse arms that would be judged on different rows."""
-    found, first = [], None
+    found: list[Arm] = []
+    first: tasks.Task | None = None
     for arm in arms:
+        if any(arm.label == one.label for one in found):
+            raise InputError(f"values has {arm.label} twice, in two types. Remove one.")
         try:
             _, task = rehearsal.rehearse(arm.config, Space.from_config({}, {}), resolve)
             rehearsal.check_objectives(arm.config, {metric: direction}, task)

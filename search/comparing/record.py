@@ -109,7 +109,7 @@ def append_line(path: Path, line: Mapping[str, Any]) -> None:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(0, end - 1))
         begin = b"" if file.read(1) in (b"", b"\n") else b"\n"
-        file.write(begin + json.dumps(line).encode() + b"\n")
+        file.write(begin + json.dumps(_storable(line), allow_nan=False).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
@@ -120,6 +120,12 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     unfinished = path.with_name(path.name + ".tmp")
     unfinished.write_text(as_json(content) + "\n")
     unfinished.replace(path)
+
+
+def stored(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return plain data as a reader of the file gets it: a number that is none is None."""
+    plain: dict[str, Any] = json.loads(as_json(content))
+    return plain
 
 
 def as_json(content: Any) -> str:

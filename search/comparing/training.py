@@ -14,6 +14,7 @@ import models
 import tasks
 from models.technique import network_of, stored_parameters
 from search import devices, kept, techniques, trial
+from search.errors import InputError
 from search.export.finish import metrics_of
 from search.job import Job, Outcome
 from search.pruning import Reports
@@ -53,8 +54,16 @@ def retrain(job: Job, split: int, threads: int | None = None) -> Outcome:
 
 
 def scores_on_test(files: Sequence[Path], config: Mapping[str, Any], split: int) -> list[dict[str, float]]:
-    """Open the test rows of a split and return all metrics of each network kept in a file."""
+    """Open the test rows of a split and return all metrics of each network kept in a file.
+
+    Raises:
+        InputError: where a network cannot be built again, or has no forward.
+    """
+    networks = [kept.load(file)[0] for file in files]
     task = tasks.build(config["task"], seed=split)
     task.setup("fit")
     task.setup("test")
-    return [metrics_of(kept.load(file)[0], task, "test") for file in files]
+    try:
+        return [metrics_of(network, task, "test") for network in networks]
+    except NotImplementedError as error:
+        raise InputError("the network has no forward, so that its test rows cannot be scored.") from error

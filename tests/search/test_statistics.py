@@ -165,7 +165,7 @@ def test_holm_counts_the_arms():
     ("failed", "verdict"), [("arm", "undecided"), ("reference", "undecided"), ("none", "equivalent")]
 )
 def test_what_failed_is_not_equivalent(failed, verdict):
-    base, arm = 0.9 + noise(10, 0.03), None
+    base = 0.9 + noise(10, 0.03)
     arm = base + noise(11, 0.002)
     {"arm": arm, "reference": base, "none": np.zeros(20)}[failed][3] = np.nan
     found = compare(base, {"arm": arm}, direction="maximize")["arm"]

@@ -1,0 +1,173 @@
+"""The `confirm` verb: the leaders of a study under new seeds, a winner by paired test, and then the test rows, once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import nan
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from optuna.study import Study
+from rich.console import Console
+
+from search import provenance, statistics, trial
+from search import study as studies
+from search.comparing import training
+from search.comparing.networks import Networks
+from search.comparing.paired import run_all, seeds_after, unlimited
+from search.comparing.plan import origin
+from search.comparing.record import Arm, Key, Record, Run, append_line, digest, lines, stored, write_json
+from search.errors import InputError, StudyStopped, one_line
+from search.job import Job, Outcome
+from spaces import Budget
+
+FOLDER = "confirm"
+Retrain = Callable[[Job, int], Outcome]
+Score = Callable[[Sequence[Path], Mapping[str, Any], int], list[dict[str, float]]]
+
+
+def confirm(
+    study: Study,
+    folder: Path,
+    *,
+    top: int,
+    seeds: int,
+    console: Console,
+    retrain: Retrain = training.retrain,
+    score: Score = training.scores_on_test,
+) -> dict[str, Any]:
+    """Train the leaders anew, name the winner, open the test rows for it; write `confirm/confirm.json` and return it.
+
+    Runs on record are not repeated. Where the same question has been answered before, so it is again, and the test
+    rows stay closed.
+
+    Args:
+        folder: the study's.
+        top: how many leaders.
+        seeds: repeats of each, all on the study's own split.
+        retrain: trains a job on the split of a seed.
+        score: opens the test rows of a split and scores the networks in files.
+
+    Raises:
+        InputError: where the study has no leaders, or the data are not the study's.
+        StudyStopped: where no leader finished all its repeats.
+        Interrupted: where the user asked to stop; the same command goes on.
+    """
+    place = folder / FOLDER
+    arms, split = leaders(study, top)
+    metric, direction = studies.metric_names(study)[0], study.directions[0].name.lower()
+    repeats = seeds_after(split, seeds)
+    question = digest({"arms": [arm.identity for arm in arms], "seeds": repeats, "metric": metric})
+    answered = lines(place / "results.jsonl")
+    result = next((one for one in answered if one.get("question") == question), None)
+    if result is None:
+        networks = Networks(place / "networks")
+
+        def train(job: Job) -> Outcome:
+            return retrain(job, split)
+
+        record = Record(place / "runs.jsonl")
+        runs = run_all(arms, repeats, record, train, metric=metric, console=console, keep=networks.keep)
+        rows = ranked(arms, repeats, runs, metric=metric, direction=direction)
+        if rows[0]["failed"]:
+            raise StudyStopped(f"no leader of {study.study_name} finished all repeats; {place / 'runs.jsonl'} says why")
+        winner = next(arm for arm in arms if arm.value == rows[0]["trial"])
+        files = networks.complete(winner, repeats, train)
+        result = {
+            "question": question,
+            "study": study.study_name,
+            "metric": metric,
+            "direction": direction,
+            "seeds": repeats,
+            "split": split,
+            "budget": Budget.from_config(origin(study.trials[winner.value])["budget"]).limits,
+            "trials": rows,
+            "winner": winner.value,
+            "not_told_apart": [row["trial"] for row in rows[1:] if row["verdict"] != "worse"],
+            "test": summed(score(files, winner.config, split)),
+            "opened_before": len(answered),
+            "versions": provenance.versions(),
+            "revision": provenance.revision(),
+        }
+        result = stored(result)
+        append_line(place / "results.jsonl", result)
+        networks.drop_all_but(files)
+    write_json(place / "confirm.json", result)
+    return {**result, "file": str(place / "confirm.json")}
+
+
+def leaders(study: Study, top: int) -> tuple[list[Arm], int]:
+    """Return the best trials, each config once, and the seed of the study's split.
+
+    Raises:
+        InputError: where there are none, or their data are not those of the study.
+    """
+    arms: dict[str, Arm] = {}
+    for one in studies.leaders(study):
+        arm = Arm(f"trial {one.number}", unlimited(origin(one)), one.number)
+        arms.setdefault(arm.identity, arm)
+        if len(arms) == top:
+            break
+    if not arms:
+        raise InputError(f"study={study.study_name} has no complete trial within its budget yet. Search on.")
+    for arm in arms.values():
+        try:
+            fingerprint = trial.open_task(arm.config).fingerprint()
+        except (ValueError, OSError) as error:
+            raise InputError(f"{arm.label}: its data cannot be read: {one_line(error)}") from error
+        studies.check_data(study, fingerprint)
+    found = list(arms.values())
+    return found, int(found[0].config["seed"])
+
+
+def ranked(
+    arms: Sequence[Arm], seeds: Sequence[int], runs: Mapping[Key, Run], *, metric: str, direction: str
+) -> list[dict[str, Any]]:
+    """Return a row a leader, best mean first, those that failed last; each but the first is tested against it."""
+    sign = -1 if direction == "maximize" else 1
+    scores = {arm.label: [runs[arm.identity, seed].value(metric) for seed in seeds] for arm in arms}
+    rows = [_row(arm, scores[arm.label], [runs[arm.identity, seed] for seed in seeds]) for arm in arms]
+    rows.sort(key=lambda row: (row["failed"], sign * row["mean"] if row["runs"] else 0.0))
+    first, *others = rows
+    found = statistics.compare(
+        scores[first["arm"]],
+        {row["arm"]: scores[row["arm"]] for row in others},
+        direction=direction,
+        margin=0.0,  # what is better by little is better still
+    )
+    for row in others:
+        one = found[row["arm"]]
+        row |= {"difference": one.difference, "interval": [one.low, one.high], "p": one.p, "p_holm": one.p_holm}
+        row |= {"cliffs_delta": one.delta, "verdict": one.verdict}
+    return rows
+
+
+def _row(arm: Arm, scores: Sequence[float], runs: Sequence[Run]) -> dict[str, Any]:
+    values = [one for one in scores if one == one]
+    sizes = {
+        name: [run.value(name) for run in runs if run.value(name) == run.value(name)] for name in ("params", "bytes")
+    }
+    return {
+        "arm": arm.label,
+        "trial": arm.value,
+        "identity": arm.identity,
+        "runs": len(values),
+        "failed": len(scores) - len(values),
+        **mean_and_sd(values),
+        "scores": list(scores),
+        "seconds": round(sum(run.fit_s for run in runs), 3),
+        **{
+            name: {"median": sorted(found)[len(found) // 2], "most": max(found)}
+            for name, found in sizes.items()
+            if found
+        },
+    }
+
+
+def mean_and_sd(values: Sequence[float]) -> dict[str, float]:
+    """Return mean and sample deviation; NaN where there are too few values."""
+    return {"mean": fmean(values) if values else nan, "sd": stdev(values) if len(values) > 1 else nan}
+
+
+def summed(scores: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Return mean and deviation of each metric over the networks."""
+    return {name: mean_and_sd([one[name] for one in scores]) for name in scores[0]}
