@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from models.compact.chances import Model
 from models.compact.kinds import Kind, Patterns
 from models.compact.levels import WIDEST, read_levels
+from models.compact.masks import put_mask, take_mask
 from models.compact.mixing import ORDERS, mix
 from models.compact.numbers import numbers_size, put_numbers, take_numbers
 from models.compact.parts import Form, Part, Place, bits_for
 from models.compact.plan import Record
 from models.compact.streams import Reader, Writer
-from models.compact.symbols import mask_size, put_mask, put_symbols, symbols_size, take_mask, take_symbols
+from models.compact.symbols import mask_size, put_symbols, symbols_size, take_symbols
 from models.compact.text import put_bytes, take_bytes
 
 PALETTE = 256  # different numbers at most

@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 
 from models.compact.chances import Numbers
 from models.compact.kinds import COMPUTED, Kind, Patterns, patterns
+from models.compact.masks import put_mask, take_mask
 from models.compact.numbers import put_numbers, take_numbers
 from models.compact.parts import Form, Part, Place, bits_for
 from models.compact.plan import Record
 from models.compact.streams import Reader, Writer
-from models.compact.symbols import put_mask, put_symbols, take_mask, take_symbols
+from models.compact.symbols import put_symbols, take_symbols
 
 WIDEST = 8  # bits of a level
 STEPS = 2.0 / 2.0 ** numpy.arange(WIDEST + 1)

@@ -64,8 +64,8 @@ def lower_bound(
         tensors |= {id(tensor): _rest(tensor, rest) for _, tensor in held(module)}
         plan = (density, bits) if id(module) in planned else (1.0, None)
         for name, source, bank in _weights(module, id(module) in planned):
-            if bank is not None and plan[1] is None:
-                banks.setdefault(id(bank), _Bank(bank)).add(module, plan[0])
+            if bank is not None:
+                banks.setdefault(id(bank), _Bank(bank, plan[1])).add(module, plan[0])
             else:
                 tensors[id(source)] = _weight(getattr(module, name).numel(), *plan)
     return CONTAINER + math.floor((sum(tensors.values()) + sum(bank.bits() for bank in banks.values())) / 8)
@@ -98,19 +98,25 @@ def _weight(entries: int, density: float, bits: float | None) -> float:
 
 
 class _Bank:
-    """Counts the layers of one bank both ways, as mixes and each for itself: the encoder takes the smaller."""
+    """Counts the layers of one bank both ways, as mixes and each for itself: the encoder takes the smaller.
 
-    def __init__(self, templates: nn.Parameter) -> None:
-        self.mixed = float(WEIGHT_BITS * templates.numel())
-        self.single = 0.0
+    Layers may come to mix alike. Then their masks are alike, and their codes where they have any, and the file has
+    hardly more than those of one layer; so of these only the largest are counted.
+    """
+
+    def __init__(self, templates: nn.Parameter, planned: float | None) -> None:
+        self.templates = float(WEIGHT_BITS * templates.numel())
+        self.planned = planned
+        self.masks: list[float] = []
+        self.kept: list[float] = []
 
     def add(self, layer: nn.Module, density: float) -> None:
         """Count a layer."""
         entries = layer.weight.numel()
-        single = _weight(entries, density, None)
-        self.mixed += single - entries * density * WEIGHT_BITS
-        self.single += single
+        self.masks.append(_weight(entries, density, 0.0))
+        self.kept.append(_weight(entries, density, self.planned) - self.masks[-1])
 
     def bits(self) -> float:
         """Return the smaller count."""
-        return min(self.mixed, self.single)
+        kept = max(self.kept) if self.planned is not None else min(self.templates, sum(self.kept))
+        return max(self.masks) + kept

@@ -5,6 +5,7 @@ and so on, which brings exponents together. The bare bits stand in the order in 
 blobs too, from the back.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ SKEWED = -1  # in place of a level: hardly any matches are looked for, and the r
 
 Bits = NDArray[numpy.uint8]
 Widths = int | Numbers
+Past = defaultdict[tuple[int, ...], list[Numbers]]  # masks by (0, *shape), symbols by (1, how many, width)
 
 
 class Writer(BitWriter):
@@ -36,6 +38,7 @@ class Writer(BitWriter):
         super().__init__()
         self.level = level
         self.many = many
+        self.past: Past = defaultdict(list)
         self.blobs: list[bytes] = []
         self.bare: list[Bits] = []
         self.left = LIMIT
@@ -90,6 +93,7 @@ class Reader(BitReader):
         self.rest = rest
         self.bare_at, self.blob_at = 0, len(rest)
         self.left = LIMIT
+        self.past: Past = defaultdict(list)
 
     def spend(self, bits: int) -> None:
         """Count bits that are about to be read from the range code.

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy
 import pytest
 from test_model_compact_damage import sample
+from test_model_compact_format import alike, large
 
 from models.compact import container, decode_state
 
@@ -97,20 +98,29 @@ def outcome(data: bytes) -> str:
     return "loaded"
 
 
-@pytest.mark.parametrize(("repaired", "count"), [(False, 3000), (True, 80)])
-def test_damage_is_refused_in_one_line(repaired: bool, count: int) -> None:
-    found = Counter(outcome(data) for data in damaged(sample(), count, 0, repaired))
+FILES = {"most forms": sample, "alike": alike, "large": large}
+
+
+@pytest.mark.parametrize("case", FILES)
+@pytest.mark.parametrize(("repaired", "count"), [(False, 1000), (True, 30)])
+def test_damage_is_refused_in_one_line(case: str, repaired: bool, count: int) -> None:
+    found = Counter(outcome(data) for data in damaged(FILES[case](), count, 0, repaired))
     assert found == {"refused": count}
 
 
-def test_sound_files_load() -> None:
-    data = sample()
+@pytest.mark.parametrize("case", FILES)
+def test_sound_files_load(case: str) -> None:
+    data = FILES[case]()
     assert outcome(rebuilt(*container.unseal(data))) == outcome(data) == "loaded"
 
 
 if __name__ == "__main__":
-    number = int(sys.argv[1])
+    number = -(-int(sys.argv[1]) // len(FILES))
     for behind in (False, True):
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        print(behind, Counter(outcome(data) for data in damaged(sample(), number, 1, behind)))
-        print(f"{(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024:.0f} MiB more at most")
+        for name, make in FILES.items():
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            found = Counter(outcome(data) for data in damaged(make(), number, 1, behind))
+            more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+            print(
+                "behind a repaired check" if behind else "as it is", name, dict(found), f"{more:.0f} MiB more at most"
+            )

@@ -8,6 +8,7 @@ from test_model_compact import IMAGES, chained, forms, harden, shared, trained
 from torch import nn
 
 from models import build_network
+from models.bits import Uniform
 from models.compact import (
     change,
     compress_bytes,
@@ -82,6 +83,18 @@ class TestSize:
             SoftSharing(templates=2).attach(network)
         bound, size = lower_bound(network, **plan), encoded_bytes(chained(chain))
         assert (0.25 if "weight" in chain else 0.5) * size < bound < size  # the map of bits is not planned
+
+    def test_layers_that_mix_alike_lie_above_the_bound(self) -> None:
+        network = build_network({"name": "resnet", "depth": 14, "width": 8}, **IMAGES)
+        sharing, bits = SoftSharing(templates=1), Uniform(4)
+        sharing.attach(network)
+        bound = lower_bound(network, bits=4)
+        sharing.harden()
+        bits.attach(network)
+        bits.harden()
+        weights = sum(layer.weight.numel() for layer in chosen(network, None).values())
+        size = encoded_bytes(network)
+        assert bound < size < 0.75 * 4 / 8 * weights  # layers have the same codes
 
     def test_bound_refuses_what_cannot_be(self) -> None:
         with pytest.raises(ValueError, match=r"sparsity.density must be above 0 and at most 1, but got 0."):
