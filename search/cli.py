@@ -276,8 +276,15 @@ VERBS = {
     "compare": Verb(
         "tell by paired repeats whether a choice matters",
         {
-            "over": "", "values": "", "reference": "", "against": "", "repeats": 20, "margin": "0.02",
-            "from": "auto", "metric": "", "format": "table",
+            "over": "",
+            "values": "",
+            "reference": "",
+            "against": "",
+            "repeats": 20,
+            "margin": "0.02",
+            "from": "auto",
+            "metric": "",
+            "format": "table",
         },
         compare,
         told={

@@ -2,7 +2,7 @@
 
 from models.compact.decode import change, decode, decode_state
 from models.compact.effective import plain
-from models.compact.encode import encode
+from models.compact.encode import costs, encode
 from models.compact.file import File, read
 from models.compact.reduce import reduce, rounded
 from models.compact.size import encoded_bytes, lower_bound
@@ -12,6 +12,7 @@ __all__ = [
     "File",
     "change",
     "compress_bytes",
+    "costs",
     "decode",
     "decode_state",
     "encode",

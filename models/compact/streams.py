@@ -13,7 +13,7 @@ import numpy
 import zstandard
 from numpy.typing import NDArray
 
-from models.compact.chances import BitReader, BitWriter, Numbers
+from models.compact.chances import WHOLE, BitReader, BitWriter, Numbers
 
 LIMIT = 1 << 22  # modelled bits in a file; what would pass it is a blob
 WINDOW = 1 << 27  # bytes of history a frame may ask a reader to hold; level 19 asks for 2^23
@@ -73,6 +73,12 @@ class Writer(BitWriter):
     def put_planes(self, items: NDArray[numpy.generic], level: int | None = None) -> int:
         """Append numbers (n,) by planes; return the bytes of the blob."""
         return self.put_blob(planes(items), level)
+
+    def spent(self) -> float:
+        """Return the bits that the contents take so far."""
+        chances, bits = numpy.array(self.chances, numpy.float64), numpy.array(self.bits)
+        modelled = -numpy.log2(numpy.where(bits == 1, chances, WHOLE - chances) / WHOLE).sum()
+        return float(modelled) + sum(bare.size for bare in self.bare) + 8 * sum(map(len, self.blobs))
 
     def rest(self) -> bytes:
         """Return what stands behind the range code."""

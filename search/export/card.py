@@ -53,13 +53,15 @@ def as_markdown(card: Mapping[str, Any]) -> str:
         *([f"The dense twin: {twin['what']}.", ""] if twin else []),
         "## Where the bytes are",
         "",
-        "| tensor | shape | form | kept | bits |",
-        "| --- | --- | --- | --- | --- |",
+        "| tensor | shape | form | kept | bits | bytes |",
+        "| --- | --- | --- | --- | --- | --- |",
         *(
             f"| `{row['name']}` | {'×'.join(map(str, row['shape'])) or '1'} | {row['form']} | {row['kept']} | "
-            f"{row['bits']} |"
+            f"{row['bits']} | {row['bytes']:,.0f} |"
             for row in card["tensors"]
         ),
+        f"| graph, header, plan, digests | | | | | "
+        f"{size['model.kgm'] - sum(row['bytes'] for row in card['tensors']):,.0f} |",
         "",
         *(f"- {note}" for note in card["notes"]),
         "",

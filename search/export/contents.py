@@ -1,5 +1,6 @@
 """What a compact file holds, tensor by tensor."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,9 +10,15 @@ from models import compact
 WIDTHS = {"half": 16}
 
 
-def table(found: compact.File) -> list[dict[str, Any]]:
-    """Return a row for each tensor: name, shape, form, the share of entries that are not zero, and bits an entry."""
-    return [_row(name, value, found.parts[name]) for name, value in found.state.items()]
+def table(found: compact.File, costs: Mapping[str, float] | None = None) -> list[dict[str, Any]]:
+    """Return a row for each tensor: name, shape, form, share of entries that are not zero, bits an entry, and bytes.
+
+    Args:
+        found: the file.
+        costs: bytes by tensor, of `models.compact.costs`; a file alone does not tell them.
+    """
+    rows = [_row(name, value, found.parts[name]) for name, value in found.state.items()]
+    return rows if costs is None else [{**row, "bytes": round(costs[row["name"]], 1)} for row in rows]
 
 
 def _row(name: str, value: torch.Tensor, part: Any) -> dict[str, Any]:

@@ -337,7 +337,7 @@ def card_of(
         "validation": {"value": done.score, "before_last_cuts": done.before, "tolerance": judge.tolerance},
         "dense_twin": twin,
         "bytes": {name: len(data) for name, data in files.items()},
-        "tensors": contents.table(found),
+        "tensors": contents.table(found, compact.costs(done.network)),
         "parameters": stored_parameters(done.network),
         "macs": outcome.get("macs"),
         "latency_ms": timed(files["model.onnx"], task),

@@ -111,7 +111,7 @@ class TestDamage:
         body, sealed = container.unseal(data)
         with pytest.raises(ValueError, match="the SHA-256 of its bytes and tensors"):
             container.check(body[:-1] + b"\0", [], sealed)
-        monkeypatch.setattr(coder, "FULL", coder.FULL - 255)
+        monkeypatch.setattr(coder, "FULL", coder.FULL - (1 << 20))
         refusal(data)
 
 

@@ -149,3 +149,13 @@ class TestRowsOfBytes:
                 expand_bytes(compress_bytes(bytes(size)), 100)
         with pytest.raises(ValueError, match="cut short"):
             expand_bytes(b"")
+
+
+def test_costs_are_those_of_the_file() -> None:
+    from models.compact import costs
+
+    network = build_network({"name": "convnet", "width": 8}, in_shape=[1, 8, 8], out_features=10)
+    spent, whole = costs(network), len(encode(network))
+    assert set(spent) == {name for name in network.state_dict() if not name.endswith("num_batches_tracked")}
+    assert 0 < whole - sum(spent.values()) < 250  # header, plan and digests
+    assert max(spent, key=lambda name: spent[name]).endswith("weight")
