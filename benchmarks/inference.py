@@ -92,7 +92,7 @@ def _in_turns(sessions: dict[str, Any], rows: int, shape: Any) -> dict[str, list
 def _fold(task: Any, preparation: Any, sample: Any, seed: int) -> dict[str, Any]:
     """Return bytes of a folded network and of the unshared one of the same form, and how far ONNX Runtime is off."""
     from models import compact, graph
-    from models.sharing import SoftSharing
+    from models.sharing import SoftSharing, normalise
     from search.export.parity import onnx_outputs, torch_outputs
 
     found: dict[str, Any] = {}
@@ -103,6 +103,7 @@ def _fold(task: Any, preparation: Any, sample: Any, seed: int) -> dict[str, Any]
         module = build(RESNET, task, seed)
         fit(module, task, techniques, epochs=EPOCHS)
         network = module.network.eval()
+        normalise(network)  # as an export does
         data = graph.to_onnx(network, sample, preprocessing=preparation)
         raw = (task.validation.inputs * 16).round()
         differences = [
