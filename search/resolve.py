@@ -9,6 +9,8 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 
 from search.errors import InputError, one_line
 
+LIMITS = ("params", "macs", "bytes", "latency_ms")
+
 
 def resolve(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config with every interpolation replaced by its value."""
@@ -28,3 +30,8 @@ def resolve(raw: Mapping[str, Any]) -> dict[str, Any]:
         if "mandatory value" in str(error):
             raise InputError(f"{where} is not set. Set {where}=VALUE.") from error
         raise InputError(f"{where}: {one_line(error)}") from error
+
+
+def unlimited(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config without limits on the network: for where nothing is selected."""
+    return {**config, "budget": {**config["budget"], **dict.fromkeys(LIMITS)}}

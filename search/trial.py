@@ -26,15 +26,17 @@ OUTPUT_KEYS = ("loss", "smoothing")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
 
 
-def train(job: Job, threads: int | None = None) -> Outcome:
+def train(job: Job, threads: int | None = None, split: int | None = None) -> Outcome:
     """Train the job's config and return the metrics of its last validation.
 
     Args:
         threads: the worker's share of the cores, of which small networks use one; None leaves torch's setting alone.
+        split: seed of the split, where it is not that of the weights and batches.
     """
     config = job.config
+    task = open_task(config if split is None else {**config, "seed": split})
+    task.shuffle_seed = config["seed"]
     seed_everything(config["seed"], verbose=False)
-    task = open_task(config)
     module = build_module(config, task)
     network = network_of(module)
     chosen = techniques.build(config)

@@ -13,11 +13,12 @@ from search import provenance, statistics, trial
 from search import study as studies
 from search.comparing import training
 from search.comparing.networks import Networks
-from search.comparing.paired import run_all, seeds_after, unlimited
+from search.comparing.paired import run_all, seeds_after
 from search.comparing.plan import origin
 from search.comparing.record import Arm, Key, Record, Run, append_line, digest, lines, stored, write_json
 from search.errors import InputError, StudyStopped, one_line
 from search.job import Job, Outcome
+from search.resolve import unlimited
 from spaces import Budget
 
 FOLDER = "confirm"

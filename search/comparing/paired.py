@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,17 +16,11 @@ from search.job import Interrupted, Job, Outcome
 
 Train = Callable[[Job], Outcome]
 FIRST_SEED = 1000  # beyond the study's own seed: repeats are not the runs that the search selected by
-LIMITS = ("params", "macs", "bytes", "latency_ms")
 
 
 def seeds_after(seed: int, repeats: int) -> list[int]:
     """Return the seeds of so many repeats, none of which is the study's."""
     return [seed + FIRST_SEED + index for index in range(repeats)]
-
-
-def unlimited(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the config without limits on the network: they select, and here nothing is to be left out."""
-    return {**config, "budget": {**config["budget"], **dict.fromkeys(LIMITS)}}
 
 
 def run_all(

@@ -14,12 +14,11 @@ import tasks
 from search import rehearsal, storage
 from search import study as studies
 from search.comparing.asked import Asked
-from search.comparing.paired import unlimited
 from search.comparing.record import Arm
 from search.compose import compose
 from search.errors import InputError, did_you_mean
 from search.identity import difference, identity, leaves
-from search.resolve import resolve
+from search.resolve import resolve, unlimited
 from search.run import check_config
 from spaces import Space
 

@@ -1,23 +1,15 @@
 """One repeat of a trial on the study's own split, and what its network scores on the test rows."""
 
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning.pytorch import seed_everything
-
-import models
 import tasks
-from models.technique import network_of, stored_parameters
-from search import devices, kept, techniques, trial
+from search import kept, trial
 from search.errors import InputError
 from search.export.finish import metrics_of
 from search.job import Job, Outcome
-from search.pruning import Reports
 
 
 def retrain(job: Job, split: int, threads: int | None = None) -> Outcome:
@@ -30,27 +22,9 @@ def retrain(job: Job, split: int, threads: int | None = None) -> Outcome:
         split: seed of the split.
         threads: as for `trial.train`.
     """
-    config = job.config
-    task = trial.open_task({**config, "seed": split})
-    task.shuffle_seed = config["seed"]
-    seed_everything(config["seed"], verbose=False)
-    module = trial.build_module(config, task)
-    network = network_of(module)
-    chosen = techniques.build(config)
-    macs = trial.measure(network, task).get("macs", 0)
-    if threads is not None:
-        torch.set_num_threads(devices.threads_for(macs * task.batch_size, threads))
-    techniques.attach(chosen, network)
-    reports = Reports(job, "epoch" if config["trainer"]["steps"] is None else "step")
-    trainer = trial.build_trainer(config["trainer"], [*chosen, reports])
-    began = time.perf_counter()
-    trainer.fit(module, task.train_dataloader(), task.val_dataloader())
-    job.details["fit_s"] = round(time.perf_counter() - began, 4)
-    costs = {"params": float(stored_parameters(network))}
-    with suppress(ValueError):  # somebody's network may hold what the file cannot
-        costs["bytes"] = float(models.compact.encoded_bytes(network))
-    keep = partial(kept.save, network=network, made=chosen, config=config, shapes=kept.shapes_of(task))
-    return Outcome("complete", {**reports.metrics, **costs}, save=keep)
+    outcome = trial.train(job, threads, split)
+    measured = {name: value for name, value in outcome.metrics.items() if name != "seconds"}  # which the run has itself
+    return replace(outcome, metrics=measured)
 
 
 def scores_on_test(files: Sequence[Path], config: Mapping[str, Any], split: int) -> list[dict[str, float]]:

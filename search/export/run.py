@@ -28,6 +28,7 @@ from search.export.folder import replaced
 from search.identity import leaves
 from search.job import Job
 from search.ledger import Ledger, outcome_of
+from search.resolve import unlimited
 from tasks.serving import Preparation, Unit
 
 GROUPS = ("growth", "sharing", "sparsity", "bits")
@@ -277,10 +278,7 @@ def compare(network: nn.Module, files: Mapping[str, bytes], task: tasks.Task) ->
 
 def dense_twin(config: Mapping[str, Any], task: tasks.Task, metric: str, console: Console) -> dict[str, Any]:
     """Train the same network without techniques under the same seed, and return what it scores and weighs."""
-    plain = {**config, **{group: {"method": "none"} for group in GROUPS}}
-    plain["budget"] = {
-        key: None if key in ("params", "macs", "bytes", "latency_ms") else one for key, one in config["budget"].items()
-    }
+    plain = {**unlimited(config), **{group: {"method": "none"} for group in GROUPS}}
     with console.status("training the dense twin"):
         outcome = trial.train(Job(0, plain, lambda fidelity, metrics: None))
     assert isinstance(outcome.save, partial), "a trial without pruner and budget is complete"

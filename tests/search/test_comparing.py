@@ -11,10 +11,11 @@ import pytest
 from rich.console import Console
 
 from search.comparing.asked import Asked, read_value
-from search.comparing.paired import run_all, seeds_after, unlimited
+from search.comparing.paired import run_all, seeds_after
 from search.comparing.record import Arm, Record, Run, append_line, as_json, lines, write_json
 from search.errors import InputError, StudyStopped
 from search.job import Interrupted, Job, Outcome
+from search.resolve import unlimited
 
 OPTIONS = {
     "over": "task.fraction",
