@@ -1,0 +1,44 @@
+"""Rare classes: weigh them, repeat their rows or make new ones, among the kept train rows alone.
+
+task = tasks.build({"name": "breast_cancer"}, seed=0)
+task.imbalance = tasks.imbalance.build({"method": "smote", "ratio": 1.0})
+task.setup("fit")
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tasks.imbalance.base import Imbalance, Oversampler
+from tasks.imbalance.neighbours import Smote
+from tasks.imbalance.repeats import Repeats
+from tasks.imbalance.rings import Fuzzy, Radial
+from tasks.imbalance.weights import Weights
+from tasks.names import check_name, nearest
+
+METHODS: dict[str, Callable[..., Imbalance]] = {one.method: one for one in (Weights, Repeats, Smote, Fuzzy, Radial)}
+
+
+def build(config: Mapping[str, Any]) -> Imbalance | None:
+    """Build the method of a config `{method: smote, ratio: 1.0, ...}`; None for the method `none`.
+
+    Keys of other methods are left out in silence, so that a search may switch between methods.
+
+    Raises:
+        ValueError: the method or a key is unknown, or a value is out of its range.
+    """
+    method = config.get("method", "none")
+    check_name("imbalance.method", method, ("none", *METHODS))
+    options = {str(key): value for key, value in config.items() if key != "method"}
+    known = {name: tuple(inspect.signature(one).parameters) for name, one in METHODS.items()}
+    everything = tuple(dict.fromkeys(key for keys in known.values() for key in keys))
+    for key in options:
+        if key not in everything:
+            meant = nearest(key, everything) or f" They have ({', '.join(everything)})."
+            raise ValueError(f"imbalance.{key} is no argument of any method.{meant}")
+    if method == "none":
+        return None
+    return METHODS[method](**{key: value for key, value in options.items() if key in known[method]})
+
+
+__all__ = ["METHODS", "Fuzzy", "Imbalance", "Oversampler", "Radial", "Repeats", "Smote", "Weights", "build"]
