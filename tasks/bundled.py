@@ -29,19 +29,19 @@ def _breast_cancer() -> tuple[Split, tuple[str, ...]]:
 
 
 @lru_cache(maxsize=8)
-def _indices(name: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _indices(name: str, seed: int, test_seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Part the rows 60/20/20 into (train, validation, test), stratified by class."""
     strata = _SETS[name]()[0].targets.numpy()
     fifth = round(len(strata) / 5)
-    rest, test = carve(strata, fifth, seed=seed, stream=TEST_STREAM)
+    rest, test = carve(strata, fifth, seed=test_seed, stream=TEST_STREAM)
     train, validation = carve(strata[rest], fifth, seed=seed, stream=VALIDATION_STREAM)
     return rest[train], rest[validation], test
 
 
 @lru_cache(maxsize=8)
-def _parts(name: str, seed: int) -> Parts:
+def _parts(name: str, seed: int, test_seed: int) -> Parts:
     rows, classes = _SETS[name]()
-    train, validation, _ = _indices(name, seed)
+    train, validation, _ = _indices(name, seed, test_seed)
     return Parts("classes", _rows(rows, train), _rows(rows, validation), classes)
 
 
@@ -57,11 +57,11 @@ class Digits(Task):
 
     def load(self) -> Parts:
         """Return train and validation images."""
-        return _parts("digits", self.seed)
+        return _parts("digits", self.seed, self.test_seed)
 
     def load_test(self) -> Split:
         """Return the fifth that was put aside."""
-        return _rows(_digits()[0], _indices("digits", self.seed)[2])
+        return _rows(_digits()[0], _indices("digits", self.seed, self.test_seed)[2])
 
     def prepare(self, split: Split) -> Split:
         """Bring pixels of 0 to 16 to [0, 1]."""
@@ -77,11 +77,11 @@ class BreastCancer(Task):
 
     def load(self) -> Parts:
         """Return train and validation rows."""
-        return _parts("breast_cancer", self.seed)
+        return _parts("breast_cancer", self.seed, self.test_seed)
 
     def load_test(self) -> Split:
         """Return the fifth that was put aside."""
-        return _rows(_breast_cancer()[0], _indices("breast_cancer", self.seed)[2])
+        return _rows(_breast_cancer()[0], _indices("breast_cancer", self.seed, self.test_seed)[2])
 
     def fit_statistics(self, train: Split) -> None:
         """Learn each measure's mean and deviation."""

@@ -1,5 +1,7 @@
 """Keep a fraction of the training rows: stratified, and nested under one seed."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tasks.splits import FRACTION_STREAM, ordered
@@ -13,9 +15,13 @@ def check_fraction(fraction: float) -> None:
 
 
 def subset(strata: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Return the sorted rows kept of each stratum: its first round(fraction * size), at least one.
+    """Return the sorted rows kept of each stratum, drawn by chance: its first round(fraction * size), at least one.
 
     The order inside a stratum depends on the seed alone, so a smaller fraction keeps a subset of a larger one's.
     """
-    groups = ordered(strata, seed, FRACTION_STREAM)
+    return first(ordered(strata, seed, FRACTION_STREAM), fraction)
+
+
+def first(groups: Sequence[np.ndarray], fraction: float) -> np.ndarray:
+    """Return, sorted, the first round(fraction * size) rows of each group, at least one."""
     return np.sort(np.concatenate([group[: max(1, round(fraction * len(group)))] for group in groups]))

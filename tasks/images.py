@@ -37,14 +37,14 @@ class _Source:
 
 
 @lru_cache(maxsize=8)
-def _indices(source: _Source, seed: int) -> dict[str, np.ndarray]:
+def _indices(source: _Source, seed: int, test_seed: int) -> dict[str, np.ndarray]:
     """Choose the rows of the train files that serve each part; a part with files of its own is left out."""
     parts = parts_of(source.path)
     strata = source.store("train").labels
     rest, chosen = np.arange(len(strata)), {}
     if "test" not in parts:
         wanted = rows_of("task.test_share", source.test_share, len(rest))
-        rest, chosen["test"] = carve(strata, wanted, seed=seed, stream=TEST_STREAM)
+        rest, chosen["test"] = carve(strata, wanted, seed=test_seed, stream=TEST_STREAM)
     if "validation" not in parts:
         kept, taken = carve(strata[rest], _validation_rows(source, len(rest)), seed=seed, stream=VALIDATION_STREAM)
         rest, chosen["validation"] = rest[kept], rest[taken]
@@ -63,8 +63,8 @@ def _validation_rows(source: _Source, total: int) -> int:
 
 
 @lru_cache(maxsize=4)
-def _parts(source: _Source, seed: int) -> Parts:
-    chosen, store = _indices(source, seed), source.store("train")
+def _parts(source: _Source, seed: int, test_seed: int) -> Parts:
+    chosen, store = _indices(source, seed, test_seed), source.store("train")
     if len(store.classes) < 2:
         raise ValueError(f"task.path: {source.path!r} holds one class only, {store.classes}; two are needed.")
     if "validation" in chosen:
@@ -103,9 +103,11 @@ class Images(Task):
         channels: int | None = None,
         size: int | None = None,
         seed: int = 0,
+        test_seed: int | None = None,
         fraction: float = 1.0,
+        coreset: str = "random",
     ) -> None:
-        super().__init__(seed=seed, fraction=fraction)
+        super().__init__(seed=seed, test_seed=test_seed, fraction=fraction, coreset=coreset)
         if path is None or not str(path).strip():
             raise ValueError(NOT_SET)
         check_name("task.augment", augment, AUGMENTATIONS)
@@ -121,11 +123,11 @@ class Images(Task):
 
     def load(self) -> Parts:
         """Decode the train and validation images."""
-        return _parts(self._source, self.seed)
+        return _parts(self._source, self.seed, self.test_seed)
 
     def load_test(self) -> Split:
         """Decode the test images."""
-        train, chosen = self._source.store("train"), _indices(self._source, self.seed)
+        train, chosen = self._source.store("train"), _indices(self._source, self.seed, self.test_seed)
         if "test" in chosen:
             return _split(train, chosen["test"], train.classes)
         other = self._source.store("test", train.shape)

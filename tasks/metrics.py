@@ -95,6 +95,17 @@ def auc(outputs: Tensor, targets: Tensor) -> float:
     return area / (n_positive * n_negative)
 
 
+def ece(outputs: Tensor, targets: Tensor) -> float:
+    """Return the expected calibration error: the mean gap between confidence and accuracy (Guo et al., ICML 2017).
+
+    Confidence is the largest softmax probability, in 15 bins of equal width; it is 1 where there is no number.
+    """
+    sure, guess = outputs.float().softmax(dim=1).nan_to_num(nan=1.0).max(dim=1)
+    gaps = ((guess == targets).float() - sure).cpu().double()
+    place = (sure.cpu() * 15).ceil().long().clamp(1, 15) - 1
+    return float(torch.bincount(place, gaps, minlength=15).abs().sum()) / len(gaps)
+
+
 def loss(outputs: Tensor, targets: Tensor) -> float:
     """Return the mean cross-entropy in nats."""
     return float(functional.cross_entropy(outputs.float(), targets))
@@ -134,6 +145,7 @@ METRICS: dict[str, Metric] = {
     "recall": Metric("maximize", recall),
     "false_alarm": Metric("minimize", false_alarm),
     "auc": Metric("maximize", auc),
+    "ece": Metric("minimize", ece),
     "loss": Metric("minimize", loss),
     "bits": Metric("minimize", bits),
     "mse": Metric("minimize", mse),
@@ -142,11 +154,33 @@ METRICS: dict[str, Metric] = {
     "r2": Metric("maximize", r2),
 }
 
+
+def baselines(targets: Tensor, classes: int | None = None) -> dict[str, dict[str, float]]:
+    """Return every metric of classes for a network that always gives the same answer, whatever its input.
+
+    Two classes: `all_positive` and `all_negative`; more: `most_frequent`, the class with most of the targets. A score
+    says something where it is better than theirs: with a share p of positives, all positive has the F1 2p / (1 + p).
+
+    Args:
+        targets: class numbers (N,), of the rows that the score beside it is of.
+        classes: their number, by default that of the targets and at least 2.
+    """
+    classes = max(2, int(targets.max()) + 1) if classes is None else classes
+    most = int(torch.bincount(targets, minlength=classes).argmax())
+    answers = {"all_positive": 1, "all_negative": 0} if classes == 2 else {"most_frequent": most}
+    found = {}
+    for name, answer in answers.items():
+        outputs = torch.zeros(len(targets), classes, device=targets.device)
+        outputs[:, answer] = 1
+        found[name] = {metric: METRICS[metric].function(outputs, targets) for metric in available("classes", classes)}
+    return found
+
+
 COSTS = ("params", "bytes", "macs", "seconds")
 """What a trial costs: not metrics of a task, but objectives all the same; each is minimized."""
 
 _OF_KIND = {
-    "classes": ("accuracy", "balanced_accuracy", "f1", "precision", "recall"),
+    "classes": ("accuracy", "balanced_accuracy", "f1", "precision", "recall", "ece"),
     "values": ("rmse", "mse", "mae", "r2"),
     "pixels": ("f1", "accuracy", "precision", "recall"),
     "characters": ("bits", "loss", "accuracy"),

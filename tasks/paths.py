@@ -90,9 +90,10 @@ class Paths(Task):
         test: int = 1000,
         difficulty: float = 1.0,
         seed: int = 0,
+        test_seed: int | None = None,
         fraction: float = 1.0,
     ) -> None:
-        super().__init__(seed=seed, fraction=fraction)
+        super().__init__(seed=seed, test_seed=test_seed, fraction=fraction)
         for name, number, low in (
             ("size", size, 3),
             ("rows", rows, 1),
@@ -110,14 +111,18 @@ class Paths(Task):
 
     def load(self) -> Parts:
         """Draw the train and validation grids."""
-        return Parts("pixels", self._grids("train", self.rows), self._grids("validation", self.validation_rows))
+        return Parts(
+            "pixels",
+            self._grids("train", self.rows, self.seed),
+            self._grids("validation", self.validation_rows, self.seed),
+        )
 
     def load_test(self) -> Split:
         """Draw the test grids."""
-        return self._grids("test", self.test_rows)
+        return self._grids("test", self.test_rows, self.test_seed)
 
-    def _grids(self, part: str, rows: int) -> Split:
-        return make_grids(part, self.size, self.density, rows, self.difficulty, self.seed)
+    def _grids(self, part: str, rows: int, seed: int) -> Split:
+        return make_grids(part, self.size, self.density, rows, self.difficulty, seed)
 
     def preparation(self) -> dict[str, object]:
         """Name the two channels."""

@@ -22,18 +22,21 @@ TASKS: dict[str, type[Task]] = {
 }
 
 
-def build(config: Mapping[str, Any], *, seed: int) -> Task:
-    """Build the task a config names, its other keys being arguments; `ValueError` in one line if one is wrong."""
+def build(config: Mapping[str, Any], *, seed: int, test_seed: int | None = None) -> Task:
+    """Build the task a config names, its other keys being arguments; `ValueError` in one line if one is wrong.
+
+    `seed` draws the validation rows and the fraction; `test_seed` the test rows, by default the same.
+    """
     arguments = {str(key): value for key, value in config.items() if key != "name"}
     name = config.get("name")
     check_name("task.name", name, TASKS)
     cls = TASKS[str(name)]
     _check_arguments(str(name), arguments, inspect.signature(cls).parameters)
-    return cls(seed=seed, **arguments)
+    return cls(seed=seed, test_seed=test_seed, **arguments)
 
 
 def _check_arguments(name: str, arguments: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter]) -> None:
-    allowed = tuple(key for key in parameters if key != "seed")
+    allowed = tuple(key for key in parameters if key not in ("seed", "test_seed"))
     for key in arguments:
         if key not in allowed:
             meant = nearest(key, allowed) or f" It has ({', '.join(allowed)})."

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 TEST_STREAM, VALIDATION_STREAM, FRACTION_STREAM, LIMIT_STREAM = 1, 2, 3, 4
+IMBALANCE_STREAM = 6
 """Independent draws under one seed."""
 
 

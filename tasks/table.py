@@ -64,15 +64,14 @@ class _Learnt:
 
 
 @lru_cache(maxsize=8)
-def _learn(source: _Source, seed: int) -> _Learnt:
+def _learn(source: _Source, seed: int, test_seed: int) -> _Learnt:
     frame = source.train_frame()
     labeller = Labeller.fit(frame[source.target], source.target, source.positive, source.kind)
     strata = strata_of(labeller(frame[source.target]), labeller.kind)
     rest, test = np.arange(len(frame)), None
     if source.test is None:
-        rest, aside = carve(
-            strata, rows_of("task.test_share", source.test_share, len(rest)), seed=seed, stream=TEST_STREAM
-        )
+        wanted = rows_of("task.test_share", source.test_share, len(rest))
+        rest, aside = carve(strata, wanted, seed=test_seed, stream=TEST_STREAM)
         test = frame.iloc[aside]
     wanted = rows_of("task.validation", source.validation, len(rest))
     kept, taken = carve(strata[rest], wanted, seed=seed, stream=VALIDATION_STREAM)
@@ -117,9 +116,11 @@ class Table(Task):
         validation: float = 0.25,
         test_share: float = 0.2,
         seed: int = 0,
+        test_seed: int | None = None,
         fraction: float = 1.0,
+        coreset: str = "random",
     ) -> None:
-        super().__init__(seed=seed, fraction=fraction)
+        super().__init__(seed=seed, test_seed=test_seed, fraction=fraction, coreset=coreset)
         check_name("task.missing", missing, MISSING)
         check_name("task.kind", kind, KINDS)
         check_amount("task.validation", validation)
@@ -144,7 +145,7 @@ class Table(Task):
 
     def load(self) -> Parts:
         """Read and encode the train and validation rows."""
-        self._learnt = _learn(self._source, self.seed)
+        self._learnt = _learn(self._source, self.seed, self.test_seed)
         return self._learnt.parts
 
     def raw_test(self) -> Tensor:

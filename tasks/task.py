@@ -1,17 +1,20 @@
 """What must be learnt: rows to train on, rows to judge by, rows nobody has seen, and how outputs are scored."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch import Tensor
 
 from tasks import metrics
 from tasks.batches import Batches, Transform
-from tasks.fraction import check_fraction, subset
+from tasks.coreset import check_coreset, check_kind, order
+from tasks.fraction import check_fraction, first
+from tasks.imbalance import Imbalance
 from tasks.splits import strata_of, take
 
 
@@ -36,6 +39,7 @@ class Parts:
     validation: Split
     classes: tuple[str, ...] | None = None
     vocabulary: int | None = None
+    _orders: dict[tuple[str, int], list[np.ndarray]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def out_features(self) -> int:
@@ -51,6 +55,13 @@ class Parts:
             digest.update(tensor.contiguous().numpy().data)
         return digest.hexdigest()[:16]
 
+    def order(self, coreset: str, seed: int) -> list[np.ndarray]:
+        """Return the train rows of each stratum, those to keep first (`tasks.coreset.order`); worked out once."""
+        if (coreset, seed) not in self._orders:
+            strata = strata_of(self.train.targets, self.kind)
+            self._orders[coreset, seed] = order(self.train.inputs, strata, coreset, seed)
+        return self._orders[coreset, seed]
+
 
 class Task(pl.LightningDataModule):
     """A data module that also says what its outputs mean and how good they are.
@@ -59,8 +70,14 @@ class Task(pl.LightningDataModule):
     the test rows; both give the same for the same arguments. It may override `fit_statistics` and `prepare`
     (statistics of the kept train rows, applied to every split) and `transform` (batch by batch, on the device).
 
+    `seed` draws the validation rows and the fraction, `test_seed` (the same by default) the test rows, where a task has
+    no test part of its own: runs of one `test_seed` never train on its test rows, whatever their `seed`.
+
+    An `imbalance` set before `setup` acts on the kept train rows, prepared, and on nothing else.
+
     After `setup("fit")`: `kind`, `in_shape` (one sample), `out_features`, `vocabulary`, `classes`, `metrics`,
-    `default_metric`, `train` and `validation`. After `setup("test")` also `test`, None before.
+    `default_metric`, `train` and `validation`, and `class_weights` for the loss, None where all rows count alike. After
+    `setup("test")` also `test`, None before.
     """
 
     kind: str
@@ -73,15 +90,22 @@ class Task(pl.LightningDataModule):
     train: Split
     validation: Split
 
-    def __init__(self, *, seed: int = 0, fraction: float = 1.0) -> None:
+    def __init__(
+        self, *, seed: int = 0, test_seed: int | None = None, fraction: float = 1.0, coreset: str = "random"
+    ) -> None:
         super().__init__()
         check_fraction(fraction)
+        check_coreset(coreset)
         self.seed = seed
+        self.test_seed = seed if test_seed is None else test_seed
         self.fraction = fraction
+        self.coreset = coreset
         self.batch_size = 64
         self.evaluation_batch_size = 1024
         self.shuffle_seed = seed
         self.device: torch.device | str = "cpu"
+        self.imbalance: Imbalance | None = None
+        self.class_weights: Tensor | None = None
         self.test: Split | None = None
         self._parts: Parts | None = None
 
@@ -128,14 +152,24 @@ class Task(pl.LightningDataModule):
         kept = self._kept(parts)
         self.fit_statistics(kept)
         self.train, self.validation = self.prepare(kept), self.prepare(parts.validation)
+        if self.imbalance is not None:
+            self.train = self._balanced(self.imbalance)
         self.in_shape = tuple(self.train.inputs.shape[1:])
         self._parts = parts
 
     def _kept(self, parts: Parts) -> Split:
+        check_kind(self.coreset, parts.kind)
         if self.fraction == 1:
             return parts.train
-        rows = subset(strata_of(parts.train.targets, parts.kind), self.fraction, self.seed)
+        rows = first(parts.order(self.coreset, self.seed), self.fraction)
         return Split(take(parts.train.inputs, rows), take(parts.train.targets, rows))
+
+    def _balanced(self, imbalance: Imbalance) -> Split:
+        if self.kind != "classes":
+            method = f"imbalance.method={imbalance.method}"
+            raise ValueError(f"{method} needs a task of classes, but this one is of {self.kind}. Set it to none.")
+        self.class_weights = imbalance.class_weights(self.train.targets, self.out_features)
+        return Split(*imbalance.resample(*self.train, self.seed))
 
     def train_dataloader(self) -> Batches:
         """Return shuffled batches of the kept train rows; the order comes from (`shuffle_seed`, epoch)."""
@@ -178,6 +212,17 @@ class Task(pl.LightningDataModule):
         """
         form = self.canonical(outputs, targets)
         return {name: metrics.METRICS[name].function(*form) for name in self.metrics}
+
+    def baselines(self, targets: Tensor) -> dict[str, dict[str, float]]:
+        """Return every metric of the task for networks that learnt nothing, by name (see `metrics.baselines`).
+
+        Empty for values and characters, whose scores need no such yardstick.
+        """
+        if self.kind not in ("classes", "pixels"):
+            return {}
+        flat = targets.detach().flatten().long()
+        found = metrics.baselines(flat, self.out_features if self.kind == "classes" else 2)
+        return {name: {metric: scores[metric] for metric in self.metrics} for name, scores in found.items()}
 
     def fingerprint(self) -> str:
         """Return 16 hex digits of the SHA-256 of all train and validation rows, whatever the fraction."""

@@ -105,9 +105,10 @@ class Text(Task):
         validation: float = 0.05,
         test_share: float = 0.05,
         seed: int = 0,
+        test_seed: int | None = None,
         fraction: float = 1.0,
     ) -> None:
-        super().__init__(seed=seed, fraction=fraction)
+        super().__init__(seed=seed, test_seed=test_seed, fraction=fraction)
         for name, number in (("length", length), ("stride", stride), ("rows", rows)):
             if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
                 raise ValueError(f"task.{name} must be a whole number of at least 1, but got {number!r}.")

@@ -25,8 +25,8 @@ class AvaGrad(Optimizer):
 
     An entry that has had no gradient yet has v = 0, and 1 / eps would outweigh all others: it is left out of the norm
     and of d, and its rate is `lr`, as every entry's is at the first step. Parameters without a gradient at a step
-    stay out of it altogether. The step waits for no device, so it can be captured in a CUDA graph after a first one
-    outside; a rate that changes there must be a tensor.
+    stay out of it altogether. There is no counter of steps, and the step waits for no device: it can be captured in a
+    CUDA graph after a first one outside, with `capturable` or without.
 
     Args:
         params: parameters or groups of them, which may differ in all of the following.
@@ -37,9 +37,13 @@ class AvaGrad(Optimizer):
         foreach: update all tensors of a group together, or one by one (less memory); by default together, but for
             large ones on the CPU, where that is slower.
         maximize: climb instead.
+        capturable: refuse what a captured step would get wrong: parameters on the CPU, and a rate in a tensor elsewhere
+            than they are, which would stay as it was. A rate that is a number stays so too: one that changes must be
+            a tensor, on the device.
 
     Raises:
-        ValueError: where a value is out of its range, or a gradient is sparse or complex.
+        ValueError: where a value is out of its range, a gradient is sparse or complex, or a step cannot be captured
+            that is to be `capturable`.
     """
 
     decoupled = False
@@ -54,9 +58,16 @@ class AvaGrad(Optimizer):
         *,
         foreach: bool | None = None,
         maximize: bool = False,
+        capturable: bool = False,
     ) -> None:
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, {**defaults, "foreach": foreach, "maximize": maximize})
+        super().__init__(params, {**defaults, "foreach": foreach, "maximize": maximize, "capturable": capturable})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take up a state; one that was kept before there was `capturable` does not say it."""
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group.setdefault("capturable", False)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters; what it does not say is as in the constructor.
@@ -94,6 +105,8 @@ class AvaGrad(Optimizer):
         for number, parameter in enumerate(group["params"]):
             if parameter.grad is None:
                 continue
+            if group["capturable"]:
+                _check_capture(parameter, group["lr"])
             state = self.state[parameter]
             if not state:
                 _check(parameter)
@@ -139,6 +152,15 @@ def _check(parameter: Tensor) -> None:
         raise ValueError("AvaGrad takes no sparse gradients. Make the layer with sparse=False.")
     if parameter.is_complex():
         raise ValueError("AvaGrad takes no complex parameters. Hold them as torch.view_as_real does.")
+
+
+def _check_capture(parameter: Tensor, lr: float | Tensor) -> None:
+    if parameter.device.type == "cpu":
+        raise ValueError(
+            "capturable=True needs parameters on an accelerator, but got one on the CPU. Leave it out there."
+        )
+    if isinstance(lr, Tensor) and lr.device != parameter.device:
+        raise ValueError(f"lr must be a number, or a tensor on {parameter.device} to be captured, but got {lr.device}.")
 
 
 def _factor(parts: Iterable[_Part]) -> Tensor:

@@ -93,38 +93,26 @@ def adagrad(
     return torch.optim.Adagrad(groups, lr=lr, eps=epsilon, fused=fused(groups))
 
 
-def avagrad(
-    parameters: Parameters,
-    *,
-    lr: float = 0.1,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    epsilon: float = 1e-3,
-    weight_decay: float = 0.0,
-    decay_norms: bool = False,
-) -> Optimizer:
-    """Build AvaGrad (Savarese et al., CVPR 2021); its decay is part of the gradient."""
-    _check(lr=lr)
-    _check_above(epsilon=epsilon)
-    groups = parameter_groups(parameters, weight_decay=weight_decay, decay_norms=decay_norms)
-    return AvaGrad(groups, lr=lr, betas=_betas(beta1, beta2), eps=epsilon)
+def _avagrad(optimizer: type[AvaGrad]) -> Callable[..., Optimizer]:
+    """Return a function that builds AvaGrad or AvaGradW, which differ in how they decay alone."""
 
+    def build(
+        parameters: Parameters,
+        *,
+        lr: float = 0.1,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-3,
+        weight_decay: float = 0.0,
+        decay_norms: bool = False,
+    ) -> Optimizer:
+        """Build AvaGrad (Savarese et al., CVPR 2021)."""
+        _check(lr=lr)
+        _check_above(epsilon=epsilon)
+        groups = parameter_groups(parameters, weight_decay=weight_decay, decay_norms=decay_norms)
+        return optimizer(groups, lr=lr, betas=_betas(beta1, beta2), eps=epsilon)
 
-def avagradw(
-    parameters: Parameters,
-    *,
-    lr: float = 0.1,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    epsilon: float = 1e-3,
-    weight_decay: float = 0.0,
-    decay_norms: bool = False,
-) -> Optimizer:
-    """Build AvaGrad with decoupled weight decay (Savarese et al., CVPR 2021)."""
-    _check(lr=lr)
-    _check_above(epsilon=epsilon)
-    groups = parameter_groups(parameters, weight_decay=weight_decay, decay_norms=decay_norms)
-    return AvaGradW(groups, lr=lr, betas=_betas(beta1, beta2), eps=epsilon)
+    return build
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
@@ -133,8 +121,8 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adamw": adamw,
     "rmsprop": rmsprop,
     "adagrad": adagrad,
-    "avagrad": avagrad,
-    "avagradw": avagradw,
+    "avagrad": _avagrad(AvaGrad),
+    "avagradw": _avagrad(AvaGradW),
 }
 
 

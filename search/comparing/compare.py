@@ -1,6 +1,6 @@
 """The `compare` verb: paired repeats of every arm, and a verdict on each against the reference."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import nan
 from pathlib import Path
 from statistics import fmean, stdev
@@ -13,19 +13,21 @@ from rich.table import Table
 from search import provenance, statistics
 from search.comparing import plan as plans
 from search.comparing.asked import Asked
-from search.comparing.paired import Train, run_all, seeds_after
+from search.comparing.paired import run_all, seeds_after
 from search.comparing.record import Arm, Key, Record, Run, stored, write_json
+from search.job import Job, Outcome
 
 FOLDER = "compare"
+Repeat = Callable[[Job, int], Outcome]
 
 
 def compare(
-    overrides: Sequence[str], config_dirs: Sequence[Path], asked: Asked, train: Train, console: Console
+    overrides: Sequence[str], config_dirs: Sequence[Path], asked: Asked, repeat: Repeat, console: Console
 ) -> dict[str, Any]:
     """Run what is left to run, write `studies/<name>/compare/<over>.json` and return what is in it.
 
     Args:
-        train: runs one job, as `search.trial.train`.
+        repeat: runs one job, with the test rows of a seed put aside.
         console: shows how far it is.
 
     Raises:
@@ -36,6 +38,10 @@ def compare(
     seeds = seeds_after(plan.seed, asked.repeats)
     base = plan.folder / FOLDER / plan.over.replace("/", "_")
     record = Record(base.with_name(base.name + ".jsonl"))
+
+    def train(job: Job) -> Outcome:
+        return repeat(job, plan.seed)
+
     runs = run_all(plan.arms, seeds, record, train, metric=plan.metric, console=console)
     result = stored(judged(plan, asked, seeds, runs))
     write_json(base.with_name(base.name + ".json"), result)

@@ -9,7 +9,8 @@ from typing import Any
 from optuna.study import Study
 from rich.console import Console
 
-from search import provenance, statistics, trial
+from models.technique import network_of
+from search import building, provenance, statistics, trial
 from search import study as studies
 from search.comparing import training
 from search.comparing.networks import Networks
@@ -49,7 +50,7 @@ def confirm(
         score: opens the test rows of a split and scores the networks in files.
 
     Raises:
-        InputError: where the study has no leaders, or the data are not the study's.
+        InputError: where the study has no leaders, the data are not the study's, or a network has no forward.
         StudyStopped: where no leader finished all its repeats.
         Interrupted: where the user asked to stop; the same command goes on.
     """
@@ -61,6 +62,8 @@ def confirm(
     answered = lines(place / "results.jsonl")
     result = next((one for one in answered if one.get("question") == question), None)
     if result is None:
+        for arm in arms:
+            check_forward(arm)
         networks = Networks(place / "networks")
 
         def train(job: Job) -> Outcome:
@@ -112,12 +115,26 @@ def leaders(study: Study, top: int) -> tuple[list[Arm], int]:
         raise InputError(f"study={study.study_name} has no complete trial within its budget yet. Search on.")
     for arm in arms.values():
         try:
-            fingerprint = trial.open_task(arm.config).fingerprint()
+            fingerprint = building.open_task(arm.config).fingerprint()
         except (ValueError, OSError) as error:
             raise InputError(f"{arm.label}: its data cannot be read: {one_line(error)}") from error
         studies.check_data(study, fingerprint)
     found = list(arms.values())
     return found, int(found[0].config["seed"])
+
+
+def check_forward(arm: Arm) -> None:
+    """Raise `InputError` where a leader's network could not be scored on the test rows in the end."""
+    try:
+        task = building.open_task(arm.config)
+        runs = trial.measure(network_of(building.build_module(arm.config, task)), task)
+    except Exception as error:  # of the user's own network
+        raise InputError(f"{arm.label}: its network cannot be built and called: {one_line(error)}") from error
+    if not runs:
+        raise InputError(
+            f"{arm.label}: its network has no forward, so that its test rows could not be scored. Write one, which "
+            "takes a batch of inputs and returns outputs."
+        )
 
 
 def ranked(

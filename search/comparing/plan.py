@@ -22,7 +22,10 @@ from search.resolve import resolve, unlimited
 from search.run import check_config
 from spaces import Space
 
-FILES = ("network", "growth", "sharing", "sparsity", "bits", "optimizer", "schedule", "trainer")
+FILES = (
+    *("imbalance", "network", "init", "growth", "sharing", "sparsity", "bits"),
+    *("optimizer", "schedule", "regime", "trainer"),
+)
 """Groups of the config whose files can be arms."""
 OUTSIDE = ("space", "storage", "name", "workers", "seed", "sampler", "pruner", "budget", "objective")
 """What decides nothing of a run, or is the same for all arms."""
@@ -220,7 +223,7 @@ def _rehearsed(over: str, arms: Sequence[Arm], metric: str, direction: str) -> l
                 f"{over}={arm.label} would be judged on other validation rows than {over}={found[0].label}: "
                 "the repeats were no pairs. Compare what leaves the rows alone."
             )
-        found.append(replace(arm, data=task.fingerprint()))
+        found.append(replace(arm, data=f"{task.fingerprint()}, test rows of seed {arm.config['seed']}"))
     return found
 
 

@@ -24,7 +24,7 @@ class Arm:
         label: its value as it is shown.
         config: resolved; the seed in it is replaced by that of the repeat.
         value: what the dimension is set to.
-        data: fingerprint of its training and validation rows.
+        data: fingerprint of its training and validation rows, and whose test rows are left out of them.
     """
 
     label: str

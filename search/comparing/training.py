@@ -1,4 +1,4 @@
-"""One repeat of a trial on the study's own split, and what its network scores on the test rows."""
+"""One repeat of a config, never trained on the study's test rows, and what a network scores on these in the end."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,6 +10,16 @@ from search import kept, trial
 from search.errors import InputError
 from search.export.finish import metrics_of
 from search.job import Job, Outcome
+
+
+def repeat(job: Job, test_split: int, threads: int | None = None) -> Outcome:
+    """Train the job's config on a split of its own seed, but for the test rows, which are those of another.
+
+    Args:
+        test_split: seed of the test rows: the study's.
+        threads: as for `trial.train`.
+    """
+    return trial.train(job, threads, test_split=test_split)
 
 
 def retrain(job: Job, split: int, threads: int | None = None) -> Outcome:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from search import devices, storage, trial
+from search import devices, storage, trainers
 from search import study as studies
 from search.comparing import compare as comparing
 from search.comparing import confirm as confirming
@@ -27,9 +27,9 @@ def compare(overrides: list[str], config_dirs: list[Path], options: Mapping[str,
     check_format(options["format"])
     asked = Asked.read(options)
     _prepare(config_dirs)
-    train = partial(trial.train, threads=devices.threads_per_worker(1))
+    repeat = partial(training.repeat, threads=devices.threads_per_worker(1))
     try:
-        result = comparing.compare(overrides, config_dirs, asked, train, _progress())
+        result = comparing.compare(overrides, config_dirs, asked, repeat, _progress())
     except Interrupted:
         return _stopped()
     if options["format"] == "json":
@@ -116,7 +116,7 @@ def winner_said(result: Mapping[str, Any]) -> list[str]:
 def _prepare(config_dirs: Sequence[Path]) -> None:
     """Let a user's own modules be found, and keep Lightning silent."""
     sys.path[:0] = [str(one) for one in (Path.cwd(), *config_dirs) if str(one) not in sys.path]
-    trial.quiet()
+    trainers.quiet()
 
 
 def _progress() -> Console:

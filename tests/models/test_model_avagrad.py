@@ -115,6 +115,21 @@ class TestStep:
         found = run(AvaGradW(weights(SHAPES), lr=torch.tensor(0.3, dtype=torch.float64), weight_decay=0.1), steps)
         torch.testing.assert_close(found, run(AvaGradW(weights(SHAPES), lr=0.3, weight_decay=0.1), steps))
 
+    def test_is_captured_with_its_rate_in_a_tensor_on_the_device(self) -> None:
+        """The meta device stands for an accelerator: whatever asks it for a value fails, as under capture."""
+        params = [nn.Parameter(torch.zeros(shape, device="meta")) for shape in SHAPES]
+        steps = [[torch.zeros(shape, device="meta") for shape in SHAPES]] * 3
+        for kind in (AvaGrad, AvaGradW):
+            optimizer = kind(params, lr=torch.tensor(0.1, device="meta"), weight_decay=0.1, capturable=True)
+            run(optimizer, steps)
+            assert {tensor.device.type for state in optimizer.state.values() for tensor in state.values()} == {"meta"}
+        with pytest.raises(ValueError, match=r"^lr must be a number, or a tensor on meta to be captured, but got cpu"):
+            run(AvaGrad(params, lr=torch.tensor(0.1), capturable=True), steps)
+
+    def test_refuses_to_be_captured_on_the_cpu(self) -> None:
+        with pytest.raises(ValueError, match=r"^capturable=True needs parameters on an accelerator"):
+            run(AvaGrad(weights(SHAPES), capturable=True), list(gradients(SHAPES, 1)))
+
     def test_asks_a_closure(self) -> None:
         (param,) = weights([(3,)])
 
@@ -188,6 +203,15 @@ class TestState:
         second = AvaGrad([nn.Parameter(tensor.clone()) for tensor in half])
         second.load_state_dict(torch.load(file, weights_only=True))
         torch.testing.assert_close(run(second, steps[4:]), whole, rtol=0, atol=0)
+
+    def test_may_be_older_than_a_setting(self) -> None:
+        first = AvaGrad(weights(SHAPES))
+        kept = first.state_dict()
+        for group in kept["param_groups"]:
+            del group["capturable"]
+        first.load_state_dict(kept)
+        assert first.param_groups[0]["capturable"] is False
+        run(first, list(gradients(SHAPES, 1)))
 
     def test_is_two_tensors_of_the_parameters_shape(self) -> None:
         optimizer = AvaGrad(weights(SHAPES))

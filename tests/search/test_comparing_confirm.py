@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 from safetensors import safe_open
 
+from search import building
 from search import study as studies
-from search import trial
 from search.comparing import verbs
 from search.comparing.confirm import confirm, leaders
 from search.comparing.training import retrain, scores_on_test
@@ -219,7 +219,7 @@ def test_digits_are_really_confirmed(make_study, sqlite_url, tmp_path, monkeypat
     assert len(files) == 6
     with safe_open(str(files[0]), framework="pt") as file:
         assert json.loads(file.metadata()["kirigami"])["config"]["seed"] == 1003
-    task = trial.open_task({**composed(), "seed": 3})
+    task = building.open_task({**composed(), "seed": 3})
     task.setup("test")
     (again,) = scores_on_test(files[:1], composed(), 3)
     assert set(again) == set(task.metrics)

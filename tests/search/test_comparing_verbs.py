@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from search.comparing import verbs
+from search.comparing import training, verbs
 from search.errors import InputError
 from search.job import Interrupted, Job, Outcome
 
@@ -40,7 +40,7 @@ def pretend(job: Job) -> Outcome:
 
 
 def test_verdicts_are_told_and_written(overrides, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(verbs.trial, "train", lambda job, threads: pretend(job))
+    monkeypatch.setattr(training.trial, "train", lambda job, threads, test_split: pretend(job))
     options = {**OPTIONS, "values": "[relu,silu,sin]"}
     assert verbs.compare(overrides, [], options) == 0
     told = json.loads(capsys.readouterr().out)
@@ -60,12 +60,12 @@ def test_verdicts_are_told_and_written(overrides, monkeypatch, capsys, tmp_path)
 
 
 def test_an_arm_that_fails_is_shown_as_one(overrides, monkeypatch, capsys):
-    def train(job, threads):
+    def train(job, threads, test_split):
         if job.config["network"]["activation"] == "sin":
             raise RuntimeError("no")
         return pretend(job)
 
-    monkeypatch.setattr(verbs.trial, "train", train)
+    monkeypatch.setattr(training.trial, "train", train)
     assert verbs.compare(overrides, [], {**OPTIONS, "values": "[relu,sin]", "format": "table"}) == 0
     out = capsys.readouterr().out
     assert "8 failed" in out
@@ -74,17 +74,17 @@ def test_an_arm_that_fails_is_shown_as_one(overrides, monkeypatch, capsys):
 
 
 def test_ctrl_c_ends_with_one_and_the_same_command_resumes(overrides, monkeypatch, capsys):
-    def stop(job, threads):
+    def stop(job, threads, test_split):
         if job.config["seed"] == 1003:
             raise Interrupted
         return pretend(job)
 
     options = {**OPTIONS, "values": "[relu,silu]"}
-    monkeypatch.setattr(verbs.trial, "train", stop)
+    monkeypatch.setattr(training.trial, "train", stop)
     assert verbs.compare(overrides, [], options) == 1
     told = capsys.readouterr()
     assert (told.out, "the same command resumes it" in told.err) == ("", True)
-    monkeypatch.setattr(verbs.trial, "train", lambda job, threads: pretend(job))
+    monkeypatch.setattr(training.trial, "train", lambda job, threads, test_split: pretend(job))
     assert verbs.compare(overrides, [], options) == 0
     assert "resuming: 6 of 16 runs are done" in capsys.readouterr().err
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from sklearn import metrics as reference
 
+import tasks
 from tasks import METRICS, direction
-from tasks.metrics import COSTS, available
+from tasks.metrics import COSTS, available, baselines
 
 
 def sample(classes: int, rows: int = 200, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -100,3 +101,43 @@ def test_outputs_of_a_diverged_network_do_not_raise() -> None:
     outputs, targets = torch.full((6, 2), math.nan), torch.tensor([0, 1] * 3)
     values = [METRICS[name].function(outputs, targets) for name in available("classes", 2)]
     assert all(np.isfinite(value) for value in values)
+
+
+def test_baselines_of_two_classes() -> None:
+    targets = torch.tensor([1] * 3 + [0] * 9)
+    found = baselines(targets)
+
+    assert set(found) == {"all_positive", "all_negative"}
+    assert all(set(scores) == set(available("classes", 2)) for scores in found.values())
+    positive, negative = found["all_positive"], found["all_negative"]
+    assert positive["f1"] == pytest.approx(2 * 0.25 / 1.25)
+    assert (positive["precision"], positive["recall"], positive["false_alarm"]) == (0.25, 1, 1)
+    assert (negative["f1"], negative["recall"], negative["false_alarm"], negative["accuracy"]) == (0, 0, 0, 0.75)
+    assert all(scores[name] == 0.5 for scores in found.values() for name in ("auc", "balanced_accuracy"))
+
+
+def test_baselines_of_more_classes_and_of_missing_ones() -> None:
+    targets = torch.tensor([0, 2, 2, 1])
+    found = baselines(targets, 5)
+    assert set(found) == {"most_frequent"}
+    assert found["most_frequent"]["accuracy"] == 0.5
+    assert found["most_frequent"]["balanced_accuracy"] == pytest.approx(1 / 3)
+    assert baselines(torch.zeros(3, dtype=torch.long))["all_negative"]["accuracy"] == 1
+
+
+def test_a_task_gives_the_baselines_of_its_own_metrics() -> None:
+    cancer = tasks.build({"name": "breast_cancer"}, seed=0)
+    cancer.setup("fit")
+    found = cancer.baselines(cancer.validation.targets)
+    share = float((cancer.validation.targets == 1).float().mean())
+    assert set(found) == {"all_positive", "all_negative"}
+    assert found["all_positive"]["accuracy"] == pytest.approx(share)
+    assert all(tuple(scores) == cancer.metrics for scores in found.values())
+
+    paths = tasks.build({"name": "paths", "size": 6, "rows": 20, "validation": 10, "test": 1}, seed=0)
+    paths.setup("fit")
+    share = float(paths.validation.targets.mean())
+    assert paths.baselines(paths.validation.targets)["all_positive"]["f1"] == pytest.approx(2 * share / (1 + share))
+
+    paths.kind = "values"
+    assert paths.baselines(paths.validation.targets) == {}

@@ -16,7 +16,7 @@ HEAVY = {"pandas", "datasets", "pyarrow", "sklearn", "PIL"}
         ({"name": "digist"}, r"task\.name must be one of \(digits, .*\), but got 'digist'\. Did you mean 'digits'\?"),
         ({}, r"task\.name must be one of .* but got None"),
         ({"name": "digits", "fractoin": 1}, r"task\.fractoin is no argument of digits\. Did you mean 'fraction'\?"),
-        ({"name": "digits", "zzzzzz": 1}, r"task\.zzzzzz is no argument of digits\. It has \(fraction\)\."),
+        ({"name": "digits", "zzzzzz": 1}, r"task\.zzzzzz is no argument of digits\. It has \(fraction, coreset\)\."),
         ({"name": "digits", "seed": 1}, r"task\.seed is no argument of digits"),
         ({"name": "table", "train": "a.csv"}, r"task\.target is missing: table needs it\. Set task\.target=\.\.\."),
         ({"name": "images", "path": None}, r"task\.path is not set\. Set task\.path=FOLDER or the .* KIRIGAMI_DATA\."),
