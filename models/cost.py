@@ -6,7 +6,7 @@ in `memory_bytes`. Milliseconds are measured, hold for the device and the thread
 
 import gc
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from statistics import median
 from time import perf_counter
@@ -148,6 +148,23 @@ def activation_bytes(network: nn.Module, inputs: Tensor) -> int:
     return live.peak
 
 
+def saved_bytes(step: Callable[[], Any], leave_out: Iterable[Tensor] = ()) -> int:
+    """Count the largest number of bytes that are held at one time for the backward pass while `step` runs.
+
+    Counted are the storages of the tensors that operations save for their gradients, each once, whole, from when one
+    saves it until the last graph that holds it is freed: by going backward through it, or since nobody has it any
+    more. What is saved without a tensor, and what the backward pass itself needs, is not counted.
+
+    Args:
+        step: runs forward and, mostly, backward.
+        leave_out: tensors whose storages do not count, such as parameters, which are there in any case.
+    """
+    saved = _Saved(leave_out)
+    with torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack):
+        step()
+    return saved.peak
+
+
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
     """Evaluate a network for a while; each of its modules then returns to the mode it was in."""
@@ -191,6 +208,48 @@ class _Live(TorchDispatchMode):
             if isinstance(leaf, Tensor):
                 self.add(leaf)
         return found
+
+
+class _Kept:
+    """Stands for a saved tensor in a graph, and is freed with it."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+
+class _Saved:
+    """Follow which storages graphs hold, and keep the largest sum of their bytes."""
+
+    def __init__(self, leave_out: Iterable[Tensor]) -> None:
+        self.peak = 0
+        self._now = 0
+        self._holders: dict[int, int] = {}
+        self._left_out = [tensor.untyped_storage() for tensor in leave_out]  # kept, so that no other gets its number
+        self._ignored = {storage._cdata for storage in self._left_out}
+
+    def pack(self, tensor: Tensor) -> _Kept:
+        """Count what a graph saves."""
+        kept, storage = _Kept(tensor), tensor.untyped_storage()
+        if storage._cdata not in self._ignored:
+            self._hold(storage._cdata, storage.nbytes())
+            weakref.finalize(kept, self._release, storage._cdata, storage.nbytes())
+        return kept
+
+    def unpack(self, kept: _Kept) -> Tensor:
+        """Give back what was saved."""
+        return kept.tensor
+
+    def _hold(self, key: int, size: int) -> None:
+        self._holders[key] = self._holders.get(key, 0) + 1
+        if self._holders[key] == 1:
+            self._now += size
+            self.peak = max(self.peak, self._now)
+
+    def _release(self, key: int, size: int) -> None:
+        self._holders[key] -= 1
+        if not self._holders[key]:
+            del self._holders[key]
+            self._now -= size
 
 
 def _pass(network: nn.Module, inputs: Tensor) -> tuple[float, bool]:

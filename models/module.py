@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.optimizers import build_optimizer
+from models.regimes import Conductor, Regime
 from models.schedules import build_schedule, schedule_callbacks
 
 Metrics = Callable[[Tensor, Tensor], Mapping[str, float]]
@@ -37,6 +38,11 @@ class Learner(LightningModule):
         metrics: Function of all validation outputs and targets to named numbers.
         optimizer: Config for `models.optimizers.build_optimizer`.
         schedule: Config for `models.schedules.build_schedule`.
+        regime: How it is trained, from `models.regimes.build`; None is backpropagation. Its heads are trained too, and
+            are no part of the network.
+
+    Raises:
+        ValueError: The regime cannot train this network.
     """
 
     def __init__(
@@ -46,6 +52,7 @@ class Learner(LightningModule):
         metrics: Metrics,
         optimizer: Mapping[str, Any],
         schedule: Mapping[str, Any],
+        regime: Regime | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -53,6 +60,9 @@ class Learner(LightningModule):
         self.metrics = metrics
         self.optimizer_config = dict(optimizer)
         self.schedule_config = dict(schedule)
+        self.regime = regime
+        if regime is not None:
+            regime.check(network)
         self.train_loss: Tensor | None = None
         self._outputs: list[Tensor] = []
         self._targets: list[Tensor] = []
@@ -64,8 +74,12 @@ class Learner(LightningModule):
     @_signed
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         """Return the loss of a batch."""
-        inputs, targets = batch
-        loss = self.loss(self.network(inputs), targets)
+        if self.regime is not None and self.regime.armed:
+            self.regime.armed = False
+            loss = self.regime.step(self.network, self.loss, batch)
+        else:
+            inputs, targets = batch
+            loss = self.loss(self.network(inputs), targets)
         self.train_loss = loss.detach()
         return loss
 
@@ -73,7 +87,8 @@ class Learner(LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         """Keep the outputs of a batch for the end of the pass."""
         inputs, targets = batch
-        self._outputs.append(self.network(inputs))
+        outputs = self.network(inputs) if self.regime is None else self.regime.predict(self.network, inputs)
+        self._outputs.append(outputs)
         self._targets.append(targets)
 
     def on_validation_epoch_start(self) -> None:
@@ -104,6 +119,8 @@ class Learner(LightningModule):
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
         """Drop the gradients, as `optimizer.zero_grad()` does, without its bookkeeping for profilers."""
+        if self.regime is not None and self.regime.keeps_gradients:  # it has dropped the old ones itself
+            return
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
@@ -119,18 +136,22 @@ class Learner(LightningModule):
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def configure_callbacks(self) -> list[Callback]:
-        """Return what the schedule needs to measure the network; mostly nothing."""
-        return schedule_callbacks(self.schedule_config)
+        """Return what the schedule needs to measure the network, and what leads the regime; mostly nothing."""
+        led = [] if self.regime is None else [Conductor(self.regime)]
+        return [*schedule_callbacks(self.schedule_config), *led]
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Build the optimiser and its schedule over the steps this run will take."""
-        optimizer = build_optimizer(self.network, self.optimizer_config)
+        heads = [] if self.regime is None else list(self.regime.parameters())
+        trained = [*self.network.parameters(), *heads] if heads else self.network
+        optimizer = build_optimizer(trained, self.optimizer_config)
         total_steps = self.trainer.estimated_stepping_batches
         if math.isinf(total_steps):
             raise ValueError("trainer.epochs and trainer.steps are both unlimited. Set trainer.epochs=NUMBER.")
         batches = self.trainer.num_training_batches  # infinite while a run that is limited by steps has not begun
         epoch = total_steps if math.isinf(batches) else math.ceil(batches / self.trainer.accumulate_grad_batches)
-        schedule = build_schedule(optimizer, self.schedule_config, int(total_steps), int(epoch))
+        build = build_schedule if self.regime is None else self.regime.schedule
+        schedule = build(optimizer, self.schedule_config, int(total_steps), int(epoch))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -1,0 +1,140 @@
+"""A network as a chain of blocks, each of which can be run by itself; the network stays as it is."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Chain:
+    """Runs blocks of a network: modules called one after the other, cut into pieces.
+
+    The first block is what the network does before those modules too, and the last block is all that comes after them:
+    so block 0 gets the network's inputs, and the last one gives its outputs.
+
+    Args:
+        network: any module.
+        names: dotted names of the modules, in the order of their calls.
+        starts: (blocks,) the place in `names` at which each block begins; the first is 0.
+        sample: an input (N, ...) of the network.
+        direct: the first module gets the network's inputs as they are.
+        whole: the last module's result is the network's output.
+        after: modules that are called after those named.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        names: Sequence[str],
+        starts: Sequence[int],
+        sample: Tensor,
+        *,
+        direct: bool,
+        whole: bool,
+        after: Sequence[nn.Module] = (),
+    ) -> None:
+        self.network = network
+        self.names = list(names)
+        self.modules = [network.get_submodule(name) for name in names]
+        self.starts = list(starts)
+        self.direct, self.whole = direct, whole
+        self.after = list(after)
+        self._shape, self._kind = sample.shape[1:], sample.dtype
+        self._places = [(network.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in names]
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def part(self, first: int, last: int) -> list[nn.Module]:
+        """Return the named modules of the blocks from `first` to `last`."""
+        end = self.starts[last + 1] if last + 1 < len(self) else len(self.modules)
+        return self.modules[self.starts[first] : end]
+
+    def run(self, hidden: Tensor, first: int, last: int) -> Tensor:
+        """Return what block `last` gives when block `first` gets `hidden`: inputs (N, ...) where that is 0."""
+        final = last == len(self) - 1
+        if final and (first == 0 or not self.whole):
+            return self.network(hidden) if first == 0 else self._rest(hidden, self.starts[first])
+        if first == 0 and not self.direct:
+            hidden = self._enter(hidden)
+        for module in self.part(first, last):
+            hidden = module(hidden)
+        return hidden
+
+    def train(self, first: int, last: int) -> None:
+        """Put the blocks from `first` to `last` in training mode, and all else of the network in evaluation mode."""
+        if first == 0:  # what comes before the modules trains too, and what comes after the blocks is not called
+            self.network.train()
+            return
+        self.network.eval()
+        for module in self.part(first, last):
+            module.train()
+        if last == len(self) - 1:
+            self.network.training = True
+            for module in self.after:
+                module.train()
+
+    def shared(self) -> str | None:
+        """Return the name of a parameter that two blocks have, None where there is none."""
+        owners: dict[int, int] = {}
+        for block in range(len(self)):
+            for module in self.part(block, block):
+                for name, parameter in module.named_parameters():
+                    if owners.setdefault(id(parameter), block) != block:
+                        return name
+        return None
+
+    def _enter(self, inputs: Tensor) -> Tensor:
+        """Return what the first module gets, with its graph: run the network until there."""
+
+        def stop(module: nn.Module, arguments: tuple[Any, ...]) -> None:
+            raise _Reached(arguments[0])
+
+        handle = self.modules[0].register_forward_pre_hook(stop, prepend=True)
+        try:
+            self.network(inputs)
+        except _Reached as reached:
+            return reached.hidden
+        finally:
+            handle.remove()
+        raise AssertionError("the first module was not called")
+
+    def _rest(self, hidden: Tensor, start: int) -> Tensor:
+        """Return the network's output, with `hidden` in place of what the modules before `start` give."""
+        blank = torch.zeros((), dtype=self._kind, device=hidden.device).expand(len(hidden), *self._shape)
+        with self._skipping(start, hidden):
+            return self.network(blank)
+
+    @contextmanager
+    def _skipping(self, count: int, hidden: Tensor) -> Iterator[None]:
+        """Let a stand-in that returns `hidden` be called in place of each of the first modules."""
+        given = _Given(hidden)
+        for holder, key in self._places[:count]:
+            holder._modules[key] = given
+        try:
+            yield
+        finally:
+            for (holder, key), module in zip(self._places[:count], self.modules, strict=False):
+                holder._modules[key] = module
+
+
+class _Reached(Exception):
+    """Carries out of a network's forward pass what one of its modules got."""
+
+    def __init__(self, hidden: Tensor) -> None:
+        super().__init__()
+        self.hidden = hidden
+
+
+class _Given(nn.Module):
+    """Returns a tensor, whatever it is called with."""
+
+    def __init__(self, hidden: Tensor) -> None:
+        super().__init__()
+        self.hidden = hidden
+
+    def forward(self, *_: Any) -> Tensor:
+        """Return the tensor."""
+        return self.hidden

@@ -1,0 +1,176 @@
+"""What every regime is: which blocks train when, by which loss, and what a validation sees meanwhile."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from models.arguments import at_least, within
+from models.regimes.blocks import AUTO, find
+from models.regimes.chain import Chain
+from models.regimes.phases import Phase, lengths, phased
+from models.schedules import build_schedule
+from models.technique import Technique
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class Regime(nn.Module):
+    """Base of the regimes; its parameters are those of the auxiliary heads, which the network never holds.
+
+    Obligations of a subclass: `build_heads`, `plan` and `step`; it may override `predict` and `settle`.
+
+    Args:
+        blocks: dotted names of the modules at which blocks begin, or "auto".
+        layers: layers with weights, or residual blocks, in a block of "auto".
+        joint: share of the run, at its end, in which all blocks are trained together by backpropagation.
+        joint_rate: factor of the learning rate meanwhile.
+
+    Raises:
+        ValueError: where a number is out of its range.
+    """
+
+    name = "regime"
+    freezes = False  # blocks that have been trained stay as they are
+
+    def __init__(
+        self, blocks: str | Sequence[str] = AUTO, layers: int = 1, joint: float = 0.0, joint_rate: float = 0.1
+    ) -> None:
+        super().__init__()
+        at_least("regime.layers", layers, 1)
+        within("regime.joint", joint, 0, 1)
+        within("regime.joint_rate", joint_rate, 0, float("inf"))
+        self.blocks = blocks if isinstance(blocks, str) else list(blocks)
+        self.layers, self.joint, self.joint_rate = layers, joint, joint_rate
+        self.heads = nn.ModuleList()
+        self.chain: Chain | None = None
+        self.phases: list[Phase] = []
+        self.steps: list[int] = []
+        self.phase: Phase | None = None
+        self.armed = False  # the next training step is a trainer's, and not somebody's who only wants the loss
+        self.fresh = True  # the step begins with no gradients
+        self.scale: Callable[[Tensor], Tensor] = unscaled
+
+    def build_heads(self, hidden: Sequence[Tensor], outputs: Tensor, targets: Tensor) -> Iterable[nn.Module]:
+        """Make a head for each block but the last, from what each block gives for a few rows, and their outputs."""
+        raise NotImplementedError
+
+    def plan(self, blocks: int) -> list[Phase]:
+        """Return the phases before the joint one."""
+        raise NotImplementedError
+
+    def step(self, network: nn.Module, loss: Loss, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """Return the loss of a batch in the present phase; only what has a graph is left to go backward through."""
+        raise NotImplementedError
+
+    def predict(self, network: nn.Module, inputs: Tensor) -> Tensor:
+        """Return the outputs that a validation sees in the present phase."""
+        return network(inputs)
+
+    def settle(self, network: nn.Module) -> None:
+        """Put each block in the mode of the present phase."""
+        network.train()
+
+    @property
+    def keeps_gradients(self) -> bool:
+        """Whether a step has gone backward already when it returns: its gradients must not be dropped then."""
+        return False
+
+    def check(self, network: nn.Module, techniques: Iterable[Any] = ()) -> None:
+        """Refuse a network or techniques that do not go with a regime.
+
+        Args:
+            network: what is to be trained.
+            techniques: of which those that change shapes are refused, and those that fix ranges too early; other
+                callbacks may be among them.
+
+        Raises:
+            ValueError: saying what does not.
+        """
+        if isinstance(network, LightningModule):
+            raise ValueError(
+                f"regime.name must be backprop for a LightningModule, but got '{self.name}': the training_step of "
+                f"{type(network).__name__} is its own. Set regime.name=backprop."
+            )
+        for technique in techniques:
+            if isinstance(technique, Technique) and technique.shrinks:
+                raise ValueError(
+                    f"regime.name must be backprop with {type(technique).__name__}, but got '{self.name}': the heads "
+                    "cannot follow layers that change their shapes. Set regime.name=backprop."
+                )
+            if self.freezes and getattr(technique, "activation_bits", None) is not None:
+                self._check_inputs(technique.harden_at)
+
+    def _check_inputs(self, harden_at: float) -> None:
+        """Refuse to fix the ranges of inputs that the last layers may not have had by then."""
+        if harden_at <= 1 - self.joint:
+            raise ValueError(
+                f"bits.harden_at must be above 1 - regime.joint = {1 - self.joint:g} with bits.activation_bits and "
+                f"regime.name={self.name}, but got {harden_at:g}: not every layer has had inputs by then. "
+                "Set bits.activation_bits=null, or regime.name=local."
+            )
+
+    def prepare(self, network: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
+        """Find the blocks and make the heads; once, however often it is called for a network.
+
+        Args:
+            network: what is to be trained, its techniques attached.
+            batch: inputs (N, ...) and targets (N, ...), of which a few rows are used.
+
+        Raises:
+            ValueError: where the network is no chain of blocks, or a block takes no head.
+        """
+        if self.chain is not None and self.chain.network is network:
+            return
+        inputs, targets = (part[:4] for part in batch)
+        chain = find(network, inputs, self.blocks, self.layers)
+        if self.freezes and (name := chain.shared()) is not None:
+            raise ValueError(
+                f"regime.name must not be '{self.name}' where blocks share parameters, but {name!r} is shared: a block "
+                "that is frozen would change. Set regime.name=local, or sharing.method=none."
+            )
+        modes = {module: module.training for module in network.modules()}
+        network.eval()
+        with torch.no_grad():
+            hidden = [chain.run(inputs, 0, 0)]
+            for block in range(1, len(chain)):
+                hidden.append(chain.run(hidden[-1], block, block))
+        for module, mode in modes.items():
+            module.training = mode
+        made = list(self.build_heads(hidden[:-1], hidden[-1], targets))
+        self.heads = nn.ModuleList(made).to(hidden[-1].device)
+        self.chain = chain
+
+    def schedule(self, optimizer: Optimizer, config: Mapping[str, Any], total: int, epoch: int) -> LRScheduler:
+        """Build a schedule that begins anew with each phase, over the steps of a run and of its epochs.
+
+        Raises:
+            ValueError: where there are more phases than steps, or a schedule has no phases.
+        """
+        assert self.chain is not None, "the regime is not prepared"
+        last = len(self.chain) - 1
+        self.phases = self.plan(len(self.chain))
+        if self.joint:
+            self.phases.append(Phase(0, last, joint=True, rate=self.joint_rate))
+        self.steps = lengths(self.phases, self.joint, total, epoch)
+        if len(self.phases) == 1:
+            return build_schedule(optimizer, config, total, epoch)
+        return phased(optimizer, config, self.phases, self.steps, epoch)
+
+    def place(self, step: int) -> Phase:
+        """Return the phase of an optimiser step, from 0."""
+        end = 0
+        for phase, steps in zip(self.phases, self.steps, strict=True):
+            end += steps
+            if step < end:
+                return phase
+        return self.phases[-1]
+
+
+def unscaled(loss: Tensor) -> Tensor:
+    """Return a loss as it is."""
+    return loss

@@ -1,0 +1,74 @@
+"""Training rows as frozen blocks give them, kept so that the blocks need not be run again."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CHUNK = 1024  # rows run at a time
+PROBE = 64  # rows by which a transform is judged
+
+
+class Rows:
+    """Puts into a loader, in place of its inputs, what a network makes of them.
+
+    That is sound where a row always leads to the same values. So the loader has to be one that takes its batches from
+    a tensor `inputs`, row by row with `targets`, through its `transform`, if any; and the transform must draw nothing
+    random and give each row the same in any batch. `reach` tells where this is not so.
+
+    Args:
+        loader: what a trainer takes its batches from.
+        most: bytes that may be kept.
+    """
+
+    def __init__(self, loader: Any, most: float) -> None:
+        self.loader, self.most, self.depth = loader, most, 0
+        tensors = isinstance(getattr(loader, "inputs", None), Tensor) and isinstance(
+            getattr(loader, "targets", None), Tensor
+        )
+        self.possible = most > 0 and tensors and hasattr(loader, "transform") and _steady(loader)
+        self._first = (loader.inputs, loader.transform) if self.possible else None
+
+    def reach(self, depth: int, run: Callable[[Tensor, int, int], Tensor]) -> None:
+        """Let the loader give what block `depth` gets, if it can be kept; else what it gives stays as it is.
+
+        Args:
+            depth: number of frozen blocks.
+            run: function of hidden values and of the first and last block to what the last one gives.
+        """
+        if not self.possible or depth == self.depth:
+            return
+        if depth < self.depth:
+            self.restore()
+        kept: Tensor | None = None
+        begin = 0
+        for rows in self.loader.inputs.split(CHUNK) if depth else ():
+            rows = rows if self.loader.transform is None else self.loader.transform(rows, None)
+            hidden = run(rows, self.depth, depth - 1)
+            if kept is None:
+                if len(self.loader.inputs) * hidden[0].numel() * hidden.element_size() > self.most:
+                    return
+                kept = hidden.new_empty(len(self.loader.inputs), *hidden.shape[1:])
+            kept[begin : begin + len(hidden)] = hidden
+            begin += len(hidden)
+        if kept is not None:
+            self.loader.inputs, self.loader.transform, self.depth = kept, None, depth
+
+    def restore(self) -> None:
+        """Give the loader its own inputs back."""
+        if self._first is not None:
+            self.loader.inputs, self.loader.transform = self._first
+        self.depth = 0
+
+
+def _steady(loader: Any) -> bool:
+    """Tell whether a loader's transform gives the same twice, and row by row."""
+    if loader.transform is None:
+        return True
+    rows, found = loader.inputs[:PROBE], []
+    with torch.random.fork_rng(devices=[]):
+        for seed in range(2):
+            found.append(loader.transform(rows, torch.Generator().manual_seed(seed)))
+        found.append(torch.cat([loader.transform(part, None) for part in rows.split(PROBE // 2)]))
+    return all(torch.equal(found[0], other) for other in found[1:])
