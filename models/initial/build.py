@@ -1,0 +1,46 @@
+"""Build what fits a network before training from its config."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from models.arguments import accept, choose, names
+from models.initial.closed import ClosedForm
+
+NAMES = ("default", "closed_form")
+
+
+class Initial(Protocol):
+    """What sets a network's weights from the training rows before any step of training."""
+
+    def fit(
+        self,
+        network: nn.Module,
+        batches: Iterable[Any],
+        kind: str,
+        loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> dict[str, float]:
+        """Set the weights, and return figures to store with the trial."""
+        ...
+
+
+def build(config: Mapping[str, Any]) -> Initial | None:
+    """Build what a config asks for.
+
+    Args:
+        config: `{name: closed_form, ...}` with the arguments of `ClosedForm`, or `{name: default}`, which leaves the
+            weights as the network's constructor drew them.
+
+    Returns:
+        An object with `fit`; None for `name: default`.
+
+    Raises:
+        ValueError: The name or a key is unknown, or a value is out of its range.
+    """
+    if "name" not in config:
+        raise ValueError(f"init.name is not set. Choose one of ({', '.join(NAMES)}).")
+    name = choose("init.name", config["name"], NAMES)
+    options = {key: value for key, value in config.items() if key != "name"}
+    known = accept(ClosedForm, options, where="init", name="closed_form", siblings=names(ClosedForm))
+    return ClosedForm(**known) if name == "closed_form" else None
