@@ -125,9 +125,9 @@ def activation_sentence(found: dict[str, Any]) -> str:
 
 def prepare(dataset: str) -> tuple[Any, dict[str, Any]]:
     """Open a data set's training and validation rows under its study's config."""
+    from search.building import open_task
     from search.compose import compose
     from search.resolve import resolve
-    from search.trial import open_task
 
     overrides = [f"study={dataset}", f"trainer.epochs={DATASETS[dataset]['epochs']}", "trainer.device=cpu"]
     config = resolve(compose(overrides))
@@ -141,7 +141,8 @@ def train(task: Any, config: dict[str, Any], technique: Any, seed: int) -> tuple
     import torch
     from lightning.pytorch import Trainer
 
-    from search.trial import build_module, quiet
+    from search.building import build_module
+    from search.trainers import quiet
 
     quiet()
     torch.manual_seed(seed)

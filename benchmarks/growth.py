@@ -177,7 +177,7 @@ def latencies() -> dict[str, Any]:
 
 def measure() -> dict[str, Any]:
     """Return changes of the function, and latencies against their budgets."""
-    from search.trial import quiet
+    from search.trainers import quiet
 
     quiet()
     torch.set_num_threads(1)

@@ -105,9 +105,9 @@ def fit_ratios(network: dict[str, Any]) -> dict[str, Any]:
 def _parts(network: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
     import torch
 
+    from search.building import build_network, open_task
     from search.compose import compose
     from search.resolve import resolve
-    from search.trial import build_network, open_task
 
     config = resolve(compose(["study=digits", f"trainer.epochs={EPOCHS}", "trainer.device=cpu"]))
     config["network"] = network
@@ -144,9 +144,10 @@ def _bare(network: dict[str, Any]) -> float:
 
 
 def _ours(network: dict[str, Any]) -> float:
+    from search.building import build_module
     from search.job import Job
     from search.pruning import Reports
-    from search.trial import build_module, build_trainer
+    from search.trainers import build_trainer
 
     task, _, config = _parts(network)
     module = build_module(config, task)
@@ -164,7 +165,7 @@ def _dataloader(network: dict[str, Any]) -> float:
     from torch.utils.data import DataLoader, TensorDataset
 
     import models
-    from search.trial import quiet
+    from search.trainers import quiet
 
     quiet()
     task, net, config = _parts(network)

@@ -160,7 +160,7 @@ def trouble(rows: list[dict[str, Any]]) -> str:
 
 def measure() -> dict[str, Any]:
     """Return iterations of the linear model and, where the data are at hand, epochs of the MLP."""
-    from search.trial import quiet
+    from search.trainers import quiet
 
     quiet()
     torch.set_num_threads(1)

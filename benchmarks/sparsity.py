@@ -129,7 +129,7 @@ def layerwise(seed: int, learnt: Run) -> Run:
 
 def measure() -> dict[str, Any]:
     """Train all, then open the test rows; return accuracies, paired differences and errors of the density."""
-    from search.trial import quiet
+    from search.trainers import quiet
 
     quiet()
     torch.set_num_threads(1)

@@ -84,12 +84,12 @@ def obtained(folder: Path, arm: str, number: int) -> tuple[Any, Any, Any]:
     import optuna
     from rich.console import Console
 
-    from search import trial
+    from search import building
     from search.export.run import obtain
 
     study = optuna.load_study(study_name=arm, storage=f"sqlite:///{folder}/studies.db")
     network, config, _ = obtain(study, study.get_trials()[number], folder / "studies" / arm, Console(quiet=True))
-    return network, config, trial.open_task(config)
+    return network, config, building.open_task(config)
 
 
 def small_file(folder: Path, chosen: dict[str, Any], best: float) -> dict[str, Any]:

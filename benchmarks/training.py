@@ -36,7 +36,7 @@ def learner(network: Any, task: Any) -> Any:
     """Return the module that trains a network on a task by the task's usual loss; `fit` gives it its optimiser."""
     import models
 
-    return models.Learner(network, models.outputs.loss("auto", task.kind, task.classes), task.evaluate, {}, {})
+    return models.Learner(network, models.outputs.loss("auto", task.kind, task.classes, weights=task.class_weights), task.evaluate, {}, {})
 
 
 def fit(
@@ -62,7 +62,7 @@ def fit(
     """
     from lightning.pytorch import Trainer
 
-    from search.trial import quiet
+    from search.trainers import quiet
 
     quiet()
     module.train()  # `score` leaves it in evaluation, and a Trainer leaves it as it is

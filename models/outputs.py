@@ -16,31 +16,41 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 _LARGEST_ERROR = 8.0
 
 
-def cross_entropy(outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Return the mean cross-entropy of logits (N, C) or (N, T, C) against class indices (N,) or (N, T), in nats."""
-    return F.cross_entropy(outputs.flatten(0, -2), targets.flatten().long(), label_smoothing=smoothing)
+def cross_entropy(outputs: Tensor, targets: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
+    """Return the mean cross-entropy of logits (N, C) or (N, T, C) against class indices (N,) or (N, T), in nats.
+
+    Args:
+        outputs: The logits.
+        targets: The class indices.
+        smoothing: Share of probability spread over the classes.
+        weights: (C,), by which the loss of a sample of each class is multiplied; the mean stays one over samples.
+    """
+    rows, classes = outputs.flatten(0, -2), targets.flatten().long()
+    if weights is None:
+        return F.cross_entropy(rows, classes, label_smoothing=smoothing)
+    return _mean(F.cross_entropy(rows, classes, label_smoothing=smoothing, reduction="none"), classes, weights)
 
 
-def squared(outputs: Tensor, targets: Tensor) -> Tensor:
+def squared(outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return ½e² of linear outputs (N, C), e = z − T with T = ±1, summed over classes, mean over samples."""
-    return 0.5 * _error(outputs, targets).square().sum(-1).mean()
+    return 0.5 * _mean(_error(outputs, targets).square().sum(-1), targets, weights)
 
 
-def exponential(outputs: Tensor, targets: Tensor) -> Tensor:
+def exponential(outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return exp|e| − |e| − 1 of linear outputs (N, C), summed over classes, mean over samples.
 
     Its gradient is sign(e)(exp|e| − 1), with |e| clamped at 8 (Øland et al., 2017).
     """
     size, near = _clamped(_error(outputs, targets))
     beyond = (math.exp(_LARGEST_ERROR) - 1) * (size - near)
-    return (near.expm1() - near + beyond).sum(-1).mean()
+    return _mean((near.expm1() - near + beyond).sum(-1), targets, weights)
 
 
-def cosh(outputs: Tensor, targets: Tensor) -> Tensor:
+def cosh(outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return cosh(e) − 1 of linear outputs (N, C), |e| clamped at 8 in the gradient, as in `exponential`."""
     size, near = _clamped(_error(outputs, targets))
     beyond = math.sinh(_LARGEST_ERROR) * (size - near)
-    return (near.cosh() - 1 + beyond).sum(-1).mean()
+    return _mean((near.cosh() - 1 + beyond).sum(-1), targets, weights)
 
 
 def binary_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -77,7 +87,36 @@ _SUITED: dict[str, tuple[str, ...]] = {
 }
 
 
-def loss(name: str, kind: str, classes: Sequence[str] | int | None = None, *, smoothing: float = 0.0) -> Loss:
+class Weighted:
+    """A loss of classes in which each sample counts as its class's weight says.
+
+    The mean is one over the samples, not over their weights: it stays an unbiased estimate of the weighted risk in
+    every batch, and weights that average 1 over the training rows keep the size of the gradient.
+
+    Args:
+        function: One of the four losses of classes, which takes `weights`.
+        weights: (C,); they follow the outputs to their device.
+    """
+
+    def __init__(self, function: Callable[..., Tensor], weights: Tensor) -> None:
+        self.function = function
+        self.weights = weights
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of outputs (N, C) against class indices (N,)."""
+        if self.weights.device != outputs.device:
+            self.weights = self.weights.to(outputs.device)
+        return self.function(outputs, targets, weights=self.weights)
+
+
+def loss(
+    name: str,
+    kind: str,
+    classes: Sequence[str] | int | None = None,
+    *,
+    smoothing: float = 0.0,
+    weights: Tensor | None = None,
+) -> Loss:
     """Return the loss called `name` for a task.
 
     Args:
@@ -85,21 +124,42 @@ def loss(name: str, kind: str, classes: Sequence[str] | int | None = None, *, sm
         kind: What the task predicts: "classes", "values", "pixels" or "characters".
         classes: The task's classes or their number, where it has any.
         smoothing: Share of probability spread over the wrong classes; cross-entropy only.
+        weights: (C,), by which the loss of a sample of each class is multiplied (see `Weighted`); tasks of classes
+            only. None leaves the loss as it is, bit by bit.
 
     Raises:
-        ValueError: The name is unknown, does not suit the task, or cannot be smoothed.
+        ValueError: The name is unknown, does not suit the task, or cannot be smoothed or weighted.
     """
     choose("output.loss", name, ["auto", *LOSSES])
     suited = _SUITED[kind]
     name = suited[0] if name == "auto" else name
     if name not in suited:
         raise ValueError(f"output.loss must be one of ({', '.join(suited)}) for a task of {kind}, but got '{name}'.")
-    if classes is not None and (classes if isinstance(classes, int) else len(classes)) < 2:
+    count = classes if classes is None or isinstance(classes, int) else len(classes)
+    if count is not None and count < 2:
         raise ValueError(f"output.loss={name} needs at least 2 classes, but the task has {classes}.")
     within("output.smoothing", smoothing, 0, 1)
     if smoothing and name != "cross_entropy":
         raise ValueError(f"output.smoothing must be 0 with output.loss={name}, but got {smoothing}.")
-    return partial(cross_entropy, smoothing=smoothing) if smoothing else LOSSES[name]
+    function = partial(cross_entropy, smoothing=smoothing) if smoothing else LOSSES[name]
+    return function if weights is None else Weighted(function, _checked(weights, kind, count))
+
+
+def _checked(weights: Tensor, kind: str, count: int | None) -> Tensor:
+    """Return the weights, after a look at the task and at each of them."""
+    if kind != "classes":
+        raise ValueError(f"class weights need a task of classes, but got one of {kind}. Leave the weights out.")
+    if weights.ndim != 1 or (count is not None and len(weights) != count):
+        want = "one number a class" if count is None else f"{count} numbers, one a class"
+        raise ValueError(f"class weights must be {want}, but got shape {tuple(weights.shape)}.")
+    if not bool((weights.isfinite() & (weights >= 0)).all()) or not bool(weights.any()):
+        raise ValueError(f"class weights must be finite, at least 0 and not all 0, but got {weights.tolist()}.")
+    return weights.detach()
+
+
+def _mean(losses: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the mean over samples, each times the weight of its class."""
+    return losses.mean() if weights is None else (losses * weights.to(losses.dtype)[targets.long()]).mean()
 
 
 def _error(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -208,6 +208,13 @@ def export(overrides: list[str], config_dirs: list[Path], options: dict[str, Any
     return 0
 
 
+def lr_range(overrides: list[str], config_dirs: list[Path], options: dict[str, Any]) -> int:
+    """Find a study's learning rates by a range test."""
+    from search.range_test import lr_range as run
+
+    return run(overrides, config_dirs, options)
+
+
 def inspect(files: list[str], _config_dirs: list[Path], options: dict[str, Any]) -> int:
     """Verify and describe an exported file."""
     from search.export.inspecting import inspect_file
@@ -236,6 +243,13 @@ def compare(overrides: list[str], config_dirs: list[Path], options: dict[str, An
 def confirm(overrides: list[str], config_dirs: list[Path], options: dict[str, Any]) -> int:
     """Train a study's leaders under new seeds and name the winner."""
     from search.comparing.verbs import confirm as run
+
+    return run(overrides, config_dirs, options)
+
+
+def screen(overrides: list[str], config_dirs: list[Path], options: dict[str, Any]) -> int:
+    """Train draws of a study's space for an epoch and queue the best for its search."""
+    from search.screening.verbs import screen as run
 
     return run(overrides, config_dirs, options)
 
@@ -305,6 +319,18 @@ VERBS = {
         confirm,
         told={"top": "how many leaders", "seeds": "how many new seeds", "format": "table or json"},
     ),
+    "screen": Verb(
+        "train draws of a study's space for an epoch and queue the best for its search",
+        {"draws": 30, "top": 10, "epochs": 1, "by": "score", "format": "table"},
+        screen,
+        told={
+            "draws": "how many configurations are drawn and trained",
+            "top": "how many of them the next `kirigami search` trains first",
+            "epochs": "for which each is trained",
+            "by": "score, smoothness (largest Kz/|W| first, as published), or flatness (smallest first)",
+            "format": "table or json",
+        },
+    ),
     "inspect": Verb(
         "verify and describe an exported file",
         {"to": ""},
@@ -319,6 +345,17 @@ VERBS = {
         predict,
         files=("FILE", "DATA"),
         told={"to": "the CSV to write; by default it is printed"},
+    ),
+    "lr-range": Verb(
+        "find a study's learning rates by an LR range test, the learning-rate finder",
+        {"lowest": "1e-6", "highest": "10", "steps": 100, "format": "table"},
+        lr_range,
+        told={
+            "lowest": "the first rate",
+            "highest": "the last rate",
+            "steps": "how many rates, each a step of training",
+            "format": "table or json",
+        },
     ),
     "studies": Verb("list the studies in the store", {}, list_studies),
     "config": Verb("print the composed config of a study", {}, show_config),

@@ -17,10 +17,11 @@ from search.errors import InputError, did_you_mean, one_line
 from search.identity import leaves
 
 GROUPS = (
-    *("task", "network", "growth", "sharing", "sparsity", "bits", "optimizer", "schedule", "trainer"),
+    *("task", "imbalance", "network", "init", "growth", "sharing", "sparsity", "bits"),
+    *("optimizer", "schedule", "regime", "trainer"),
     *("sampler", "pruner", "budget", "storage"),
 )
-KEYS = ("name", "seed", "workers", "objective", "output", "space", *GROUPS)
+KEYS = ("name", "seed", "workers", "objective", "output", "weight_entropy", "space", *GROUPS)
 
 
 def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 
 from search.job import Job
 
@@ -12,7 +13,8 @@ class Reports(Callback):
 
     Args:
         job: where to report.
-        per: the unit of fidelity, `epoch` or `step`, counted from 1 and reached at the moment of the report.
+        per: the unit of fidelity, `epoch` or `step`, counted from 1 and reached at the moment of the report; what is
+            validated without training has fidelity 0.
     """
 
     def __init__(self, job: Job, per: str) -> None:
@@ -24,6 +26,9 @@ class Reports(Callback):
         if trainer.sanity_checking:
             return
         self.metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if trainer.state.fn is not TrainerFn.FITTING:  # of no epochs: this is the end of it, and nothing to prune
+            self.job.curve.append((0, self.metrics))
+            return
         fidelity = trainer.current_epoch + 1 if self.per == "epoch" else trainer.global_step
         self.job.report(fidelity, self.metrics)
 

@@ -10,8 +10,9 @@ import models
 import tasks
 from models.technique import network_of
 from search import techniques
+from search.building import build_module, check_untrained, open_task
 from search.errors import InputError
-from search.trial import build_module, check_trainer, open_task
+from search.trainers import check_trainer
 from spaces import Space
 
 END_METRICS = ("params", "macs", "bytes", "latency_ms", "seconds")
@@ -37,7 +38,7 @@ def rehearse(
             probe = resolve(space.apply(raw, values))
             check_trainer(probe["trainer"])
             tasks.build(probe["task"], seed=probe["seed"])
-            _build(probe, task)
+            _build(probe, task if probe["imbalance"] == config["imbalance"] else open_task(probe))
         except (ValueError, TypeError, ImportError) as error:
             named = ", ".join(f"space.{path}={value!r}" for path, value in values.items())
             raise InputError(f"{named} is refused: {_line(error)}") from error
@@ -62,17 +63,28 @@ def check_objectives(config: Mapping[str, Any], objectives: Mapping[str, str], t
 
 
 def _build(config: Mapping[str, Any], task: tasks.Task) -> LightningModule:
-    """Build without memory, on the meta device, and for real where a network needs that."""
+    """Build without memory, on the meta device, and for real where a network, or its regime, needs that."""
+    check_untrained(config)
+    models.initial.build(config["init"])
     try:
         with torch.device("meta"):
-            module = build_module(config, task)
-            techniques.attach(techniques.build(config), network_of(module))
+            module = _assemble(config, task)
     except (RuntimeError, NotImplementedError, ValueError):
-        module = build_module(config, task)
-        techniques.attach(techniques.build(config), network_of(module))
+        module = _assemble(config, task)
     if isinstance(module, models.Learner):
         optimizer = models.optimizers.build_optimizer(module.network, config["optimizer"])
         models.schedules.build_schedule(optimizer, config["schedule"], total_steps=100, steps_per_epoch=10)
+    return module
+
+
+def _assemble(config: Mapping[str, Any], task: tasks.Task) -> LightningModule:
+    """Build the module, attach the techniques, and let a regime find its blocks."""
+    module = build_module(config, task)
+    chosen = techniques.build(config)
+    techniques.attach(chosen, network_of(module))
+    if isinstance(module, models.Learner) and module.regime is not None:
+        module.regime.check(module.network, chosen)
+        module.regime.prepare(module.network.to(task.device), next(iter(task.train_dataloader())))
     return module
 
 

@@ -22,6 +22,7 @@ def summary(study: Study) -> dict[str, Any]:
         "study": study.study_name,
         "objective": metric_names(study),
         "best": None if best is None else _row(best),
+        "baselines": baselines(study),
         "front": [_row(trial) for trial in front(study)] if several else [],
         "trials": {
             "complete": ledger.count("complete"),
@@ -79,8 +80,26 @@ def print_table(study: Study, top: int, console: Console) -> None:
         f"wall {cost['wall_s']:.1f} s  training {cost['device_s']:.1f} s  {cost['trials_s']:.2f} trials/s",
         highlight=False,
     )
+    if yardsticks := said(found["baselines"]):
+        console.print(f"always the same answer  {yardsticks}", highlight=False)
     for trial in Ledger(study.get_trials(deepcopy=False)).by_state["failed"][-3:]:
         console.print(f"trial {trial.number} failed: {outcome_of(trial).get('reason')}", highlight=False, markup=False)
+
+
+def baselines(study: Study) -> dict[str, dict[str, float]]:
+    """Return the first objective, and F1, of networks that always give the same answer on the validation rows."""
+    wanted = {metric_names(study)[0], "f1"}
+    kept: dict[str, dict[str, float]] = study.user_attrs.get("baselines", {})
+    return {name: {one: value for one, value in scores.items() if one in wanted} for name, scores in kept.items()}
+
+
+def said(found: dict[str, dict[str, float]]) -> str:
+    """Return baselines in words, `all positive: auc 0.5, f1 0.34`."""
+    return "; ".join(
+        f"{name.replace('_', ' ')}: {', '.join(f'{metric} {value:.4g}' for metric, value in scores.items())}"
+        for name, scores in found.items()
+        if scores
+    )
 
 
 def front(study: Study) -> list[FrozenTrial]:

@@ -107,6 +107,12 @@ def check_data(study: Study, fingerprint: str) -> None:
         )
 
 
+def note_baselines(study: Study, baselines: Mapping[str, Any]) -> None:
+    """Keep with the study what always giving the same answer scores on its validation rows; once."""
+    if baselines and "baselines" not in study.user_attrs:
+        study.set_user_attr("baselines", dict(baselines))
+
+
 def metric_names(study: Study) -> list[str]:
     """Return the names of the study's objectives."""
     return list(study.metric_names or [f"value {index}" for index in range(len(study.directions))])

@@ -78,7 +78,7 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
         ValueError: in one line, for what is wrong with the config, the data, the store or the study.
     """
     import tasks
-    from search import halving, ledger, rehearsal, samplers, storage, study, trial
+    from search import halving, ledger, rehearsal, samplers, storage, study, trainers, trial
     from search.job import Solo
     from search.loop import Loop
     from spaces import Budget, PriorSampler, Space
@@ -89,7 +89,7 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
     objectives = study.objectives(config["objective"], tasks.direction)
     rehearsal.check_objectives(config, objectives, task)
     sampler = samplers.sampler_factory(config["sampler"], config["seed"], objectives=len(objectives))
-    full = trial.fidelities(config["trainer"])
+    full = trainers.fidelities(config["trainer"])
     every = config["trainer"]["val_every"]
     several = len(objectives) > 1
     halve = halving.build(config["pruner"], full, every) if several else None
@@ -98,6 +98,7 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
     joined = study.create(store, config["name"], objectives, identity(config))
     study.check_same(joined, identity(config))
     study.check_data(joined, task.fingerprint())
+    study.note_baselines(joined, task.baselines(task.validation.targets))
     joined.sampler = PriorSampler(sampler, space, config["seed"], ledger.place)
     joined.pruner = pruner
     return Loop(

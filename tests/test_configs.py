@@ -16,7 +16,7 @@ from torch import nn
 
 import models
 import tasks
-from search import rehearsal, samplers, techniques, trial
+from search import rehearsal, samplers, techniques, trainers
 from search.compose import KEYS, compose
 from search.errors import InputError
 from search.identity import difference, identity, leaves
@@ -81,6 +81,9 @@ def stand_in(config: dict[str, Any]) -> Any:
         classes=names,
         metrics=metrics.available(kind, len(names or ())),
         evaluate=lambda outputs, targets: {},
+        class_weights=None,
+        device=torch.device("cpu"),
+        train_dataloader=lambda: [(torch.zeros(8, *IN_SHAPES.get(name, in_shape)), torch.arange(8) % 2)],
     )
 
 
@@ -157,10 +160,10 @@ def test_pruner_builds_and_its_rungs_lie_in_a_trial(option: str) -> None:
 @pytest.mark.parametrize("option", options("trainer"))
 def test_trainer_builds(option: str) -> None:
     config = {**chosen("trainer", option), "device": "cpu"}
-    trainer = trial.build_trainer(config, [Reports(Job(0, {}, lambda fidelity, metrics: None), "epoch")])
+    trainer = trainers.build_trainer(config, [Reports(Job(0, {}, lambda fidelity, metrics: None), "epoch")])
 
     assert trainer.max_epochs == config["epochs"]
-    assert trial.fidelities(config) == config["epochs"]
+    assert trainers.fidelities(config) == config["epochs"]
 
 
 @pytest.mark.parametrize(("group", "option"), [one for one in OPTIONS if one[0] in techniques.ROOMS])
@@ -204,7 +207,7 @@ def test_study_composes_and_every_value_of_its_space_builds(study: str, monkeypa
 @pytest.mark.parametrize("study", options("study"))
 def test_study_prunes_before_the_end_of_a_trial(study: str) -> None:
     config = resolve(compose([f"study={study}"]))
-    full = trial.fidelities(config["trainer"])
+    full = trainers.fidelities(config["trainer"])
     rungs = samplers.rungs(config["pruner"], full)
 
     assert rungs is None or min(rungs) < full
@@ -215,7 +218,7 @@ def test_study_runs_under_every_pruner(study: str, pruner: str) -> None:
     """What a study sets for its own pruner must not stand in the way of `pruner=none` on the command line."""
     config = resolve(compose([f"study={study}", f"pruner={pruner}"]))
 
-    assert samplers.build_pruner(config["pruner"], fidelities=trial.fidelities(config["trainer"])) is not None
+    assert samplers.build_pruner(config["pruner"], fidelities=trainers.fidelities(config["trainer"])) is not None
 
 
 @pytest.mark.parametrize(("study", "sampler"), itertools.product(options("study"), options("sampler")))

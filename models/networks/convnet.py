@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from models.activations import activations
 from models.networks.layers import convolution_block, head, sizes
 from models.networks.layers import dropout as build_dropout
 
@@ -19,7 +20,7 @@ class ConvNet(nn.Module):
         depth: Number of convolutions.
         multiplier: Of the channels at each halving; with 1, all convolutions but the first have one shape.
         kernel: Side of the convolutions, odd.
-        activation: Name in `models.activations.ACTIVATIONS`.
+        activation: Name in `models.activations.ACTIVATIONS`, or a list of names that the layers take in turn.
         norm: "batch", "group" or "none", before each activation.
         dropout: Share of the features dropped in training, before the output layer.
 
@@ -37,7 +38,7 @@ class ConvNet(nn.Module):
         depth: int = 3,
         multiplier: int = 2,
         kernel: int = 3,
-        activation: str = "relu",
+        activation: str | Sequence[str] = "relu",
         norm: str = "batch",
         dropout: float = 0.0,
     ) -> None:
@@ -47,8 +48,9 @@ class ConvNet(nn.Module):
             raise ValueError(f"network.kernel must be odd, but got {kernel}. Set network.kernel={kernel + 1}.")
         channels, side = in_shape[0], min(in_shape[1:])
         layers: list[nn.Module] = []
+        functions = activations(activation)
         for index in range(depth):
-            layers += convolution_block(channels, width, kernel, norm=norm, activation=activation)
+            layers += convolution_block(channels, width, kernel, norm=norm, activation=next(functions))
             channels = width
             if not dense and side >= 4 and index < depth - 1:
                 layers += [nn.MaxPool2d(2)]

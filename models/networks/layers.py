@@ -4,7 +4,6 @@ import math
 
 from torch import Tensor, nn
 
-from models.activations import activation as build_activation
 from models.arguments import at_least, choose, within
 
 NORMS = ("batch", "group", "none")
@@ -55,12 +54,14 @@ def convolution(channels: int, out_channels: int, kernel: int, *, stride: int = 
     return layer
 
 
-def convolution_block(channels: int, out_channels: int, kernel: int, *, norm: str, activation: str) -> nn.Sequential:
-    """Build convolution, norm and activation; a bias only where no norm would cancel it."""
+def convolution_block(
+    channels: int, out_channels: int, kernel: int, *, norm: str, activation: nn.Module
+) -> nn.Sequential:
+    """Put a convolution and a norm before an activation; a bias only where no norm would cancel it."""
     return nn.Sequential(
         convolution(channels, out_channels, kernel, bias=norm == "none"),
         norm_2d(norm, out_channels),
-        build_activation(activation),
+        activation,
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from models.activations import activation as build_activation
+from models.activations import activations
 from models.arguments import at_least
 from models.networks.layers import dropout as build_dropout
 from models.networks.layers import norm_1d, sizes
@@ -19,7 +19,7 @@ class MLP(nn.Module):
         out_features: Outputs a sample.
         width: Units of each hidden layer.
         depth: Number of hidden layers; 0 is a linear model.
-        activation: Name in `models.activations.ACTIVATIONS`.
+        activation: Name in `models.activations.ACTIVATIONS`, or a list of names that the layers take in turn.
         norm: "batch", "group" or "none", before each activation.
         dropout: Share of hidden units dropped in training, after each activation.
 
@@ -34,7 +34,7 @@ class MLP(nn.Module):
         *,
         width: int = 128,
         depth: int = 2,
-        activation: str = "relu",
+        activation: str | Sequence[str] = "relu",
         norm: str = "none",
         dropout: float = 0.0,
     ) -> None:
@@ -42,11 +42,11 @@ class MLP(nn.Module):
         sizes(width=width)
         at_least("network.depth", depth, 0)
         layers: list[nn.Module] = []
-        features = math.prod(in_shape)
+        features, functions = math.prod(in_shape), activations(activation)
         for _ in range(depth):
             layers += [nn.Linear(features, width, bias=norm == "none")]
             layers += [norm_1d(norm, width)] if norm != "none" else []
-            layers += [build_activation(activation)]
+            layers += [next(functions)]
             layers += [build_dropout(dropout)] if dropout else []
             features = width
         self.hidden = nn.Sequential(*layers)

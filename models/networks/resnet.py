@@ -1,10 +1,10 @@
 """Residual networks for small images (He et al., CVPR 2016 and ECCV 2016)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
 
-from models.activations import activation as build_activation
+from models.activations import activations
 from models.networks.layers import convolution, head, norm_2d, sizes
 from models.networks.layers import dropout as build_dropout
 
@@ -13,17 +13,24 @@ class Block(nn.Module):
     """Return act(x' + norm(conv(act(norm(conv(x)))))), x' = x or its projection (He et al., CVPR 2016)."""
 
     def __init__(
-        self, channels: int, out_channels: int, *, stride: int, norm: str, activation: str, dropout: float
+        self,
+        channels: int,
+        out_channels: int,
+        *,
+        stride: int,
+        norm: str,
+        activations: Iterator[nn.Module],
+        dropout: float,
     ) -> None:
         super().__init__()
         bias = norm == "none"
         self.conv1 = convolution(channels, out_channels, 3, stride=stride, bias=bias)
         self.norm1 = norm_2d(norm, out_channels)
-        self.activation1 = build_activation(activation)
+        self.activation1 = next(activations)
         self.dropout = build_dropout(dropout)
         self.conv2 = convolution(out_channels, out_channels, 3, bias=bias)
         self.norm2 = norm_2d(norm, out_channels)
-        self.activation2 = build_activation(activation)
+        self.activation2 = next(activations)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or channels != out_channels:
             projection = convolution(channels, out_channels, 1, stride=stride, bias=bias)
@@ -39,15 +46,22 @@ class PreactivationBlock(nn.Module):
     """Return x' + conv(act(norm(conv(a)))), a = act(norm(x)), x' = x or the projection of a (He et al., ECCV 2016)."""
 
     def __init__(
-        self, channels: int, out_channels: int, *, stride: int, norm: str, activation: str, dropout: float
+        self,
+        channels: int,
+        out_channels: int,
+        *,
+        stride: int,
+        norm: str,
+        activations: Iterator[nn.Module],
+        dropout: float,
     ) -> None:
         super().__init__()
         bias = norm == "none"
         self.norm1 = norm_2d(norm, channels)
-        self.activation1 = build_activation(activation)
+        self.activation1 = next(activations)
         self.conv1 = convolution(channels, out_channels, 3, stride=stride, bias=bias)
         self.norm2 = norm_2d(norm, out_channels)
-        self.activation2 = build_activation(activation)
+        self.activation2 = next(activations)
         self.dropout = build_dropout(dropout)
         self.conv2 = convolution(out_channels, out_channels, 3, bias=bias)
         self.shortcut: nn.Module | None = None
@@ -76,7 +90,7 @@ class ResNet(nn.Module):
         blocks: Blocks a stage, in place of `depth`.
         stem: Channels of the first convolution; `width` if null.
         preactivation: Norm and activation before each convolution instead of after it.
-        activation: Name in `models.activations.ACTIVATIONS`.
+        activation: Name in `models.activations.ACTIVATIONS`, or a list of names that the layers take in turn.
         norm: "batch", "group" or "none".
         dropout: Share of the features dropped in training, between the convolutions of a block.
 
@@ -96,18 +110,19 @@ class ResNet(nn.Module):
         blocks: int | None = None,
         stem: int | None = None,
         preactivation: bool = False,
-        activation: str = "relu",
+        activation: str | Sequence[str] = "relu",
         norm: str = "batch",
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         sizes(width=width, stages=stages)
+        functions = activations(activation)
         blocks = _blocks(depth, stages) if blocks is None else blocks
         channels = width if stem is None else stem
         sizes(blocks=blocks, stem=channels)
         self.stem = nn.Sequential(convolution(in_shape[0], channels, 3, bias=norm == "none"))
         if not preactivation:
-            self.stem.extend([norm_2d(norm, channels), build_activation(activation)])
+            self.stem.extend([norm_2d(norm, channels), next(functions)])
         kind = PreactivationBlock if preactivation else Block
         self.stages = nn.ModuleList()
         for stage in range(stages):
@@ -115,10 +130,10 @@ class ResNet(nn.Module):
             for block in range(blocks):
                 stride = 2 if stage and not block and not dense else 1
                 out = width * 2**stage
-                stack.append(kind(channels, out, stride=stride, norm=norm, activation=activation, dropout=dropout))
+                stack.append(kind(channels, out, stride=stride, norm=norm, activations=functions, dropout=dropout))
                 channels = out
             self.stages.append(stack)
-        last = [norm_2d(norm, channels), build_activation(activation)] if preactivation else []
+        last = [norm_2d(norm, channels), next(functions)] if preactivation else []
         self.last = nn.Sequential(*last)
         self.head = head(channels, out_features, dense=dense)
 

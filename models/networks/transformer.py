@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.activations import activation as build_activation
+from models.activations import activations
 from models.networks.layers import dropout as build_dropout
 from models.networks.layers import sizes
 
@@ -33,13 +33,13 @@ class CausalAttention(nn.Module):
 class TransformerBlock(nn.Module):
     """Return x + attention(norm(x)), and to that its own feed-forward network of its norm."""
 
-    def __init__(self, width: int, heads: int, expansion: int, activation: str, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, expansion: int, activation: nn.Module, dropout: float) -> None:
         super().__init__()
         self.attention = nn.Sequential(nn.LayerNorm(width), CausalAttention(width, heads), build_dropout(dropout))
         self.feedforward = nn.Sequential(
             nn.LayerNorm(width),
             nn.Linear(width, expansion * width),
-            build_activation(activation),
+            activation,
             nn.Linear(expansion * width, width),
             build_dropout(dropout),
         )
@@ -61,7 +61,7 @@ class Transformer(nn.Module):
         depth: Number of blocks.
         heads: Attention heads.
         expansion: Factor of the hidden units of the feed-forward networks.
-        activation: Name in `models.activations.ACTIVATIONS`.
+        activation: Name in `models.activations.ACTIVATIONS`, or a list of names that the layers take in turn.
         dropout: Share of the features dropped in training, after each part of a block.
 
     Raises:
@@ -78,7 +78,7 @@ class Transformer(nn.Module):
         depth: int = 2,
         heads: int = 4,
         expansion: int = 4,
-        activation: str = "gelu",
+        activation: str | Sequence[str] = "gelu",
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -89,7 +89,8 @@ class Transformer(nn.Module):
         self.positions = nn.Parameter(torch.empty(in_shape[0], width))
         nn.init.normal_(self.embedding.weight, std=0.02)
         nn.init.normal_(self.positions, std=0.02)
-        blocks = [TransformerBlock(width, heads, expansion, activation, dropout) for _ in range(depth)]
+        functions = activations(activation)
+        blocks = [TransformerBlock(width, heads, expansion, next(functions), dropout) for _ in range(depth)]
         self.blocks = nn.Sequential(*blocks)
         self.output = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, out_features))
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from models.activations import activations
 from models.networks.layers import convolution_block, head, sizes
 from models.networks.layers import dropout as build_dropout
 
@@ -22,7 +23,7 @@ class VGG(nn.Module):
         depth: 11, 13, 16 or 19.
         width: Channels of the first stage.
         plan: In place of `depth` and `width`: channels of each convolution, and 0 for a pooling.
-        activation: Name in `models.activations.ACTIVATIONS`.
+        activation: Name in `models.activations.ACTIVATIONS`, or a list of names that the layers take in turn.
         norm: "batch", "group" or "none", before each activation.
         dropout: Share of the features dropped in training, before the output layer.
 
@@ -39,7 +40,7 @@ class VGG(nn.Module):
         depth: int = 11,
         width: int = 64,
         plan: Sequence[int] | None = None,
-        activation: str = "relu",
+        activation: str | Sequence[str] = "relu",
         norm: str = "batch",
         dropout: float = 0.0,
     ) -> None:
@@ -47,9 +48,10 @@ class VGG(nn.Module):
         sizes(width=width)
         channels, side = in_shape[0], min(in_shape[1:])
         layers: list[nn.Module] = []
+        functions = activations(activation)
         for entry in _plan(depth, width) if plan is None else _checked(plan):
             if entry:
-                layers += convolution_block(channels, entry, 3, norm=norm, activation=activation)
+                layers += convolution_block(channels, entry, 3, norm=norm, activation=next(functions))
                 channels = entry
             elif side >= 2 and not dense:
                 layers += [nn.MaxPool2d(2)]

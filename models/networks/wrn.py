@@ -13,7 +13,7 @@ def wrn(
     dense: bool = False,
     depth: int = 28,
     widen: int = 10,
-    activation: str = "relu",
+    activation: str | Sequence[str] = "relu",
     norm: str = "batch",
     dropout: float = 0.0,
 ) -> ResNet:
@@ -25,7 +25,7 @@ def wrn(
         dense: Give one logit a pixel.
         depth: Layers with weights, 6n+4.
         widen: Factor of the channels 16, 32, 64 of the stages.
-        activation: Name in `models.activations.ACTIVATIONS`.
+        activation: Name in `models.activations.ACTIVATIONS`, or a list of names that the layers take in turn.
         norm: "batch", "group" or "none".
         dropout: Share of the features dropped in training, between the convolutions of a block.
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch_pruning import DependencyGraph, ops
 from torch_pruning.pruner import function
 
+from models.activations import LEARNED
 from models.compact.effective import plain
 from models.structure.calls import Calls, Inputs, calls_of
 from models.structure.opaque import opaque
@@ -81,6 +82,9 @@ def _bare(network: nn.Module) -> nn.Module:
                 parameter.requires_grad_(True)
                 fan = parameter[0].numel() if parameter.dim() > 1 else 4
                 parameter.normal_(std=max(1, fan) ** -0.5).add_(0.5 if parameter.dim() == 1 else 0)
+    for module in bare.modules():
+        if isinstance(module, LEARNED):  # one number for all units couples none of them
+            module.requires_grad_(False)
     return bare
 
 

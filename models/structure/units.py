@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from models.activations import LEARNED
+
 Role = Literal["out", "along", "in"]
 """A layer makes units (`out`), works on each for itself (`along`: norms, depthwise convolutions), or reads them."""
 
@@ -62,7 +64,8 @@ class Units:
 def axis_of(name: str, module: nn.Module, role: Role, index: Tensor, unit: Tensor) -> Axis | None:
     """Return the axis of a module of a kind that is understood, None for others.
 
-    Linear layers, convolutions without groups or depthwise, batch, instance and group norms and PReLU are understood.
+    Linear layers, convolutions without groups or depthwise, batch, instance and group norms, PReLU and activations with
+    a number of their own are understood.
     Left out on purpose: convolutions of several groups, where a channel is coupled to one of each other group, and
     layer norms, whose statistics run over all units so that none can go without changing the others.
     """
@@ -71,7 +74,7 @@ def axis_of(name: str, module: nn.Module, role: Role, index: Tensor, unit: Tenso
         return None
     tensors, attributes = side
     own = {key for key, _ in module.named_parameters() if not key.startswith("parametrizations.")}
-    if own - {"weight", "bias"}:  # somebody's subclass with more to it
+    if own - {"weight", "bias"} and not isinstance(module, LEARNED):  # somebody's subclass with more to it
         return None
     present = {tensor: dim for tensor, dim in tensors.items() if getattr(module, tensor, None) is not None}
     return Axis(name, role, present, attributes, index, unit)
@@ -104,7 +107,7 @@ def _side(module: nn.Module, role: Role) -> tuple[dict[str, int], dict[str, int]
         return {"weight": 0, "bias": 0}, {"num_channels": 1, "num_groups": module.num_channels // module.num_groups}
     if isinstance(module, nn.PReLU):
         return ({"weight": 0}, {"num_parameters": 1}) if module.num_parameters > 1 else ({}, {})
-    return None
+    return ({}, {}) if isinstance(module, LEARNED) else None
 
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)

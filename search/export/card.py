@@ -51,6 +51,7 @@ def as_markdown(card: Mapping[str, Any]) -> str:
         *_beside(card, twin),
         "",
         *([f"The dense twin: {twin['what']}.", ""] if twin else []),
+        *_scores(test),
         "## Where the bytes are",
         "",
         "| tensor | shape | form | kept | bits | bytes |",
@@ -118,6 +119,19 @@ def _beside(card: Mapping[str, Any], twin: Mapping[str, Any] | None) -> list[str
     if "density" in card["techniques"]:
         found.append("| masks | save size, not time | |")
     return found
+
+
+def _scores(test: Mapping[str, Any]) -> list[str]:
+    """Return every metric of the test rows beside what always giving the same answer scores on them."""
+    baselines = test["baselines"]
+    if not baselines:
+        return []
+    names = "".join(f" {name.replace('_', ' ')} |" for name in baselines)
+    rows = [
+        f"| {name} | {value:.4f} |" + "".join(f" {scores[name]:.4f} |" for scores in baselines.values())
+        for name, value in test["all"].items()
+    ]
+    return [f"| test rows | this network |{names}", "| --- | --- |" + " --- |" * len(baselines), *rows, ""]
 
 
 def _count(value: Any) -> str:

@@ -16,8 +16,8 @@ import tasks
 from models import compact
 from models.sharing import fold, normalise
 from models.sharing.bank import banks
-from models.technique import network_of
-from search import trial
+from search.building import build_loss, calibrate
+from search.trainers import build_trainer
 
 ROUNDINGS: tuple[int | None, ...] = (None, 8, 7, 6, 5, 4, 3, 2)  # bits of what has no link; None leaves it as it is
 TUNING = 0.2  # of the trial's epochs, after a fold
@@ -114,13 +114,12 @@ def tune(network: nn.Module, config: Mapping[str, Any], task: tasks.Task) -> Non
     settings |= {key: max(1, round(TUNING * settings[key])), "val_every": 1, "device": "cpu"}
     settings["val_every"] = settings[key] if key == "steps" else 1
     optimizer = {**config["optimizer"], "lr": TUNING_LR * config["optimizer"]["lr"]}
-    output = dict(config["output"])
-    loss = models.outputs.loss(output.pop("loss"), task.kind, task.classes, **output)
-    module = models.Learner(network, loss, task.evaluate, optimizer, config["schedule"])
+    module = models.Learner(network, build_loss(config, task), task.evaluate, optimizer, config["schedule"])
     module.train()
-    trainer = trial.build_trainer(settings, [])
+    trainer = build_trainer(settings, [])
     trainer.fit(module, task.train_dataloader(), task.val_dataloader())
-    network_of(module).eval()
+    calibrate(network, config, task)
+    network.eval()
 
 
 def _reduce(found: Finished, judge: Judge) -> None:

@@ -18,7 +18,7 @@ import tasks
 from models import compact, graph
 from models.loading import about
 from models.technique import stored_parameters
-from search import kept, provenance, results, trial
+from search import building, kept, provenance, results, trainers, trial
 from search import study as studies
 from search.errors import InputError, StudyStopped, one_line
 from search.export import card as cards
@@ -113,12 +113,12 @@ def export_trial(
     study: Study, one: FrozenTrial, folder: Path, into: Path, options: Options, console: Console
 ) -> dict[str, Any]:
     """Write the files of one trial and return its card."""
-    trial.quiet()
+    trainers.quiet()
     with console.status(f"trial {one.number}: reading its network"):
         network, config, recipes = obtain(study, one, folder, console, options.path)
     config = {**config, "trainer": {**config["trainer"], "device": "cpu"}}
     try:
-        task = trial.open_task(config)
+        task = building.open_task(config)
     except ValueError as error:
         raise InputError(f"{one_line(error)} Or say where the data lie now: path=FOLDER.") from error
     check_data(study, task)
@@ -331,6 +331,7 @@ def card_of(
             "interval": list(cards.interval(judge.metric, task, outputs, targets, value)),
             "rows": agreed.rows,
             "all": task.evaluate(outputs, targets),
+            "baselines": task.baselines(targets),
         },
         "validation": {"value": done.score, "before_last_cuts": done.before, "tolerance": judge.tolerance},
         "dense_twin": twin,

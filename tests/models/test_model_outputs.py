@@ -100,3 +100,41 @@ def test_names_the_fault(name: str, kind: str, classes: object, smoothing: float
     with pytest.raises(ValueError, match=r"^output\.") as caught:
         loss(name, kind, classes, smoothing=smoothing)  # type: ignore[arg-type]
     assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize("name", SUITED["classes"])
+def test_weights_multiply_each_samples_loss(name: str) -> None:
+    z, targets, weights = outputs("classes"), KINDS["classes"][1], torch.tensor([0.5, 0.0, 1.0, 3.0])
+    alone = torch.stack([loss(name, "classes", 4)(z[i : i + 1], targets[i : i + 1]) for i in range(len(z))])
+    torch.testing.assert_close(loss(name, "classes", 4, weights=weights)(z, targets), (alone * weights[targets]).mean())
+    once = loss(name, "classes", 4, weights=torch.ones(4))
+    torch.testing.assert_close(once(z, targets), loss(name, "classes", 4)(z, targets))
+
+
+def test_weights_and_smoothing_go_together() -> None:
+    z, targets, weights = outputs("classes"), KINDS["classes"][1], torch.tensor([0.5, 2.0, 1.0, 3.0])
+    each = F.cross_entropy(z, targets, label_smoothing=0.1, reduction="none")
+    function = loss("auto", "classes", 4, smoothing=0.1, weights=weights)
+    torch.testing.assert_close(function(z, targets), (each * weights[targets]).mean())
+
+
+def test_weights_follow_the_outputs() -> None:
+    function = loss("squared", "classes", 2, weights=torch.ones(2))
+    z = torch.zeros(3, 2, device="meta")
+    assert function(z, torch.zeros(3, dtype=torch.long, device="meta")).device.type == "meta"
+
+
+@pytest.mark.parametrize(
+    ("kind", "weights", "expected"),
+    [
+        ("values", [1.0, 1.0], "class weights need a task of classes, but got one of values"),
+        ("classes", [1.0, 1.0, 1.0], "class weights must be 2 numbers, one a class, but got shape (3,)"),
+        ("classes", [1.0, -1.0], "class weights must be finite, at least 0 and not all 0, but got [1.0, -1.0]"),
+        ("classes", [0.0, 0.0], "class weights must be finite, at least 0 and not all 0"),
+        ("classes", [math.nan, 1.0], "class weights must be finite"),
+    ],
+)
+def test_names_the_fault_of_weights(kind: str, weights: list[float], expected: str) -> None:
+    with pytest.raises(ValueError, match=r"^class weights") as caught:
+        loss("auto", kind, 2, weights=torch.tensor(weights))
+    assert str(caught.value).startswith(expected)

@@ -12,7 +12,7 @@ import torch
 
 import models
 import tasks
-from search import cli, trial
+from search import building, cli, trial
 from search.compose import compose
 from search.job import Solo
 from search.loop import Loop
@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study = create(store, NAME, {"accuracy": "maximize", "bytes": "minimize"}, {})
     study.sampler = PriorSampler(sampler_factory({"name": "random"}, 0, objectives=2), space, 0)
     study.pruner = build_pruner({"name": "none"}, fidelities=6)
-    check_data(study, trial.open_task(config).fingerprint())
+    check_data(study, building.open_task(config).fingerprint())
     networks = folder / "studies" / NAME / "networks"
     Loop(
         study,

@@ -11,13 +11,13 @@ from torch import nn
 import models
 import tasks
 from models.sharing import SoftSharing
+from search.building import build_network
 from search.compose import compose
 from search.export import parity
 from search.export.finish import Judge, finish
 from search.export.predict import predict
 from search.export.run import Finished, compare, to_onnx, written
 from search.resolve import resolve
-from search.trial import build_network
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from optuna.storages import InMemoryStorage
 from rich.console import Console
 
 import models
-from search import halving, rehearsal, report, results, techniques, trial
+from search import building, halving, rehearsal, report, results, techniques, trial
 from search import study as studies
 from search.compose import compose
 from search.errors import InputError
@@ -104,8 +104,8 @@ class TestLatency:
 
     def test_is_a_number_for_a_real_network(self):
         config = config_of()
-        task = trial.open_task(config)
-        assert trial.latency(trial.build_network(config, task), task)["latency_ms"] > 0
+        task = building.open_task(config)
+        assert trial.latency(building.build_network(config, task), task)["latency_ms"] > 0
 
     def test_is_nothing_for_a_module_without_forward(self, monkeypatch):
         def refuse(*_):
@@ -113,8 +113,8 @@ class TestLatency:
 
         monkeypatch.setattr(models.cost, "latency_ms", refuse)
         config = config_of()
-        task = trial.open_task(config)
-        assert trial.latency(trial.build_network(config, task), task) == {}
+        task = building.open_task(config)
+        assert trial.latency(building.build_network(config, task), task) == {}
 
     @pytest.mark.parametrize("value", [0, -1, True, "2", float("inf"), float("nan")])
     def test_a_budget_of_it_is_a_number_above_0(self, value):
@@ -126,7 +126,7 @@ class TestLatency:
 
     def test_it_may_be_an_objective_beside_a_metric(self):
         config = config_of()
-        task = trial.open_task(config)
+        task = building.open_task(config)
         rehearsal.check_objectives(config, {"accuracy": "maximize", "latency_ms": "minimize"}, task)
         with pytest.raises(InputError, match="objective must be one of"):
             rehearsal.check_objectives(config, {"latency_ms": "minimize", "accuracy": "maximize"}, task)

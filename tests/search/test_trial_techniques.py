@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 
 import models
 from models.technique import chain, stored_parameters, weighted
-from search import kept, rehearsal, techniques, trial
+from search import building, kept, rehearsal, techniques, trial
 from search.compose import compose
 from search.errors import InputError
 from search.job import Job
@@ -49,7 +49,7 @@ def test_trial_ends_hard_and_measured(overrides, tmp_path):
     network, config = kept.load(tmp_path / "network.safetensors")
     assert config["network"] == job.config["network"]
     assert models.compact.encoded_bytes(network) == job.details["bytes"]
-    task = trial.open_task(config)
+    task = building.open_task(config)
     batches = list(task.val_dataloader())
     with torch.no_grad():
         outputs = torch.cat([network(inputs) for inputs, _ in batches])
@@ -87,8 +87,8 @@ def test_gates_are_no_parameters_of_the_network_and_templates_are():
     dense = run()[1].details["params"]
     assert run("sparsity=continuous")[1].details["params"] == dense
     shared = config_of(*BLOCKS, "sharing=soft", "sharing.templates=2")
-    task = trial.open_task(shared)
-    network = trial.build_network(shared, task)
+    task = building.open_task(shared)
+    network = building.build_network(shared, task)
     before = models.cost.parameters(network)
     techniques.attach(techniques.build(shared), network)
     assert stored_parameters(network) < before
@@ -109,7 +109,7 @@ def test_a_network_whose_shape_changes_is_measured_at_the_end_and_comes_back(ove
     outcome.save(tmp_path / "network.safetensors")
     network, config = kept.load(tmp_path / "network.safetensors")
     assert stored_parameters(network) == job.details["params"] != before["params"]
-    assert trial.measure(models.compact.plain(network), trial.open_task(config))["macs"] == job.details["macs"]
+    assert trial.measure(models.compact.plain(network), building.open_task(config))["macs"] == job.details["macs"]
     assert job.details["macs"] != before["macs"]
     assert models.compact.encoded_bytes(network) == job.details["bytes"]
 
@@ -147,8 +147,8 @@ def test_a_network_that_the_file_cannot_hold_is_trained_all_the_same(monkeypatch
 
 def test_links_stand_in_order():
     config = config_of(*BLOCKS, *ALL)
-    task = trial.open_task(config)
-    network = trial.build_network(config, task)
+    task = building.open_task(config)
+    network = building.build_network(config, task)
     techniques.attach(techniques.build(config), network)
     stages = {tuple(link.stage for link in chain(layer)) for _, layer in weighted(network)}
     assert ("share", "mask", "quantise") in stages
