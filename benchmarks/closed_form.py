@@ -21,6 +21,7 @@ from benchmarks.record import spread
 from models.initial import ClosedForm
 
 AIM, SECONDS = 0.97, 1.0
+AIMED = ("mlp 1x500", "mlp 2x2000")
 NETWORKS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
     "mlp 1x500": ({"name": "mlp", "width": 500, "depth": 1}, (0.0,)),
     "mlp 2x2000": ({"name": "mlp", "width": 2000, "depth": 2}, (0.0, 0.5)),
@@ -29,7 +30,7 @@ NETWORKS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
     "resnet": ({"name": "resnet", "width": 8, "depth": 8}, (0.0, 0.5)),
 }
 SEEDS, PAIRS = range(5), range(10)
-EPOCHS, TARGETS, RATES = 15, (0.95, 0.98), (0.01, 0.05, 0.2)
+EPOCHS, TARGETS, RATES = 25, (0.95, 0.98), (0.01, 0.05, 0.2)
 WARM = {"mlp": {"name": "mlp"}, "convnet": {"name": "convnet"}}
 ARMS: dict[str, float | None] = {"default": None, "closed form": 0.0, "cascade": 0.5}
 
@@ -144,15 +145,18 @@ def shown(rows: list[dict[str, Any]], target: str) -> str:
     return f"{epochs:g} epochs ({seconds:.2f} s{missed})"
 
 
+def is_met(row: dict[str, Any]) -> bool:
+    """Return whether a network is accurate enough, and its slowest fit fast enough."""
+    return bool(row["test"]["mean"] >= AIM and row["seconds"]["max"] < SECONDS)
+
+
 def prose(zero: dict[str, Any], begun: dict[str, Any]) -> str:
     """Say whether the aim is reached, and what a warm start saves."""
-    row = zero["mlp 2x2000"]
-    reached = row["test"]["mean"] >= AIM and row["seconds"]["median"] < SECONDS
-    verdict = "reached" if reached else "NOT reached"
+    verdicts = ", ".join(f"{label} {'reached' if is_met(zero[label]) else 'NOT reached'}" for label in AIMED)
     fits = "; ".join(zero_line(label, one) for label, one in zero.items())
     starts = ". ".join(warm_line(name, arms) for name, arms in begun.items())
     return (
-        f"Digits without a step, test accuracy of {len(SEEDS)} seeds, aim {AIM} in a median under {SECONDS:g} s with "
-        f"mlp 2x2000, {verdict}: {fits}. Warm start, median epochs to validation "
+        f"Digits without a step, test accuracy of {len(SEEDS)} seeds, aim {AIM} with the slowest in less than "
+        f"{SECONDS:g} s ({verdicts}): {fits}. Warm start, median epochs to validation "
         f"accuracy of {len(PAIRS)} paired seeds: {starts}."
     )
