@@ -4,7 +4,8 @@ Digits: an MLP of 5 hidden layers of 128. Fashion-MNIST, of which KIRIGAMI_DATA 
 convolutional network of conf/study/fashion.yaml on 10,000 training rows; without the data it is left out. All arms have
 equal epochs, Adam and one-cycle, and the seeds of an arm are paired with those of the others: same split, same initial
 weights, same batches. Each arm's rate is the one of two or three with the best mean on the validation rows (on
-Fashion-MNIST, of the first seed alone); the test rows are then read once for each run.
+Fashion-MNIST, of the first seed alone); the test rows are then read once for each run. A first run had a top rate of
+.01, which every arm chose, and showed its test rows: on Fashion-MNIST local losses were then 1.54 ± .29 points below.
 
 Bytes are the peak of `models.cost.saved_bytes`, over a run through all phases, parameters left out; rows that are kept
 as frozen blocks give them, which lie where the training rows lie, are counted apart. The bound is what a
@@ -41,7 +42,7 @@ DIGITS: dict[str, Any] = {
     "arms": tuple(ARMS),
     "seeds": 5,
     "tuned": 5,
-    "rates": (1e-3, 3e-3, 1e-2),
+    "rates": (3e-3, 1e-2, 3e-2),
     "epochs": 60,
     "batch": 64,
 }
@@ -50,7 +51,7 @@ FASHION: dict[str, Any] = {
     "arms": ("backprop", "local", "local joint .2"),
     "seeds": 3,
     "tuned": 1,
-    "rates": (3e-3, 1e-2),
+    "rates": (1e-2, 3e-2),
     "epochs": 9,
     "batch": 128,
 }
@@ -186,7 +187,8 @@ def fashion_prose(rows: dict[str, Any] | None) -> str:
         f"Fashion-MNIST, 10,000 training rows, small convolutional network, {FASHION['epochs']} epochs, "
         f"{FASHION['seeds']} seeds, test accuracy: "
         + "; ".join(f"{arm} {said(row)}" for arm, row in rows.items())
-        + f". Aim of local within {FASHION_GAP:g} pt of backpropagation: "
+        + ". In a first run, with rates up to .01, local losses were 1.54 ± .29 pt below; .03 was added after that, for "
+        f"all arms. Aim of local within {FASHION_GAP:g} pt of backpropagation: "
         f"{'reached' if gap <= FASHION_GAP else 'NOT reached'}. Published for all 60,000 rows and a far larger "
         "network, vgg8b: 4.53 % error of backpropagation, 4.65 % of local losses (Nøkland & Eidnes, ICML 2019)."
     )

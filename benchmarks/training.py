@@ -36,7 +36,9 @@ def learner(network: Any, task: Any) -> Any:
     """Return the module that trains a network on a task by the task's usual loss; `fit` gives it its optimiser."""
     import models
 
-    return models.Learner(network, models.outputs.loss("auto", task.kind, task.classes, weights=task.class_weights), task.evaluate, {}, {})
+    return models.Learner(
+        network, models.outputs.loss("auto", task.kind, task.classes, weights=task.class_weights), task.evaluate, {}, {}
+    )
 
 
 def fit(

@@ -108,5 +108,7 @@ def calibrate(network: nn.Module, config: Mapping[str, Any], task: tasks.Task) -
         return {}, {}
     asked = {"calibration": output["calibration"], "threshold": output["threshold"]}
     figures, outputs, targets = models.calibration.finish(network, task.val_dataloader(), task.kind, **asked)
-    loss = float(build_loss(config, task)(outputs, targets))
-    return figures, {"loss": loss, **task.evaluate(outputs, targets)}
+    metrics = task.evaluate(outputs, targets)
+    if output["loss"] in ("auto", "cross_entropy"):  # others are of outputs as they were trained, not of logits
+        metrics |= {"loss": float(build_loss(config, task)(outputs, targets))}
+    return figures, metrics
