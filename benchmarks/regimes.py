@@ -187,8 +187,8 @@ def fashion_prose(rows: dict[str, Any] | None) -> str:
         f"Fashion-MNIST, 10,000 training rows, small convolutional network, {FASHION['epochs']} epochs, "
         f"{FASHION['seeds']} seeds, test accuracy: "
         + "; ".join(f"{arm} {said(row)}" for arm, row in rows.items())
-        + ". In a first run, with rates up to .01, local losses were 1.54 ± .29 pt below; .03 was added after that, for "
-        f"all arms. Aim of local within {FASHION_GAP:g} pt of backpropagation: "
+        + ". In a first run, with rates up to .01, local losses were 1.54 ± .29 pt below; .03 was added after that, "
+        f"for all arms. Aim of local within {FASHION_GAP:g} pt of backpropagation: "
         f"{'reached' if gap <= FASHION_GAP else 'NOT reached'}. Published for all 60,000 rows and a far larger "
         "network, vgg8b: 4.53 % error of backpropagation, 4.65 % of local losses (Nøkland & Eidnes, ICML 2019)."
     )
