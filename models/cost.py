@@ -159,10 +159,17 @@ def saved_bytes(step: Callable[[], Any], leave_out: Iterable[Tensor] = ()) -> in
         step: runs forward and, mostly, backward.
         leave_out: tensors whose storages do not count, such as parameters, which are there in any case.
     """
-    saved = _Saved(leave_out)
-    with torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack):
+    with saving(leave_out) as saved:
         step()
     return saved.peak
+
+
+@contextmanager
+def saving(leave_out: Iterable[Tensor] = ()) -> Iterator["Saved"]:
+    """Follow what is held for the backward pass while the block runs; `peak` of what it yields is `saved_bytes`."""
+    saved = Saved(leave_out)
+    with torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack):
+        yield saved
 
 
 @contextmanager
@@ -217,7 +224,7 @@ class _Kept:
         self.tensor = tensor
 
 
-class _Saved:
+class Saved:
     """Follow which storages graphs hold, and keep the largest sum of their bytes."""
 
     def __init__(self, leave_out: Iterable[Tensor]) -> None:

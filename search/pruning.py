@@ -1,10 +1,12 @@
-"""The Lightning callback that streams validation metrics to the study and ends a trial when it is told to."""
+"""The Lightning callbacks that stream validation metrics to the study, end a trial when told to, and look at memory."""
 
+from contextlib import ExitStack
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
+from models.cost import Saved, saving
 from search.job import Job
 
 
@@ -34,3 +36,34 @@ class Reports(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self.job.check_interrupt()
+
+
+class Memory(Callback):
+    """Measure the most bytes held for the backward pass at any moment of an epoch's first step, over all epochs.
+
+    Args:
+        job: whose detail `saved_bytes` it becomes.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.open = ExitStack()
+        self.saved: Saved | None = None
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 0:
+            self.saved = self.open.enter_context(saving(pl_module.parameters()))
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.saved is not None:
+            self.job.details["saved_bytes"] = max(self.saved.peak, self.job.details.get("saved_bytes", 0))
+            self._close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        self.open.close()
+        self.saved = None

@@ -16,7 +16,7 @@ from models.technique import Technique, network_of, stored_parameters
 from search import devices, kept, techniques
 from search.building import build_loss, build_module, calibrate, check_untrained, open_task
 from search.job import Job, Outcome
-from search.pruning import Reports
+from search.pruning import Memory, Reports
 from search.trainers import build_trainer
 from spaces import Budget
 
@@ -53,7 +53,7 @@ def train(job: Job, threads: int | None = None, split: int | None = None, test_s
     if "bytes" in least:
         job.details["least_bytes"] = least["bytes"]
     reports = Reports(job, "epoch" if config["trainer"]["steps"] is None else "step")
-    trainer = build_trainer(config["trainer"], [*chosen, *watchers(config), reports])
+    trainer = build_trainer(config["trainer"], [*chosen, *watchers(config, job), reports])
     began = time.perf_counter()
     try:
         prepare(network, config, task, job)
@@ -74,9 +74,9 @@ def train(job: Job, threads: int | None = None, split: int | None = None, test_s
     return Outcome("complete", {**reports.metrics, **_costs(job)}, save=keep)
 
 
-def watchers(config: Mapping[str, Any]) -> list[Callback]:
+def watchers(config: Mapping[str, Any], job: Job) -> list[Callback]:
     """Return the callbacks that only look on."""
-    return [models.entropy.WeightEntropy()] if config["weight_entropy"] else []
+    return [Memory(job), *([models.entropy.WeightEntropy()] if config["weight_entropy"] else [])]
 
 
 def prepare(network: torch.nn.Module, config: Mapping[str, Any], task: tasks.Task, job: Job) -> None:

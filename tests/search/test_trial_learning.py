@@ -98,6 +98,7 @@ def test_a_regime_reports_every_epoch_and_leaves_a_plain_network(regime, tmp_pat
 
     assert [fidelity for fidelity, _ in job.curve] == [1, 2, 3]
     assert job.details["params"] == other.details["params"]
+    assert 0 < job.details["saved_bytes"] < other.details["saved_bytes"]
     found = scored(network, building.open_task(config))
     assert found["accuracy"] == pytest.approx(outcome.metrics["accuracy"], abs=1e-6)
     assert outcome.metrics["loss"] != plain.metrics["loss"]
