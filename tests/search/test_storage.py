@@ -14,7 +14,7 @@ import pytest
 
 from search import storage
 from search.errors import InputError
-from search.storage import folder_of, open_storage, shown
+from search.storage import folder_of, open_storage, shown, sqlite
 
 SECRET = "s3cr3t"
 SETTINGS = {"heartbeat_s": 10, "grace_s": 60}
@@ -61,7 +61,7 @@ def test_every_connection_writes_ahead_and_waits_for_others(sqlite_url, in_use):
         with opened.engine.connect() as connection:
             assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
             assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1
-            assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 1000 * storage.BUSY_SECONDS
+            assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 1000 * sqlite.BUSY_SECONDS
         opened.engine.dispose()
     optuna.create_study(study_name="s", storage=opened)
     assert in_use.with_name("studies.db-wal").exists()
@@ -140,7 +140,7 @@ def test_a_store_of_another_version_of_optuna(sqlite_url, in_use):
 
 
 def test_a_locked_file_says_so(sqlite_url, in_use, monkeypatch):
-    monkeypatch.setattr(storage, "BUSY_SECONDS", 0.2)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.2)
     holder = sqlite3.connect(in_use, isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     assert "database is locked. Another program holds it" in refused(sqlite_url)

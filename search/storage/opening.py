@@ -1,0 +1,163 @@
+"""Opening the store: SQLite in WAL mode by default, Postgres by URL, and plain words where it cannot be opened."""
+
+import time
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+import sqlalchemy
+from optuna.exceptions import StorageInternalError
+
+from search.errors import InputError, one_line
+from search.storage import postgres, sqlite
+from search.storage.address import Settings
+from search.storage.outage import Away, StoreAway, is_away, reason_of
+from search.storage.patience import Watch, skew
+from search.storage.store import Store
+
+ATTEMPTS = 5
+STARTING_SECONDS = 15
+STARTING = ("starting up", "shutting down", "in recovery mode", "not yet accepting")
+
+
+def open_storage(settings: Mapping[str, Any], *, create: bool = True, patient: bool = False) -> Store:
+    """Open the store named by `settings` (url, heartbeat_s, grace_s, patience_s, retries).
+
+    Args:
+        create: whether to write; a reader makes no SQLite file and no tables, and takes no lock on a file.
+        patient: whether to wait for a server that is away, as workers do that join a study known to be there. Without,
+            only one that is about to start is waited for.
+
+    Raises:
+        InputError: where the store is missing, locked, foreign, not writable or out of reach.
+        StoreAway: where a server was away for longer than `storage.patience_s`, with `patient`.
+    """
+    read = Settings.read(settings)
+    if read.file is not None:
+        sqlite.check_file(read.file, create)
+    return _patiently(lambda: _opened(read, create), read, patient)
+
+
+def check(settings: Mapping[str, Any], *, create: bool) -> str:
+    """Check what can be checked of the store without making it; return its URL in full.
+
+    Raises:
+        InputError: as `open_storage`.
+    """
+    read = Settings.read(settings)
+    if read.file is not None:
+        sqlite.check_file(read.file, create)
+    elif (found := _survey(read)) is not None:
+        postgres.check_database(found, read, create)
+    return read.url
+
+
+def exists(settings: Mapping[str, Any]) -> bool:
+    """Return whether there is a store to read: an SQLite file, or tables on a server.
+
+    Raises:
+        InputError: where a server is out of reach.
+    """
+    read = Settings.read(settings)
+    if read.file is not None:
+        return read.file.exists()
+    found = _survey(read)
+    return found is None or bool(found.tables)
+
+
+def warnings_of(settings: Mapping[str, Any]) -> list[str]:
+    """Return a line for what is odd about a store without being wrong: a server whose clock is far from ours."""
+    read = Settings.read(settings)
+    found = _survey(read) if read.file is None else None
+    return [] if found is None else skew(read.shown, found.ahead_s, read.grace_s)
+
+
+def _survey(read: Settings) -> postgres.Survey | None:
+    """Ask a server what it holds; None where it is no PostgreSQL."""
+    if not read.url.startswith("postgresql"):
+        return None
+    return _patiently(lambda: postgres.survey(read.url), read, patient=False)
+
+
+def _patiently(operation: Any, read: Settings, patient: bool) -> Any:
+    """Run an operation of opening; say in one line why it failed, after waiting where that may help."""
+
+    def attempt(_again: bool) -> Any:
+        try:
+            return operation()
+        except (
+            StorageInternalError,
+            sqlalchemy.exc.SQLAlchemyError,
+            ImportError,
+            RuntimeError,
+            AssertionError,
+        ) as error:
+            # Optuna wraps what goes wrong in its own transactions: the server may go while the tables are looked at.
+            wrapped = error.__cause__ if isinstance(error, StorageInternalError) else None
+            cause = getattr(wrapped or error, "orig", None) or wrapped or error
+            is_server = read.file is None
+            if is_server and is_away(cause) and (patient or any(words in str(cause) for words in STARTING)):
+                raise Away(reason_of(cause)) from error
+            raise InputError(f"{read.shown} cannot be opened: {_explained(cause)}") from error
+
+    watch = Watch(read.shown, read.patience_s if patient else STARTING_SECONDS, read.grace_s)
+    if not patient:
+        watch.say = lambda _line: None
+    try:
+        return watch.patiently(attempt)
+    except StoreAway as away:
+        if patient:
+            raise
+        raise InputError(f"{read.shown} cannot be opened: {away.__cause__}") from away
+
+
+def _explained(error: BaseException) -> str:
+    text = one_line(error)
+    if "no longer compatible with the table schema" in str(error):
+        made = text.partition("(set up by ")[2].partition(")")[0] or "another version"
+        return (
+            f"its tables were made by {made}, and this is optuna {optuna.__version__}. Copy the database, then run "
+            "`optuna storage upgrade --storage URL`, or install that optuna, or set storage.url= to another store."
+        )
+    return reason_of(error)
+
+
+def _opened(read: Settings, create: bool) -> Store:
+    is_postgres = read.url.startswith("postgresql")
+    found = postgres.survey(read.url) if is_postgres else None
+    if found is not None:
+        postgres.check_database(found, read, create)
+    settings = postgres.engine_settings(read.url) if is_postgres else {}
+    if read.file is not None:
+        settings = {"connect_args": {"timeout": sqlite.BUSY_SECONDS}}
+    store = _made(read, settings)
+    if read.file is not None:
+        sqlite.use_wal(store.engine, create)
+    elif found is not None:
+        postgres.prepare(store.engine)
+        store.offset_s = found.ahead_s
+        if found.up_s < read.grace_s:  # it was away until just now, and the workers with it
+            store.watch.calm_since = time.monotonic() - found.up_s
+    return store
+
+
+def _made(read: Settings, engine: dict[str, Any]) -> Store:
+    """Make the store; workers that start together make the tables together, and all but one find them half made."""
+    for attempt in range(ATTEMPTS):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats
+                return Store(read, engine)
+        except sqlalchemy.exc.DBAPIError as error:
+            if attempt + 1 == ATTEMPTS or not _is_creation(error):
+                raise
+            time.sleep(0.2 * (attempt + 1))
+    raise AssertionError("unreachable")
+
+
+def _is_creation(error: sqlalchemy.exc.DBAPIError) -> bool:
+    text = str(error.orig)
+    if "database" in text and "does not exist" in text:
+        return False
+    return any(words in text for words in ("already exists", "no such table", "does not exist", "UNIQUE", "duplicate"))
