@@ -5,10 +5,11 @@ STUDY ?= digits
 ARGS ?=
 RUN := .venv/.run
 DEV := .venv/.dev
+SERVER := .venv/.server
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help search results report export studies dashboard test check format bench clean
+.PHONY: help search results report export studies store dashboard test check format bench clean
 
 help: ## list the targets
 	@echo "make TARGET [STUDY=digits] [ARGS='key=value ...']"
@@ -29,8 +30,11 @@ export: $(RUN) ## write a study's best network to studies/STUDY/export
 studies: $(RUN) ## list the studies in the store
 	@$(BIN)/kirigami studies $(ARGS)
 
+store: $(SERVER) ## start a Postgres store in ./store, for workers on many machines
+	@$(BIN)/kirigami store $(ARGS)
+
 dashboard: $(RUN) ## serve the Optuna dashboard on this machine
-	@$(BIN)/kirigami dashboard $(ARGS)
+	@$(BIN)/kirigami dashboard $(if $(filter-out file,$(origin STUDY)),study=$(STUDY)) $(ARGS)
 
 test: $(DEV) ## run the tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
@@ -57,6 +61,10 @@ $(RUN): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"Python 3.11 or newer is needed, but {sys.executable} is {v[0]}.{v[1]}. Name another: make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || { echo "building .venv (once)"; $(PYTHON) -m venv .venv; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(SERVER): $(RUN)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[store]'
 	@touch $@
 
 $(DEV): $(RUN)

@@ -10,9 +10,9 @@ from omegaconf import OmegaConf
 
 from search.errors import InputError
 from search.resolve import resolve
-from search.storage import absolute_sqlite
+from search.store import located
 
-PLAIN = re.compile(r"(study|name)=[\w.-]+|storage\.(url|heartbeat_s|grace_s)=[^$]+")
+PLAIN = re.compile(r"(study|name|storage)=[\w.-]+|storage\.(url|heartbeat_s|grace_s|patience_s|retries)=[^$]+")
 OWN_PLACE = re.compile(r"^(name|storage)\s*:|override /storage", re.MULTILINE)
 
 
@@ -24,7 +24,7 @@ def named(overrides: Sequence[str], config_dirs: Sequence[Path]) -> dict[str, An
     """
     raw = _plain(overrides, config_dirs) or _composed(overrides, config_dirs)
     config = resolve({"name": raw["name"], "storage": raw["storage"]})
-    config["storage"]["url"] = absolute_sqlite(str(config["storage"].get("url") or ""))
+    config["storage"]["url"] = located(config["storage"].get("url"))
     return config
 
 
@@ -39,9 +39,18 @@ def _plain(overrides: Sequence[str], config_dirs: Sequence[Path]) -> dict[str, A
     if file.is_file() and OWN_PLACE.search(file.read_text()):
         return None
     defaults = OmegaConf.create(conf.joinpath("config.yaml").read_text())
-    storage = OmegaConf.from_dotlist([one for one in overrides if one.startswith("storage.")])
-    merged: dict[str, Any] = OmegaConf.to_container(OmegaConf.merge(defaults, storage))  # type: ignore[assignment]
+    place = conf.joinpath("storage", f"{given.get('storage', _default(defaults, 'storage'))}.yaml")
+    if not place.is_file():
+        return None
+    chosen = OmegaConf.create({"storage": OmegaConf.create(place.read_text())})
+    leaves = OmegaConf.from_dotlist([one for one in overrides if one.startswith("storage.")])
+    merged: dict[str, Any] = OmegaConf.to_container(OmegaConf.merge(chosen, leaves))  # type: ignore[assignment]
     return {"name": given.get("name", study), "storage": merged["storage"]}
+
+
+def _default(config: Any, group: str) -> str:
+    """Return which file of a group the defaults take."""
+    return next(str(one[group]) for one in config["defaults"] if not isinstance(one, str) and group in one)
 
 
 def _composed(overrides: Sequence[str], config_dirs: Sequence[Path]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """One Optuna study per name: made once, refused where its meaning changed, with our facts in its attributes."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,9 +7,10 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.study import Study
 
+from search import ledger
 from search.errors import InputError, did_you_mean
 from search.identity import difference
-from search.ledger import is_feasible, outcome_of
+from search.ledger import is_feasible
 
 SCHEMA = 1
 DIRECTIONS = ("maximize", "minimize")
@@ -37,11 +37,22 @@ def objectives(setting: Any, direction_of: Any) -> dict[str, str]:
 
 
 def find(storage: BaseStorage, name: str) -> Study | None:
-    """Load the study, or return None where there is none yet."""
+    """Load the study, or return None where there is none yet.
+
+    Raises:
+        InputError: where a version of kirigami wrote it that keeps its facts in another way.
+    """
     try:
-        return optuna.load_study(study_name=name, storage=storage)
+        study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         return None
+    written = study.user_attrs.get("schema", SCHEMA)
+    if written != SCHEMA:
+        raise InputError(
+            f"study={name} was written by another version of kirigami (its schema is {written!r}, and this version's "
+            f"is {SCHEMA}). Use that version, or begin another study: name={name}-2."
+        )
+    return study
 
 
 def known(storage: BaseStorage, name: str) -> Study:
@@ -65,6 +76,10 @@ def check_same(study: Study, identity: Mapping[str, Any]) -> None:
         InputError: where space, task or another part of the identity differs from what the study began with.
     """
     old = study.user_attrs.get("identity")
+    if old is None and "copied" in study.user_attrs:
+        raise InputError(
+            f"study={study.study_name} in this store is a copy that was not finished. Run `kirigami copy` again."
+        )
     if old is None:
         raise InputError(
             f"study={study.study_name} in this store was not made by kirigami. Choose another name: name=OTHER."
@@ -124,14 +139,14 @@ def feasible_trials(study: Study) -> list[optuna.trial.FrozenTrial]:
     return [trial for trial in complete if is_feasible(trial)]
 
 
+def sign_of(study: Study) -> int:
+    """Return 1 where a smaller first objective is better, -1 where a larger one is."""
+    return -1 if study.directions[0] is optuna.study.StudyDirection.MAXIMIZE else 1
+
+
 def leaders(study: Study, top: int | None = None) -> list[optuna.trial.FrozenTrial]:
     """Return the feasible trials, best first: by the first objective; of equals the smallest file; then the first."""
-    sign = -1 if study.directions[0] is optuna.study.StudyDirection.MAXIMIZE else 1
-
-    def place(trial: optuna.trial.FrozenTrial) -> tuple[float, float, int]:
-        return sign * trial.values[0], outcome_of(trial).get("bytes", math.inf), trial.number
-
-    return sorted(feasible_trials(study), key=place)[:top]
+    return ledger.read(study).ranked(sign_of(study))[:top]
 
 
 def best_trial(study: Study) -> optuna.trial.FrozenTrial | None:

