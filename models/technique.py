@@ -56,7 +56,8 @@ class Technique(Callback):
 
     Obligations of a subclass: `link` makes the link of one layer; it may override `penalty`, `advance`, `settings`
     and `report`. `shrinks` tells whether training may take away weights for good, so that what the network costs is
-    known only at the end.
+    known only at the end. What a run has to know to go on from a checkpoint, besides the network's tensors, is in
+    `state_dict`; while that does not do, `resumable` is false.
 
     Args:
         names: dotted names of the layers to take on; by default every linear and convolutional layer but the last,
@@ -146,7 +147,17 @@ class Technique(Callback):
         """Whether the links are fixed."""
         return all(link.hard for link in self.links.values())
 
+    @property
+    def resumable(self) -> bool:
+        """Whether a run that goes on from the network's tensors and `state_dict` now is the same to the bit."""
+        return True
+
     # Lightning's hooks.
+
+    @property
+    def state_key(self) -> str:
+        """Under which a checkpoint keeps the state: two techniques of a kind may take on different layers."""
+        return f"{type(self).__qualname__}({', '.join(self.names or ())})"
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Attach before the optimisers are made, so that they see the links' parameters."""
@@ -170,14 +181,29 @@ class Technique(Callback):
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Add the penalty's gradient: a callback cannot reach into somebody's loss."""
         penalty = None if self.hard else self.penalty()
-        if penalty is not None:
+        if penalty is None:
+            return
+        if trainer.world_size == 1:
             penalty.backward()
+        else:
+            add_gradient(penalty, pl_module)
 
 
 def network_of(module: LightningModule) -> nn.Module:
     """Return the network inside a module that holds one under `network`, else the module itself."""
     network = getattr(module, "network", None)
     return network if isinstance(network, nn.Module) else module
+
+
+def add_gradient(value: Tensor, module: nn.Module) -> None:
+    """Add a value's gradient to that of a module's parameters, as `backward` does, unseen by what waits for gradients.
+
+    DDP has done with the step, and would take a second `backward` for a part of the next one.
+    """
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter, found in zip(trained, torch.autograd.grad(value, trained, allow_unused=True), strict=True):
+        if found is not None:
+            parameter.grad = found if parameter.grad is None else parameter.grad + found
 
 
 def loss_of(module: LightningModule) -> Callable[[Any], Tensor]:

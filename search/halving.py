@@ -78,6 +78,12 @@ class Halving:
                 return f"{shown} at fidelity {rung}: place {place + 1} of {count}"
         return None
 
+    def recall(self, trial: optuna.Trial, known: Mapping[str, Any], reached: tuple[int, int]) -> None:
+        """Store with a trial that goes on what an earlier attempt, of these attributes, had reached at rungs."""
+        for rung in _between(reached, self.brackets[0]):
+            if key(rung) in known:
+                trial.set_user_attr(key(rung), known[key(rung)])
+
     def bracket(self, study: Study, trial: optuna.Trial) -> int:
         """Return the bracket of a trial: it hangs on the trial's place alone, so a trial run again keeps it."""
         if len(self.brackets) == 1:

@@ -38,7 +38,11 @@ def save(
     config: Mapping[str, Any],
     shapes: Mapping[str, Any],
 ) -> None:
-    """Write a network to a temporary name and rename: a reader never sees half a file."""
+    """Write a network to a temporary name and rename: a reader never sees half a file.
+
+    Raises:
+        OSError: where it cannot be written.
+    """
     about = {
         "format": FORMAT,
         "config": {key: part for key, part in config.items() if key not in LEFT_OUT},
@@ -49,6 +53,8 @@ def save(
     try:
         save_model(network, str(unfinished), metadata={KEY: json.dumps(about)})
         unfinished.replace(path)
+    except SafetensorError as error:  # a full disk
+        raise OSError(" ".join(str(error).split())) from error
     finally:
         with suppress(FileNotFoundError):
             unfinished.unlink()

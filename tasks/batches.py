@@ -1,6 +1,7 @@
 """Batch tensors that already lie on the device, for about the price of indexing them."""
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import numpy as np
 import torch
@@ -16,7 +17,8 @@ class Batches:
 
     `inputs` (N, ...) and `targets` (N, ...) move to `device` once, here. The order of an epoch depends on
     (seed, epoch) alone; the epoch counts up with each pass that is begun. When shuffling, a last batch of one
-    row is left out, since batch norm cannot train on it.
+    row is left out, since batch norm cannot train on it. `skip` batches are left out of the next pass, as when a run
+    resumes in the midst of an epoch; the others are what they would have been.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Batches:
         self.transform = transform
         self.device = torch.device(device)
         self.epoch = 0
+        self.skip = 0
 
     @property
     def rows(self) -> int:
@@ -67,10 +70,11 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         # A generator: the epoch counts when the first batch is asked for. Lightning makes iterators it never uses.
         epoch, self.epoch = self.epoch, self.epoch + 1
+        skip, self.skip = self.skip, 0
         if self.generator_seed is None:
-            yield from self._in_order()
+            yield from islice(self._in_order(), skip, None)
         else:
-            yield from self._shuffled(_generator(self.generator_seed, epoch))
+            yield from islice(self._shuffled(_generator(self.generator_seed, epoch)), skip, None)
 
     def _in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
         for inputs, targets in zip(

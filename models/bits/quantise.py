@@ -1,6 +1,7 @@
 """What the techniques of this room share: a link whose hard form is the p-bit code, and the figures they report."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -112,6 +113,14 @@ class Quantisation(Technique):
             for quantiser in self.quantisers.values():
                 quantiser.fix()
         super().harden()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what says when inputs are watched."""
+        return {"calls": self._calls}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` returned."""
+        self._calls = int(state_dict["calls"])
 
     def incoming(self) -> dict[str, Tensor]:
         """Return the weight that enters each link."""

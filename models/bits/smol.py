@@ -202,6 +202,7 @@ class SMOL(Quantisation):
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint needs beside the network's tensors for the run to go on as it would have."""
         return {
+            **super().state_dict(),
             "progress": self.progress,
             "steps": self.steps,
             "integral": self.price.integral,
@@ -213,6 +214,7 @@ class SMOL(Quantisation):
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take up what `state_dict` returned."""
+        super().load_state_dict(state_dict)
         self.progress, self.steps = state_dict["progress"], state_dict["steps"]
         self.price.integral, self.price.now = state_dict["integral"], state_dict["price"]
         self.moments = {name: (pair[0].clone(), pair[1].clone()) for name, pair in state_dict["moments"].items()}

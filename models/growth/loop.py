@@ -14,7 +14,7 @@ from models.growth.deeper import activations, deepen, insert, take_out
 from models.growth.initial import INITS
 from models.growth.place import Ground
 from models.influence import UNIT_CRITERIA, unit_scores
-from models.structure import Units, remove, resize, shapes, units
+from models.structure import Units, remove, resize, shapes, to_shapes, units
 from models.structure.tensors import check_links
 from models.technique import Technique, batches_of, loss_of, network_of, progress_of, weighted
 
@@ -24,6 +24,8 @@ TURNS = 40
 SETTLED = 0.4
 # How many more passes the last measurements of the time take than those before.
 FINER = 10
+# What says where the loop is, besides its figures.
+PLACE = ("_limit", "_side", "_fixed")
 # Exponent by which the cost follows the number of units, between one side of the weights and both.
 POWER = 1.5
 
@@ -108,6 +110,8 @@ class GrowAndShrink(Technique):
         """Remember the network, which gets no links."""
         if self.network is not None and self.network is not network:
             raise ValueError(f"{type(self).__name__} is attached to another network. Make a new one for this network.")
+        if self.network is None:
+            network.register_load_state_dict_pre_hook(to_shapes)
         self.network = network
 
     def check(self) -> None:
@@ -143,6 +147,23 @@ class GrowAndShrink(Technique):
         """Return the budget and what was reached, as measured when the shapes were fixed, and how much was changed."""
         changed = {"grown": self.grown, "removed": self.removed, "inserted": len(self.inserted)}
         return {"budget": self.budget.amount, **self.reached, **changed}
+
+    @property
+    def resumable(self) -> bool:
+        """Whether no layer has been inserted: the optimiser holds those in another order than a fresh one would."""
+        return not self.inserted
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the loop is; the shapes are those of the network's tensors."""
+        names = ("grown", "removed", "history", "reached", *PLACE)
+        return {**{name: getattr(self, name) for name in names}, "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where a run was."""
+        for name, value in state_dict.items():
+            if name != "generator":
+                setattr(self, name, value)
+        self.generator.set_state(state_dict["generator"])
 
     # Lightning's hooks.
 

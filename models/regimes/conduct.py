@@ -29,6 +29,11 @@ class Conductor(Callback):
         self.techniques = False
         self.reached: set[int] | None = None
 
+    @property
+    def resumable_within(self) -> bool:
+        """Whether a run may go on from the midst of an epoch: not with rows that are put in as one begins."""
+        return self.rows is None or not self.rows.possible
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the blocks and make the heads before the optimiser is made, and before a checkpoint is read."""
         if stage != "fit":

@@ -63,7 +63,7 @@ class LipschitzLR(Callback):
         """Begin to look at the layer's inputs."""
         self._head = _find(pl_module, self.layer)
         self._hook = self._head.register_forward_pre_hook(self._look)
-        self._seen = None
+        self._seen = None if self._seen is None else self._seen.to(pl_module.device)  # from a checkpoint
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Follow every step of the first epoch, since there is no epoch before it."""
@@ -88,12 +88,13 @@ class LipschitzLR(Callback):
         self._stop()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the rates so far."""
-        return {"rates": list(self.rates)}
+        """Return the rates so far, and what this epoch has shown."""
+        return {"rates": list(self.rates), "seen": self._seen, "rows": self._rows}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take the rates so far from a checkpoint."""
+        """Take the rates so far, and what an epoch had shown, from a checkpoint."""
         self.rates = list(state_dict["rates"])
+        self._seen, self._rows = state_dict.get("seen"), state_dict.get("rows", 0)
 
     def _stop(self) -> None:
         if self._hook is not None:

@@ -13,7 +13,7 @@ from models.sharing.bank import Bank, Mix, bank_of, banks, draw_coefficients, dr
 from models.sharing.fold import Folding, fold, similar
 from models.sharing.groups import PATTERNS, Clusters, Groups, find, split
 from models.sharing.pressure import distance
-from models.sharing.similarity import TAU, similarity
+from models.sharing.similarity import TAU, Similarity, similarity
 from models.technique import Link, Technique, chain
 
 Parameters: TypeAlias = dict[nn.Parameter, str]
@@ -73,6 +73,7 @@ class SoftSharing(Technique):
         self._members: Clusters = []
         self._made: dict[str, Mix] = {}
         self._weights = 0
+        self._before_fold: dict[str, Similarity] = {}
         self._replaced: tuple[Parameters, Parameters] | None = None
 
     def members(self, network: nn.Module) -> Clusters:
@@ -141,6 +142,7 @@ class SoftSharing(Technique):
         """Fix the links, and fold where that is wanted."""
         if self.fold and self.folding is None and self.network is not None:
             before = self._parameters()
+            self._before_fold = similarity(self.network, self.tau)
             self._fold(self.network)
             self._replaced = before, self._parameters()
         super().harden()
@@ -182,10 +184,28 @@ class SoftSharing(Technique):
                 swap(optimizer, *self._replaced)
             self._replaced = None
 
+    @property
+    def resumable(self) -> bool:
+        """Whether nothing is folded yet: a fold changes which parameters there are."""
+        return self.folding is None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how far it is, and which layers are to become one."""
+        return {"progress": self.progress, "clusters": [list(cluster) for cluster in self.clusters]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where a run was."""
+        self.progress, self.clusters = state_dict["progress"], [list(cluster) for cluster in state_dict["clusters"]]
+
     def _parameters(self) -> Parameters:
         """Return the parameters of all layers, and whether each is a row or a template."""
         rows = {row_of(layer): "row" for layer in self.layers.values()}
         return {**rows, **{bank_of(layer).templates: "template" for layer in self.layers.values()}}
+
+    def similarities(self) -> dict[str, Similarity]:
+        """Return the similarity of each bank's layers; after a fold, that which the fold was made by."""
+        assert self.network is not None, "similarities() before attach()"
+        return self._before_fold or similarity(self.network, self.tau)
 
     def report(self) -> dict[str, float]:
         """Return figures of the sharing.

@@ -187,6 +187,14 @@ class ContinuousSparsification(Masking):
             "moved": self.moved / entries,
         }
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the report needs of the moment at which the gates were fixed."""
+        return {"moved": self.moved}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what `state_dict` returned."""
+        self.moved = int(state_dict["moved"])
+
     def _centre(self) -> None:
         """Move all s so that 0 lies between what is kept and what is not, for a further round."""
         kept = torch.cat([gate.logits.detach()[gate.kept] for gate in self.gates])

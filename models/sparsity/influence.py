@@ -95,6 +95,14 @@ class InfluencePruning(Masking):
             self._prune(self.density)
         super().harden()
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return which update was the last."""
+        return {"last": self._last}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where a run was."""
+        self._last = int(state_dict["last"])
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Drive the masks, with the run's own rows and loss at hand."""
         self._run = (trainer, pl_module)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 
@@ -79,6 +80,14 @@ class GradualPruning(MagnitudePruning):
         if update != self._last and progress > self.start:
             self.prune(self.path(progress))
         self._last = update
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return which update was the last."""
+        return {"last": self._last}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where a run was."""
+        self._last = int(state_dict["last"])
 
 
 class RandomPruning(Masking):

@@ -12,8 +12,8 @@ from torch.optim import Optimizer
 
 from models.arguments import at_least, choose, within
 from models.influence import unit_scores
-from models.structure import Units, remove, resize, shapes, units
-from models.structure.calls import Inputs, Watch
+from models.structure import Units, remove, resize, shapes, to_shapes, units
+from models.structure.calls import Calls, Inputs, Watch
 from models.structure.price import OF, Price, lowest, price
 from models.structure.tensors import check_links
 from models.technique import Technique, loss_of, network_of, weighted
@@ -83,6 +83,7 @@ class StructuredPruning(Technique):
         self._inputs: Inputs | None = None
         self._shapes: dict[str, list[int]] = {}
         self._seen: deque[Any] = deque(maxlen=batches)
+        self._earlier: list[Any] = []
         self._optimizers: Sequence[Optimizer] = ()
         self._module: LightningModule | None = None
         self._watch: Watch | None = None
@@ -99,7 +100,7 @@ class StructuredPruning(Technique):
             raise ValueError(f"{type(self).__name__} is attached to another network. Make a new one for this network.")
         for name, layer in weighted(network):
             check_links(name, layer)
-        network.register_load_state_dict_pre_hook(_to_shapes)
+        network.register_load_state_dict_pre_hook(to_shapes)
         self.network = network
 
     def check(self) -> None:
@@ -218,13 +219,17 @@ class StructuredPruning(Technique):
             raise ValueError(f"structured pruning needs trainer.devices=1, but got {trainer.world_size} processes.")
         self.check()
         self._optimizers, self._module = trainer.optimizers, pl_module
+        if self._inputs is not None:  # of a run that goes on
+            self._seen.extend(pl_module.transfer_batch_to_device(one, pl_module.device, 0) for one in self._earlier)
+            self._earlier = []
+            self.trace(self._inputs)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Keep the batch to score units on, and remove some when it is time."""
         if self.hard:
             return
         self._seen.append(batch)
-        if not self.units:  # before the first batch, of a resumed run too: see how the network is called
+        if not self.units:  # before the first batch: see how the network is called
             self._watch = Watch(network_of(pl_module))
             return
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
@@ -244,19 +249,16 @@ class StructuredPruning(Technique):
 
     def state_dict(self) -> dict[str, Any]:
         """Return where in its path the technique is, for a run that is resumed."""
-        return {"before": self.before, "last": self._last, "hard": self._fixed}
+        calls = self._inputs.calls if isinstance(self._inputs, Calls) else None
+        path = {"before": self.before, "last": self._last, "hard": self._fixed}
+        return {**path, "calls": calls, "seen": [] if self.hard else list(self._seen)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a run was."""
         self.before, self._last, self._fixed = dict(state["before"]), state["last"], state["hard"]
+        self._inputs = Calls(tuple(state["calls"])) if state.get("calls") else None
+        self._earlier = list(state.get("seen", ()))
 
 
 def _first(count: int, kept: int) -> Tensor:
     return torch.arange(count) < kept
-
-
-def _to_shapes(network: nn.Module, state: Mapping[str, Any], prefix: str, *_: Any) -> None:
-    """Bring a network to the shapes of what it is about to load; what is missing or too much, loading itself tells."""
-    known = network.state_dict().keys()
-    own = {name: state[prefix + name] for name in known if prefix + name in state}
-    resize(network, {name: value.shape for name, value in own.items() if isinstance(value, Tensor)})

@@ -1,9 +1,10 @@
 """The shapes of a network whose units were removed or added, as they are saved, and a fresh network brought to them."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from models.structure.tensors import check_links, reindex
@@ -62,6 +63,16 @@ def resize(network: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:
     for name, module, attribute in _bare(network):
         if name in wanted:
             setattr(module, attribute, wanted[name][0])
+
+
+def to_shapes(network: nn.Module, state: Mapping[str, Any], prefix: str, *_: Any) -> None:
+    """Bring a network to the shapes of what it is about to load: a hook before `load_state_dict`.
+
+    What is missing or too much, loading itself tells.
+    """
+    known = network.state_dict().keys()
+    own = {name: state[prefix + name] for name in known if prefix + name in state}
+    resize(network, {name: value.shape for name, value in own.items() if isinstance(value, Tensor)})
 
 
 def settle(module: nn.Module) -> None:

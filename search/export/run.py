@@ -20,6 +20,7 @@ from models.loading import about
 from models.technique import stored_parameters
 from search import building, kept, provenance, results, trainers, trial
 from search import study as studies
+from search.artifacts import Artifacts
 from search.errors import InputError, StudyStopped, one_line
 from search.export import card as cards
 from search.export import contents, parity
@@ -28,6 +29,7 @@ from search.export.folder import replaced
 from search.identity import leaves
 from search.job import Job
 from search.ledger import Ledger, outcome_of
+from search.networks import Networks
 from search.resolve import unlimited
 from tasks.serving import Preparation, Unit
 
@@ -68,8 +70,17 @@ class Options:
         return cls(given["trial"], tolerance, given["twin"] == "true", given.get("path") or None)
 
 
-def export_study(study: Study, folder: Path, options: Options, console: Console) -> Path:
+def export_study(
+    study: Study, folder: Path, options: Options, console: Console, artifacts: Artifacts | None = None
+) -> Path:
     """Export the trials asked for into `folder`/export and return that folder.
+
+    Args:
+        study: its study.
+        folder: the study's.
+        options: what the user asked for.
+        console: where to say what is done.
+        artifacts: where workers on other machines have put the networks of the best trials.
 
     Raises:
         InputError: where there is no such trial.
@@ -81,6 +92,7 @@ def export_study(study: Study, folder: Path, options: Options, console: Console)
         for one in chosen:
             into = unfinished if len(chosen) == 1 else unfinished / f"trial-{one.number:05d}"
             into.mkdir(exist_ok=True)
+            Networks(folder / "networks", study.study_name, artifacts).fetch(one.number)
             card = export_trial(study, one, folder, into, options, console)
             console.print(said(card), highlight=False)
     return target
@@ -168,7 +180,7 @@ def obtain(
         console: where to say that it is trained again.
         data: where the data lie now; None is where the trial read them.
     """
-    path = folder / "networks" / f"trial-{one.number:05d}.safetensors"
+    path = Networks(folder / "networks", study.study_name).path(one.number)
     if path.exists():
         network, config = kept.load(path)
         return network, _moved(config, data), kept.about_file(path)["recipes"]

@@ -115,7 +115,7 @@ class TestSmol:
         link = technique.links["body.4"]
         link.s.grad = torch.ones_like(link.s)
         scaler = SimpleNamespace(get_scale=lambda: 4.0)
-        trainer = SimpleNamespace(precision_plugin=SimpleNamespace(scaler=scaler))
+        trainer = SimpleNamespace(world_size=1, precision_plugin=SimpleNamespace(scaler=scaler))
         technique.on_before_optimizer_step(trainer, None, None)
         assert torch.equal(link.s.grad, torch.full_like(link.s, 0.25))
 

@@ -298,6 +298,9 @@ class TestTraining:
         assert technique.folding is not None
         assert [len(clusters) for clusters in technique.folding.clusters.values()] == [1, 1]
         assert technique.folding.after == cost.parameters(network) < technique.folding.before
+        found = technique.similarities()
+        assert [len(one.names) for one in found.values()] == [6, 6]  # of the layers that were folded
+        assert all(0 < float(one.pairs.min()) < 1 for one in found.values())
         held = {id(p) for group in trainer.optimizers[0].param_groups for p in group["params"]}
         assert held == {id(p) for p in network.parameters()}
         decay = {id(p): group["weight_decay"] for group in trainer.optimizers[0].param_groups for p in group["params"]}

@@ -126,3 +126,21 @@ def test_lightning_gets_each_epochs_order_also_when_it_resumes(tmp_path) -> None
     _, resumed = fit(4, str(tmp_path / "state.ckpt"))
     assert first.seen == pytest.approx({epoch: expected[epoch] for epoch in (0, 1)})
     assert resumed.seen == pytest.approx({epoch: expected[epoch] for epoch in (2, 3)})
+
+
+@pytest.mark.parametrize("skip", [0, 1, 3])
+def test_a_pass_that_skips_batches_gives_the_others_as_they_were(skip: int) -> None:
+    def noise(inputs: Tensor, generator: torch.Generator | None) -> Tensor:
+        return inputs + torch.rand(inputs.shape, generator=generator)
+
+    def begun() -> Batches:
+        batches = Batches(*numbered(20), batch_size=6, generator_seed=3, transform=noise)
+        batches.set_epoch(2)
+        return batches
+
+    whole, rest = list(begun()), begun()
+    rest.skip = skip
+    for (inputs, targets), (expected, wanted) in zip(rest, whole[skip:], strict=True):
+        assert torch.equal(inputs, expected)
+        assert torch.equal(targets, wanted)
+    assert len(list(rest)) == len(whole)

@@ -1,0 +1,393 @@
+"""Checkpoints of a study's trials: written in turn, checked before they are read, removed when the trial ends."""
+
+import io
+import os
+import pickle
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import optuna
+import pytest
+import torch
+from test_checkpoint_contract import Kept, assert_same, run
+
+from search import recovery
+from search.artifacts import Folder, Prefixed, absolute, open_artifacts, place
+from search.checkpoints import Shelf, check
+from search.checkpoints.state import Refused, loaded, random_state, set_random_state
+from search.errors import InputError
+from search.job import Job, Metrics, Outcome, Pruned, Solo
+from search.ledger import outcome_of, state_of
+from search.networks import Networks
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
+    pytest.mark.filterwarnings("ignore:.*Heartbeat of storage.*"),
+]
+DATA = b"state " * 1000
+
+
+@contextmanager
+def full_disk(most: int) -> Iterator[None]:
+    """Let no file of this process become larger: writing fails as on a full disk, with another number."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def files(folder: Folder) -> list[str]:
+    return sorted(os.listdir(folder.path)) if folder.path.exists() else []
+
+
+@pytest.fixture
+def folder(tmp_path) -> Folder:
+    return Folder(tmp_path / "artifacts")
+
+
+@pytest.fixture
+def shelf(folder) -> Shelf:
+    return Shelf(folder, 0.0)
+
+
+@pytest.fixture
+def study() -> optuna.Study:
+    return optuna.create_study(study_name="one")
+
+
+def again(study: optuna.Study, trial: optuna.Trial) -> optuna.Trial:
+    """Fail a trial whose worker is gone, and ask for its retry."""
+    study._storage.set_trial_state_values(trial._trial_id, state=optuna.trial.TrialState.FAIL)
+    recovery.take_over(study, None)
+    return study.ask()
+
+
+class TestShelf:
+    def test_a_retry_reads_the_last_one(self, study, shelf):
+        first = study.ask()
+        attempt = shelf.attempt(study, first)
+        assert list(attempt.read()) == []
+        for fidelity in (1, 2, 3):
+            assert attempt.put(fidelity, DATA + bytes([fidelity]))
+        retry = again(study, first)
+        assert retry.user_attrs["retry_of"] == first.number
+        assert list(shelf.attempt(study, retry).read()) == [(0, 3, DATA + b"\3")]
+
+    def test_two_files_are_written_in_turn(self, study, shelf, folder):
+        trial = study.ask()
+        attempt = shelf.attempt(study, trial)
+        named = []
+        for fidelity in (1, 2, 3):
+            attempt.put(fidelity, DATA)
+            named.append(study.trials[0].user_attrs["checkpoint"]["id"])
+        assert named[0] == named[2] != named[1]
+        assert files(folder) == sorted(set(named))
+
+    def test_a_retry_of_a_retry_reads_what_either_left(self, study, shelf, folder, capsys):
+        first = study.ask()
+        shelf.attempt(study, first).put(4, DATA)
+        second = again(study, first)
+        shelf.attempt(study, second).put(6, DATA)
+        third = shelf.attempt(study, again(study, second))
+        assert [found[:2] for found in third.read()] == [(1, 6), (0, 4)]
+        (folder.path / "checkpoint-one-00001-0.pt").write_bytes(DATA[:-1])
+        assert [found[:2] for found in third.read()] == [(0, 4)]
+        assert "trial 2 cannot use the checkpoint of trial 1: it is not what was written" in capsys.readouterr().err
+        (folder.path / "checkpoint-one-00000-0.pt").unlink()
+        assert list(third.read()) == []
+        assert "of trial 0" in capsys.readouterr().err
+        third.put(1, DATA)
+        third.drop()
+        assert files(folder) == []
+
+    def test_a_worker_that_wakes_up_leaves_the_retry_alone(self, study, shelf, folder):
+        first = study.ask()
+        frozen = shelf.attempt(study, first)
+        frozen.put(1, DATA)
+        retry = shelf.attempt(study, again(study, first))
+        retry.put(2, DATA)
+        before = files(folder)
+        with pytest.raises(Pruned, match="took this one for dead"):
+            frozen.put(3, DATA)
+        assert files(folder) == before
+        assert list(retry.read()) == [(0, 1, DATA)]
+
+    def test_a_full_disk_is_one_line_and_no_half_file(self, study, shelf, folder, capsys):
+        attempt = shelf.attempt(study, study.ask())
+        attempt.put(1, DATA)
+        with full_disk(len(DATA) // 2):
+            assert not attempt.put(2, DATA)
+            assert not attempt.put(3, DATA)
+        said = capsys.readouterr().err
+        assert "trial 0 goes on without the checkpoint at fidelity 2: " in said
+        assert said.count("\n") == 1
+        assert files(folder) == ["checkpoint-one-00000-0.pt"]
+        assert study.trials[0].user_attrs["checkpoint"]["fidelity"] == 1
+        assert attempt.put(4, DATA)
+
+
+class TestPlace:
+    def test_it_is_the_studys_own_folder_unless_named(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert place({}, tmp_path / "studies" / "one") == str(tmp_path / "studies" / "one" / "artifacts")
+        assert place({"artifacts": "shared"}, tmp_path) == str(tmp_path / "shared")
+        assert place({"artifacts": "s3://bucket/some"}, tmp_path) == "s3://bucket/some"
+        assert not (tmp_path / "shared").exists()
+
+    @pytest.mark.parametrize("named", ["ftp://host/x", "s3://", "", 3, True])
+    def test_what_is_no_place_is_one_line(self, named):
+        with pytest.raises(InputError, match=r"storage.artifacts must be null or a folder, s3://"):
+            absolute(named)
+
+    @pytest.mark.parametrize(("scheme", "package"), [("s3", "boto3"), ("gs", "google-cloud-storage")])
+    def test_a_missing_package_is_named(self, scheme, package, tmp_path, monkeypatch):
+        monkeypatch.setattr("search.artifacts._is_installed", lambda module: False)
+        with pytest.raises(InputError, match=f"pip install {package}"):
+            open_artifacts({"artifacts": f"{scheme}://bucket/some"}, tmp_path)
+
+    def test_a_file_is_no_folder(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(InputError, match="is a file"):
+            open_artifacts({"artifacts": str(tmp_path / "file")}, tmp_path)
+
+    def test_a_prefix_goes_before_every_id(self, folder):
+        bucket = Prefixed(folder, "mine-")
+        bucket.write("one", io.BytesIO(DATA))
+        assert files(folder) == ["mine-one"]
+        assert bucket.open_reader("one").read() == DATA
+        bucket.remove("one")
+        assert files(folder) == []
+
+    def test_an_id_is_no_path(self, folder):
+        with pytest.raises(ValueError, match="name of a file"):
+            folder.write("../one", io.BytesIO(DATA))
+
+    @pytest.mark.parametrize("every", [-1, "often", True, float("nan")])
+    def test_seconds_are_checked(self, every):
+        with pytest.raises(InputError, match=r"checkpoint\.every_s must be null or a number"):
+            check({"every_s": every})
+        with pytest.raises(InputError, match="no such key"):
+            check({"every": every})
+
+
+class TestState:
+    @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+    def test_nothing_is_unpickled(self):
+        class Evil:
+            def __reduce__(self):
+                return (os.mkdir, ("/nowhere/to/be/found",))
+
+        for data in (pickle.dumps(Evil()), b"", DATA, _saved({"kirigami": Evil()}), _saved([1]), _saved({"state": 1})):
+            with pytest.raises(Refused):
+                loaded(data)
+
+    def test_random_numbers_go_on(self):
+        import random
+
+        import numpy as np
+
+        def drawn():
+            found = np.random.rand(3), np.random.randn(3)  # noqa: NPY002
+            return torch.rand(3).tolist(), [one.tolist() for one in found], random.gauss(0, 1)
+
+        drawn()
+        np.random.randn()  # noqa: NPY002 - holds a second number back
+        data = _saved({"kirigami": {"format": 1, "random": random_state()}})
+        expected = drawn()
+        set_random_state(loaded(data)["kirigami"]["random"])
+        assert drawn() == expected
+
+
+def _saved(value: object) -> bytes:
+    into = io.BytesIO()
+    torch.save(value, into)
+    return into.getvalue()
+
+
+class TestTrial:
+    @pytest.fixture(scope="class")
+    def whole(self) -> tuple[Kept, tuple[Outcome, Job]]:
+        kept = Kept()
+        return kept, run((), kept)
+
+    @pytest.mark.parametrize(
+        ("damage", "said"),
+        [
+            (lambda data: data[: len(data) // 2], "it cannot be read"),
+            (lambda data: _changed(data, "config", "{}"), "that of another config"),
+            (lambda data: _changed(data, "versions", {"torch": "0.1"}), "it was written with "),
+            (lambda data: _without_weights(data), "Missing key(s) in state_dict"),
+        ],
+        ids=["torn", "other config", "other versions", "other weights"],
+    )
+    def test_what_does_not_fit_is_left_and_the_trial_begins_anew(self, whole, damage, said, capsys):
+        kept, expected = whole
+        fidelity, data = kept.put_in[1]
+        found = run((), Kept((fidelity, damage(data))))
+        assert_same(found, expected)
+        assert "resumed_from" not in found[1].details
+        line = capsys.readouterr().err
+        assert line.count("\n") == 1
+        assert line.startswith("trial 8 cannot go on from the checkpoint of trial 7: ")
+        assert said in line
+
+    def test_the_next_one_is_taken_where_the_last_does_not_fit(self, whole):
+        kept, expected = whole
+        found = run((), Kept((3, b"torn"), kept.put_in[0]))
+        assert_same(found, expected)
+        assert found[1].details["resumed_from"] == {"trial": 7, "fidelity": 1}
+
+    def test_none_is_written_before_its_time(self):
+        kept = Kept()
+        kept.every_s = 3600.0
+        run((), kept)
+        assert kept.put_in == []
+
+
+def _changed(data: bytes, key: str, value: object) -> bytes:
+    state = loaded(data)
+    state["kirigami"][key] = value
+    return _saved(state)
+
+
+def _without_weights(data: bytes) -> bytes:
+    state = loaded(data)
+    state["state_dict"] = {}
+    return _saved(state)
+
+
+class TestLoop:
+    """A runner in nine reports that keeps its place, as a network's does."""
+
+    @staticmethod
+    def runner(dies_at: int | None = None) -> tuple[Solo, list[int]]:
+        steps: list[int] = []
+
+        def one(job: Job) -> Outcome:
+            begin = 0
+            for attempt, fidelity, data in job.checkpoints.read():
+                job.recall(attempt, [(at, {"score": float(value)}) for at, value in enumerate(data, start=1)])
+                begin = fidelity
+                break
+            for fidelity in range(begin + 1, 10):
+                steps.append(fidelity)
+                job.report(fidelity, {"score": float(fidelity)})
+                job.checkpoints.put(fidelity, bytes(range(1, fidelity + 1)))
+                if fidelity == dies_at:
+                    raise KeyboardInterrupt
+            return Outcome("complete", {"score": 9.0})
+
+        return Solo(one), steps
+
+    @pytest.fixture
+    def killed(self, make_loop, shelf, dead_worker) -> Callable:
+        """Return a function that makes a loop whose first trial died after a checkpoint."""
+
+        def make(**settings):
+            runner, _ = self.runner(dies_at=4)
+            loop = make_loop(runner, shelf=shelf, trials=2, **settings)
+            with pytest.raises(KeyboardInterrupt):
+                loop.run()
+            (trial,) = loop.study.get_trials(deepcopy=False)
+            loop.study._storage.set_trial_user_attr(trial._trial_id, "worker", dead_worker)
+            runner, steps = self.runner()
+            return make_loop(runner, shelf=shelf, study=loop.study, trials=2, **settings), steps
+
+        return make
+
+    def test_the_retry_goes_on_and_leaves_nothing(self, killed, folder):
+        loop, steps = killed()
+        assert files(folder)
+        loop.run()
+        assert steps == [5, 6, 7, 8, 9, *range(1, 10)]
+        assert [state_of(trial) for trial in loop.study.trials] == ["interrupted", "complete", "complete"]
+        curve = outcome_of(loop.study.trials[1])["curve"]
+        assert [at for at, _ in curve] == list(range(1, 10))
+        assert files(folder) == []
+
+    def test_rungs_are_reported_again_and_end_nothing(self, killed, monkeypatch):
+        loop, _ = killed(rungs=(1, 3, 9))
+
+        class Strict(optuna.pruners.BasePruner):
+            asked: list[int]
+
+            def prune(self, study, trial):
+                asked.append(trial.last_step)
+                return trial.last_step == 3
+
+        asked: list[int] = []
+        loop.study.pruner = Strict()
+        loop.run()
+        retry = loop.study.trials[1]
+        assert retry.intermediate_values == {1: 1.0, 3: 3.0, 9: 9.0}
+        assert state_of(retry) == "complete"
+        assert asked[:3] == [1, 3, 9]
+        assert state_of(loop.study.trials[2]) == "pruned"
+
+    def test_rungs_of_several_objectives_are_taken_over(self, make_loop, shelf, dead_worker):
+        from search import halving
+
+        halve = halving.build({"name": "asha", "min_resource": 1, "reduction_factor": 3}, fidelities=9)
+        settings = {"objectives": ("score", "size"), "shelf": shelf, "trials": 1, "halving": halve}
+
+        def make(dies_at):
+            def one(job: Job) -> Outcome:
+                values: Callable[[int], Metrics] = lambda at: {"score": float(at), "size": 1.0}  # noqa: E731
+                begin = 0
+                for attempt, begin, _ in job.checkpoints.read():
+                    job.recall(attempt, [(at, values(at)) for at in range(1, begin + 1)])
+                for fidelity in range(begin + 1, 10):
+                    job.report(fidelity, values(fidelity))
+                    job.checkpoints.put(fidelity, DATA)
+                    if fidelity == dies_at:
+                        raise KeyboardInterrupt
+                return Outcome("complete", values(9))
+
+            return Solo(one)
+
+        loop = make_loop(make(4), **settings)
+        with pytest.raises(KeyboardInterrupt):
+            loop.run()
+        (trial,) = loop.study.get_trials(deepcopy=False)
+        loop.study._storage.set_trial_user_attr(trial._trial_id, "worker", dead_worker)
+        make_loop(make(None), study=loop.study, **settings).run()
+        first, retry = loop.study.trials
+        assert [key for key in retry.user_attrs if key.startswith("rung:")] == ["rung:1", "rung:3"]
+        assert all(retry.user_attrs[key] == first.user_attrs[key] for key in ("rung:1", "rung:3"))
+        assert state_of(retry) == "complete"
+
+    def test_what_a_given_up_trial_left_is_swept(self, make_loop, shelf, folder, dead_worker):
+        runner, _ = self.runner()
+        loop = make_loop(runner, shelf=shelf, trials=1)
+        trial = loop.study.ask()
+        trial.set_user_attr("retries", recovery.RETRIES)
+        trial.set_user_attr("worker", dead_worker)
+        shelf.attempt(loop.study, trial).put(1, DATA)
+        loop.run()
+        assert state_of(loop.study.trials[0]) == "failed"
+        assert files(folder) == []
+
+
+class TestNetworks:
+    def test_another_machine_finds_them(self, folder, tmp_path):
+        mine, other = (Networks(tmp_path / name, "one", folder) for name in ("mine", "other"))
+        mine.keep(3, lambda path: path.write_bytes(DATA), [3])
+        other.fetch(3)
+        assert other.path(3).read_bytes() == DATA
+        mine.keep(4, lambda path: path.write_bytes(DATA), [4])
+        assert files(folder) == ["network-one-trial-00004.safetensors"]
+        other.fetch(5)
+        assert sorted(file.name for file in other.folder.iterdir()) == ["trial-00003.safetensors"]
+
+    def test_a_full_disk_is_one_line_and_no_half_file(self, tmp_path, capsys):
+        outcome, _ = run(("trainer.epochs=1",))
+        networks = Networks(tmp_path / "networks", "one")
+        with full_disk(100):
+            networks.keep(0, outcome.save, [0])
+        said = capsys.readouterr().err
+        assert said.startswith("the network of trial 0 cannot be kept in ")
+        assert said.count("\n") == 1
+        assert list(networks.folder.iterdir()) == []
