@@ -11,18 +11,19 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from search import spending
 from search.ledger import ENDED, Ledger, outcome_of, state_of
-from search.study import best_trial, metric_names
+from search.study import metric_names, sign_of
+from spaces import Budget
 
 
 @dataclass
 class Progress:
-    """Follows a study by reading its ledger; new trials are those that end after the first look."""
+    """Follows a study by reading its ledger, the same each time; new are trials that end after the first look."""
 
     console: Console
-    budget_trials: int | None
-    budget_wall_s: float | None
-    seen: set[int] | None = None
+    budget: Budget
+    seen: int | None = None
     live: Live | None = None
     began: float = field(default_factory=time.monotonic)
     done_before: int = 0
@@ -48,14 +49,15 @@ class Progress:
         if found is None:
             return
         study, ledger = found
-        ended = {trial.number: trial for trial in ledger.trials if trial.state.is_finished()}
+        new = ledger.settled[self.seen or 0 :]
         if self.seen is None:
-            self.seen = {n for n, trial in ended.items() if _before(trial, self.began)}
-            self.done_before = sum(1 for n in self.seen if state_of(ended[n]) in ENDED)
-        best = best_trial(study)
-        for number in sorted(ended.keys() - self.seen, key=lambda n: (ended[n].datetime_complete, n)):
-            self.seen.add(number)
-            self._trial(study, ended[number], best)
+            before = [trial for trial in new if _before(trial, self.began)]
+            self.done_before = sum(1 for trial in before if state_of(trial) in ENDED)
+            new = [trial for trial in new if not _before(trial, self.began)]
+        self.seen = len(ledger.settled)
+        best = next(iter(ledger.ranked(sign_of(study))), None)
+        for trial in sorted(new, key=lambda one: (one.datetime_complete, one.number)):
+            self._trial(study, trial, best)
         if self.live is not None:
             self.live.update(self._line(study, ledger, best))
 
@@ -76,7 +78,7 @@ class Progress:
         self.note(text + ("  best so far" if is_best else ""))
 
     def _line(self, study: Study, ledger: Ledger, best: FrozenTrial | None) -> Table:
-        done, budget = ledger.finished, self.budget_trials
+        done, budget = ledger.finished, self.budget.trials
         elapsed = time.monotonic() - self.began
         rate = (done - self.done_before) / elapsed if elapsed > 0 else 0.0
         line = Table.grid(padding=(0, 2))
@@ -88,6 +90,7 @@ class Progress:
         if best is not None:
             cells.append(f"best {metric_names(study)[0]} {best.values[0]:.4f} (trial {best.number})")
         cells.append(f"{rate:.2f} trials/s")
+        cells += spending.shares(self.budget, ledger)
         cells.append(self._left(done, rate, ledger))
         line.add_row(*cells)
         return line
@@ -95,10 +98,10 @@ class Progress:
     def _left(self, done: int, rate: float, ledger: Ledger) -> str:
         """Return the time left by whichever budget ends first."""
         ends = []
-        if self.budget_trials is not None and rate > 0:
-            ends.append((self.budget_trials - done) / rate)
-        if self.budget_wall_s is not None:
-            ends.append(self.budget_wall_s - ledger.wall_seconds())
+        if self.budget.trials is not None and rate > 0:
+            ends.append((self.budget.trials - done) / rate)
+        if (rest := spending.left(self.budget, ledger)).budget:
+            ends.append(rest.seconds)
         if not ends:
             return ""
         seconds = max(0, round(min(ends)))

@@ -8,15 +8,15 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.table import Table
 
+from search import ledger as ledgers
 from search.ledger import Ledger, is_feasible, outcome_of
 from search.study import best_trial, leaders, metric_names
 
 
 def summary(study: Study) -> dict[str, Any]:
     """Return the study's results as plain data: best trial, Pareto front, trials by state, cost."""
-    ledger = Ledger(study.get_trials(deepcopy=False))
+    ledger = ledgers.read(study)
     best = best_trial(study)
-    wall = ledger.wall_seconds()
     several = len(study.directions) > 1
     return {
         "study": study.study_name,
@@ -33,12 +33,37 @@ def summary(study: Study) -> dict[str, Any]:
             "waiting": ledger.count("waiting"),
             "interrupted": ledger.count("interrupted"),
         },
-        "cost": {
-            "wall_s": round(wall, 3),
-            "device_s": round(ledger.device_seconds(), 3),
-            "trials_s": round(ledger.finished / wall, 4) if wall > 0 else 0.0,
-        },
+        "cost": cost_of(ledger),
     }
+
+
+def cost_of(ledger: Ledger) -> dict[str, Any]:
+    """Return what the trials that are over have cost, interrupted ones among them; `wall_s` is up to now.
+
+    Money is there where a worker had a price, energy where one could read a counter.
+    """
+    wall, money = ledger.wall_seconds(), ledger.money()
+    return {
+        "wall_s": round(wall, 3),
+        "device_s": round(ledger.device_seconds(), 3),
+        "trials_s": round(ledger.finished / wall, 4) if wall > 0 else 0.0,
+        **({} if money is None else {"money": round(money, 4), "currency": ledger.currency}),
+        **({} if ledger.energy_j is None else {"energy_j": round(ledger.energy_j, 1)}),
+    }
+
+
+def cost_line(cost: dict[str, Any]) -> str:
+    """Return a cost in words, `wall 12.0 s  devices 23.1 s  0.02 USD  1.20 trials/s`."""
+    money = f"  {amount(cost['money'])} {cost['currency']}" if "money" in cost else ""
+    energy = f"  {cost['energy_j']:.0f} J" if "energy_j" in cost else ""
+    return (
+        f"wall {cost['wall_s']:.1f} s  devices {cost['device_s']:.1f} s{money}{energy}  {cost['trials_s']:.2f} trials/s"
+    )
+
+
+def amount(money: float) -> str:
+    """Return an amount with cents, a small one with more."""
+    return f"{money:.2f}" if money >= 1 else f"{money:.4f}"
 
 
 def print_json(study: Study, top: int) -> None:
@@ -76,13 +101,10 @@ def print_table(study: Study, top: int, console: Console) -> None:
         "  ".join(f"{state} {count}" for state, count in counts.items() if count or state in ("complete", "pruned")),
         highlight=False,
     )
-    console.print(
-        f"wall {cost['wall_s']:.1f} s  training {cost['device_s']:.1f} s  {cost['trials_s']:.2f} trials/s",
-        highlight=False,
-    )
+    console.print(cost_line(cost), highlight=False)
     if yardsticks := said(found["baselines"]):
         console.print(f"always the same answer  {yardsticks}", highlight=False)
-    for trial in Ledger(study.get_trials(deepcopy=False)).by_state["failed"][-3:]:
+    for trial in ledgers.known(study).by_state["failed"][-3:]:
         console.print(f"trial {trial.number} failed: {outcome_of(trial).get('reason')}", highlight=False, markup=False)
 
 

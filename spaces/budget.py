@@ -8,6 +8,8 @@ from typing import Any
 from spaces.condition import is_number
 from spaces.paths import listed, nearest
 
+COST = ("per_device_hour", "currency")
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -16,11 +18,15 @@ class Budget:
     Args:
         trials: number of trials of the study, over all workers.
         wall_s: wall-clock seconds in which at least one trial runs.
+        device_s: seconds that trials hold a device, summed over devices and workers, interrupted attempts included.
+        money: what these device seconds cost, in `currency`.
         failures_in_a_row: how many trials may fail without another outcome between them.
         params: parameters of the network, a shared one counted once.
         macs: multiply-accumulates of a forward pass for one sample.
         bytes: of the network's encoded file.
         latency_ms: median milliseconds of a forward pass for one sample on the trial's device.
+        per_device_hour: what a device costs for an hour; None where it is not known.
+        currency: of all figures of money.
     """
 
     trials: int | None = None
@@ -30,6 +36,10 @@ class Budget:
     macs: int | None = None
     bytes: int | None = None
     latency_ms: float | None = None
+    device_s: float | None = None
+    money: float | None = None
+    per_device_hour: float | None = None
+    currency: str = "USD"
 
     @property
     def limits(self) -> dict[str, float]:
@@ -38,28 +48,58 @@ class Budget:
         return {name: limit for name, limit in limits.items() if limit is not None}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any] | None) -> "Budget":
+    def from_config(cls, config: Mapping[str, Any] | None, cost: Mapping[str, Any] | None = None) -> "Budget":
         """Read a budget such as `{trials: 100, wall_s: 3600}`.
 
+        Args:
+            config: `budget:` of the config.
+            cost: `cost:` of the config, the price of a device; None where no trial will be run by this budget.
+
         Raises:
-            ValueError: an unknown key or a value out of bounds, in one line.
+            ValueError: an unknown key, a value out of bounds, or a budget of money without a price; in one line.
         """
-        if config is None:
-            return cls()
-        if not isinstance(config, Mapping):
-            raise ValueError(f"budget must be a mapping such as {{trials: 100}}, but got {config!r}.")
-        known = tuple(field.name for field in fields(cls))
-        for key in config:
-            if key not in known:
-                advice = nearest(key, known, "budget.")
-                raise ValueError(f"budget.{key} is unknown; a budget takes {listed(known)}.{advice}")
+        _check_keys("budget", "{trials: 100}", config, tuple(one.name for one in fields(cls) if one.name not in COST))
+        _check_keys("cost", "{per_device_hour: 2.5}", cost, COST)
+        config = config or {}
+        price, currency = _price(cost or {})
+        money = _above_0("budget.money", currency, config.get("money"))
+        if cost is not None and money is not None and price is None:
+            raise ValueError(
+                f"budget.money={money:g} needs the price of a device, but cost.per_device_hour is null. "
+                "Set cost.per_device_hour=2.5, say, or budget.device_s=SECONDS instead."
+            )
         failures = config.get("failures_in_a_row", cls.failures_in_a_row)
         return cls(
             **{name: _count_or_none(name, config.get(name)) for name in ("trials", "params", "macs", "bytes")},
-            wall_s=_above_0("wall_s", "seconds", config.get("wall_s")),
-            latency_ms=_above_0("latency_ms", "milliseconds", config.get("latency_ms")),
+            wall_s=_above_0("budget.wall_s", "seconds", config.get("wall_s")),
+            device_s=_above_0("budget.device_s", "seconds", config.get("device_s")),
+            latency_ms=_above_0("budget.latency_ms", "milliseconds", config.get("latency_ms")),
+            money=money,
+            per_device_hour=price,
+            currency=currency,
             failures_in_a_row=_count("failures_in_a_row", failures),
         )
+
+
+def _check_keys(name: str, example: str, config: Any, known: tuple[str, ...]) -> None:
+    """Refuse what is no mapping, and keys that a `budget:` or `cost:` does not take."""
+    if config is None:
+        return
+    if not isinstance(config, Mapping):
+        raise ValueError(f"{name} must be a mapping such as {example}, but got {config!r}.")
+    for key in config:
+        if key not in known:
+            advice = nearest(key, known, f"{name}.")
+            raise ValueError(f"{name}.{key} is unknown; a {name} takes {listed(known)}.{advice}")
+
+
+def _price(cost: Mapping[str, Any]) -> tuple[float | None, str]:
+    """Return what a device costs for an hour, and in which currency."""
+    price = _above_0("cost.per_device_hour", "a price", cost.get("per_device_hour"), "null where it is not known")
+    currency = cost.get("currency", Budget.currency)
+    if not isinstance(currency, str) or not currency.strip():
+        raise ValueError(f"cost.currency must be a name such as USD, but got {currency!r}.")
+    return price, currency
 
 
 def _count_or_none(name: str, value: Any) -> int | None:
@@ -72,9 +112,9 @@ def _count(name: str, value: Any, otherwise: str = "") -> int:
     return value
 
 
-def _above_0(name: str, unit: str, value: Any) -> float | None:
+def _above_0(name: str, unit: str, value: Any, otherwise: str = "null for no limit") -> float | None:
     if value is None:
         return None
     if not is_number(value) or not isfinite(value) or value <= 0:
-        raise ValueError(f"budget.{name} must be {unit} above 0, or null for no limit, but got {value!r}.")
+        raise ValueError(f"{name} must be {unit} above 0, or {otherwise}, but got {value!r}.")
     return float(value)

@@ -1,5 +1,6 @@
 """What a study's trials amount to: by state, against the budget, in seconds."""
 
+import random
 from datetime import datetime, timedelta
 
 import optuna
@@ -47,6 +48,9 @@ def failed(number, state=None, **attributes):
         (failed(0, "surplus"), "surplus"),
         (failed(0), "interrupted"),
         (failed(0, handed_back=True), "interrupted"),
+        (failed(0, "complete"), "interrupted"),  # killed between writing the outcome and telling it
+        (failed(0, "pruned"), "interrupted"),
+        (failed(0, "infeasible"), "interrupted"),
     ],
 )
 def test_each_record_has_one_state(made, state):
@@ -128,3 +132,92 @@ def test_interrupted_trials_cost_no_wall_seconds_but_what_was_trained_is_summed(
     trials.append(trial(3, "COMPLETE", 1, 3, outcome={"device_s": 1.5}))
     assert Ledger(trials).wall_seconds(NOON) == 3
     assert Ledger(trials).device_seconds() == 4
+
+
+class TestOneLedgerOfAStudyThatGrows:
+    """What was read once is not read again; nothing may come out different for it."""
+
+    @staticmethod
+    def history(seed):
+        """Yield the trials of a study after each of many events: asked, told, died, queued again, too late."""
+        draw, trials, clock = random.Random(seed), [], 0.0
+        yield []
+        for _ in range(60):
+            clock += draw.random()
+            running = [one.number for one in trials if one.state is TrialState.RUNNING]
+            waiting = [one.number for one in trials if one.state is TrialState.WAITING]
+            event, number = draw.random(), len(trials)
+            if event < 0.4 or not running:
+                skewed = {"worker": {"machine": "m", "pid": draw.randrange(3), "started": "1", "clock": 60.0}}
+                old = trials[number := draw.choice(waiting)].user_attrs if waiting else {}
+                trials[number:] = [trial(number, "RUNNING", clock, **old, **skewed), *trials[number + 1 :]]
+            else:
+                number = draw.choice(running)
+                begun = (trials[number].datetime_start - NOON).total_seconds()
+                state, recorded = draw.choice(
+                    [
+                        ("COMPLETE", "complete"),
+                        ("PRUNED", "pruned"),
+                        ("FAIL", "failed"),
+                        ("FAIL", "surplus"),
+                        ("FAIL", None),
+                    ]
+                )
+                ended = {"outcome": {"state": recorded, "device_s": clock - begun}} if recorded else {"lost_s": 0.5}
+                trials[number] = trial(number, state, begun, clock, **trials[number].user_attrs, **ended)
+                if recorded is None:
+                    trials.append(trial(len(trials), "WAITING", retry_of=number))
+            yield list(trials)
+
+    @staticmethod
+    def facts(ledger, now):
+        return {
+            "states": {state: [one.number for one in trials] for state, trials in ledger.by_state.items()},
+            "unretried": [one.number for one in ledger.unretried()],
+            "surplus": [ledger.is_surplus(one.number, budget) for one in ledger.trials for budget in (None, 5, 20)],
+            "places": [ledger.place(one) for one in ledger.trials],
+            "ranked": [one.number for sign in (1, -1) for one in ledger.ranked(sign)],
+            "last": [one.number for one in ledger.last_ended(5, NOON)],
+            "seconds": [round(ledger.wall_seconds(now), 6), round(ledger.device_seconds(), 6)],
+            "charges": sorted(ledger.charges(now)),
+        }
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_it_says_what_a_fresh_one_says(self, seed):
+        grown = Ledger()
+        for trials in self.history(seed):
+            now = NOON + timedelta(seconds=100)
+            assert self.facts(grown.update(trials), now) == self.facts(Ledger(trials), now)
+            assert [one.number for one in grown.unretried()] == unretried(trials)
+            assert [grown.is_surplus(one.number, 5) for one in trials] == [is_surplus(trials, one, 5) for one in trials]
+            assert [grown.place(one) for one in trials] == [place(trials, one) for one in trials]
+
+
+def unretried(trials):
+    retried = {one.user_attrs.get("retry_of") for one in trials}
+    return [one.number for one in trials if state_of(one) == "interrupted" and one.number not in retried]
+
+
+def is_surplus(trials, one, budget):
+    """By the definition, over all trials."""
+    earlier = [other for other in trials if other.number < one.number and state_of(other) != "surplus"]
+    retry_of = one.user_attrs.get("retry_of")
+    if retry_of is not None and any(other.user_attrs.get("retry_of") == retry_of for other in earlier):
+        return True
+    return sum(state_of(other) != "interrupted" for other in earlier) >= budget
+
+
+def place(trials, one):
+    """By the definition, over all trials."""
+    while (original := one.user_attrs.get("retry_of")) is not None:
+        one = trials[original]
+    return one.number - sum(
+        "retry_of" in other.user_attrs or state_of(other) == "surplus" for other in trials[: one.number]
+    )
+
+
+def test_an_outcome_that_was_never_told_is_an_interruption():
+    """Its worker died between writing the outcome and closing the trial: the values are lost, a retry stands for it."""
+    made = failed(0, "complete")
+    assert state_of(made) == "interrupted"
+    assert Ledger([made]).unretried() == [made]

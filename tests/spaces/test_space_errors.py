@@ -252,7 +252,8 @@ BUDGETS = {
     "unknown": (
         {"trails": 3},
         "budget.trails is unknown; a budget takes "
-        "(trials, wall_s, failures_in_a_row, params, macs, bytes, latency_ms). Did you mean budget.trials?",
+        "(trials, wall_s, failures_in_a_row, params, macs, bytes, latency_ms, device_s, money). "
+        "Did you mean budget.trials?",
     ),
     "zero": ({"trials": 0}, "budget.trials must be a whole number above 0, or null for no limit, but got 0."),
     "broken": ({"trials": 1.5}, "budget.trials must be a whole number above 0"),
@@ -261,6 +262,7 @@ BUDGETS = {
     "negative": ({"wall_s": -1}, "budget.wall_s must be seconds above 0"),
     "no failure": ({"failures_in_a_row": 0}, "budget.failures_in_a_row must be a whole number above 0, but got 0."),
     "null failures": ({"failures_in_a_row": None}, "budget.failures_in_a_row must be a whole number above 0, but got"),
+    "devices": ({"device_s": 0}, "budget.device_s must be seconds above 0, or null for no limit, but got 0."),
     "infinite": ({"wall_s": float("inf")}, "budget.wall_s must be seconds above 0"),
 }
 
@@ -269,6 +271,33 @@ BUDGETS = {
 def test_wrong_budget_is_one_line(config, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         Budget.from_config(config)
+
+
+COSTS = {
+    "no price": (
+        {"per_device_hour": None, "currency": "EUR"},
+        "budget.money=5 needs the price of a device, but cost.per_device_hour is null. Set cost.per_device_hour=2.5",
+    ),
+    "unknown": ({"per_hour": 3}, "cost.per_hour is unknown; a cost takes (per_device_hour, currency)."),
+    "free": (
+        {"per_device_hour": 0},
+        "cost.per_device_hour must be a price above 0, or null where it is not known, but",
+    ),
+    "no currency": ({"per_device_hour": 1, "currency": 3}, "cost.currency must be a name such as USD, but got 3."),
+    "no mapping": (3, "cost must be a mapping such as {per_device_hour: 2.5}, but got 3."),
+}
+
+
+@pytest.mark.parametrize(("cost", "message"), COSTS.values(), ids=COSTS)
+def test_wrong_cost_is_one_line(cost, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Budget.from_config({"money": 5}, cost)
+
+
+def test_budget_reads_its_price():
+    found = Budget.from_config({"money": 5, "device_s": 60}, {"per_device_hour": 2.5, "currency": "EUR"})
+    assert found == Budget(money=5.0, device_s=60.0, per_device_hour=2.5, currency="EUR")
+    assert Budget.from_config({"money": 5}).limits == {}, "who only reads the limits needs no price"
 
 
 def test_budget_reads_its_limits():

@@ -1,0 +1,140 @@
+"""Energy counters of the machine, where they may be read: joules between two moments.
+
+Processors count their packages' energy under /sys/class/powercap (RAPL; Linux lets only root read it unless told
+otherwise), NVIDIA devices theirs through NVML, read where `pynvml` is installed. Both count the whole package or
+device: what other processes used meanwhile, other workers among them, is in it. Where nothing can be read there is no
+figure.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+POWERCAP = Path("/sys/class/powercap")
+SAMPLE_SECONDS = 10.0  # a package's counter begins anew after 2**32 µJ at the soonest: ten seconds at 430 W
+
+
+class Counter(NamedTuple):
+    """One counter of joules, which begins anew at `wraps` (0: never)."""
+
+    name: str
+    read: Callable[[], float]
+    wraps: float = 0.0
+
+
+class Meter:
+    """Sums what the counters count while a trial runs.
+
+    Args:
+        counters: by default those of this machine.
+    """
+
+    def __init__(self, counters: list[Counter] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._counters = {one.name: one for one in (machine() if counters is None else counters)}
+        self._clock = clock
+        self._last: dict[str, float] = {}
+        self._joules: dict[str, float] = {}
+        self.begin()
+
+    def begin(self) -> None:
+        """Count from now on."""
+        self._joules = dict.fromkeys(self._counters, 0.0)
+        self._last = {}
+        for counter in list(self._counters.values()):
+            self._sample(counter)
+        self._due = self._clock() + SAMPLE_SECONDS
+
+    def check(self) -> None:
+        """Look at the counters before one may have begun anew twice; cheap enough for every step."""
+        if self._counters and self._clock() >= self._due:
+            self._due = self._clock() + SAMPLE_SECONDS
+            for counter in list(self._counters.values()):
+                self._sample(counter)
+
+    def used(self, device: str = "cpu", trials: int = 1) -> dict[str, Any]:
+        """Return the joules of a trial since `begin` and of what they are; nothing where nothing could be read.
+
+        Args:
+            device: on which the trial ran: of GPUs only that is counted, `cuda` standing for all that are visible.
+            trials: how many of this worker ran at once and share them.
+        """
+        self._due = self._clock()
+        self.check()
+        counted = {name: joules for name, joules in self._joules.items() if _concerns(name, device)}
+        if not counted:
+            return {}
+        return {"energy_j": round(sum(counted.values()) / trials, 3), "energy_of": sorted(counted)}
+
+    def _sample(self, counter: Counter) -> None:
+        try:
+            now = counter.read()
+        except Exception:  # NVML raises classes of its own; a counter that fails once has missed something for good
+            self._counters.pop(counter.name, None)
+            self._joules.pop(counter.name, None)
+            return
+        step = now - self._last.get(counter.name, now)
+        self._joules[counter.name] += step if step >= 0 else step + counter.wraps
+        self._last[counter.name] = now
+
+
+def machine() -> list[Counter]:
+    """Return the counters of this machine that this process may read."""
+    return [*packages(), *gpus()]
+
+
+def packages(folder: Path = POWERCAP) -> Iterator[Counter]:
+    """Yield the RAPL counters of whole packages; their parts (cores, memory) have two colons in their names."""
+    for zone in sorted(folder.glob("intel-rapl:*")):
+        if zone.name.count(":") != 1:
+            continue
+        with suppress(OSError, ValueError):
+            name, wraps = (zone / "name").read_text().strip(), _microjoules(zone / "max_energy_range_uj")
+            _microjoules(zone / "energy_uj")  # the file is there for everyone to see, but not to read
+            if name.startswith("package"):
+                yield Counter(name, lambda file=zone / "energy_uj": _microjoules(file), wraps)  # type: ignore[misc]
+
+
+def gpus() -> Iterator[Counter]:
+    """Yield the counters of the NVIDIA devices that this process sees, as `cuda:0`, …; none without `pynvml`.
+
+    NVML knows the devices in the order of their buses, CUDA the fastest first: the same where they are all alike, and
+    where CUDA_DEVICE_ORDER=PCI_BUS_ID is set.
+    """
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        handles = [_handle(pynvml, one) for one in _visible(pynvml.nvmlDeviceGetCount())]
+    except Exception:  # not installed, no driver, no permission: each raises something else
+        return
+    for number, handle in enumerate(handles):
+        with suppress(Exception):
+            pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+            yield Counter(
+                f"cuda:{number}",
+                lambda handle=handle: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3,  # type: ignore[misc]
+            )
+
+
+def _visible(count: int) -> list[str]:
+    """Return the devices that CUDA shows this process, in its order: indices, or names such as GPU-5f…"""
+    setting = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return [str(one) for one in range(count)] if setting is None else [one for one in setting.split(",") if one.strip()]
+
+
+def _handle(pynvml: Any, device: str) -> Any:
+    device = device.strip()
+    if device.isdigit():
+        return pynvml.nvmlDeviceGetHandleByIndex(int(device))
+    return pynvml.nvmlDeviceGetHandleByUUID(device)
+
+
+def _concerns(counter: str, device: str) -> bool:
+    return not counter.startswith("cuda") or counter == device or device == "cuda"
+
+
+def _microjoules(file: Path) -> float:
+    return int(file.read_text()) / 1e6
