@@ -38,9 +38,11 @@ def threads_per_worker(workers: int) -> int:
     return max(1, cores // workers)
 
 
-def threads_for(macs: int, limit: int) -> int:
+def threads_for(macs: int, limit: int, shares: int = 1) -> int:
     """Return how many threads a training step of so many multiply-accumulates is worth, at most `limit`.
+
+    Work and threads are divided where several processes share the step.
 
     A function of the config alone, so that a seed gives the same sums in the same order each time.
     """
-    return max(1, min(limit, macs // MACS_PER_THREAD))
+    return max(1, min(limit // shares, macs // shares // MACS_PER_THREAD))

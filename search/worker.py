@@ -1,18 +1,19 @@
 """A worker process: takes its orders as one line of JSON on standard input, then runs the loop.
 
-The supervisor keeps the other end of standard input open: when it closes, asked to stop or dead, the worker hands
-its trial back and leaves. Standard output carries a line of JSON when it has joined the study, and one with how it
-ended.
+The launcher keeps the other end of standard input open: when it closes, asked to stop or dead, the worker hands its
+trial back and leaves. SIGTERM asks the same. Standard output carries a line of JSON when it has joined the study, and
+one with how it ended.
 """
 
 import contextlib
 import json
 import os
+import platform
 import signal
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -27,21 +28,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Orders:
-    """What a worker needs to know: the composed config, the study's folder, its own number and share of the cores."""
+    """What a worker needs to know: the composed config, the study's folder, its own number and share of the cores.
+
+    Attributes:
+        paths: folders where the user's own modules may lie.
+        env: the environment it is started in, beyond that of the process that starts it.
+    """
 
     raw: dict[str, Any]
     folder: str
     index: int
     threads: int
     paths: list[str]
+    env: dict[str, str] = field(default_factory=dict)
 
 
 def main() -> None:
     """Run one worker and exit with 0 (done or stopped), 1 (the study stopped) or 2 (the input is wrong)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the supervisor, which asks us to stop
     answers = _take_stdout()
-    orders = Orders(**json.loads(sys.stdin.readline()))
     stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    for name in ("SIGUSR1", "SIGUSR2"):  # SLURM warns all processes of a job; the one above us acts on it
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    orders = Orders(**json.loads(sys.stdin.readline()))
     threading.Thread(target=_watch, args=(stop,), daemon=True).start()
     sys.path[:0] = [path for path in orders.paths if path not in sys.path]
     code, answer = 0, {}
@@ -67,6 +78,8 @@ def work(orders: Orders, stop: threading.Event, on_joined: Callable[[], None]) -
     except ValueError as error:  # what spaces, tasks and models say of the user's config
         raise InputError(" ".join(str(error).split())) from error
     _log_to(Path(orders.folder) / f"worker-{orders.index}.log")
+    for line in loop.storage.oddities() if loop.storage is not None else []:
+        print(line, flush=True)
     on_joined()
     return loop.run()
 
@@ -78,7 +91,7 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
         ValueError: in one line, for what is wrong with the config, the data, the store or the study.
     """
     import tasks
-    from search import halving, ledger, rehearsal, samplers, storage, study, trainers, trial
+    from search import artifacts, checkpoints, halving, ledger, rehearsal, samplers, storage, study, trainers, trial
     from search.job import Solo
     from search.loop import Loop
     from spaces import Budget, PriorSampler, Space
@@ -94,23 +107,36 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
     several = len(objectives) > 1
     halve = halving.build(config["pruner"], full, every) if several else None
     pruner = samplers.build_pruner({"name": "none"} if several else config["pruner"], fidelities=full, every=every)
-    store = storage.open_storage(config["storage"])
+    kept, pause = (
+        artifacts.open_artifacts(config["storage"], Path(orders.folder)),
+        checkpoints.check(config["checkpoint"]),
+    )
+    store = storage.open_storage(config["storage"], patient=True)
+    store.watch.stop_requested = stop.is_set
     joined = study.create(store, config["name"], objectives, identity(config))
     study.check_same(joined, identity(config))
     study.check_data(joined, task.fingerprint())
     study.note_baselines(joined, task.baselines(task.validation.targets))
-    joined.sampler = PriorSampler(sampler, space, config["seed"], ledger.place)
+    joined.sampler = PriorSampler(
+        sampler,
+        space,
+        config["seed"],
+        place=lambda _, trial: ledger.place(joined, trial),
+        window=samplers.window(config["sampler"]),
+    )
     joined.pruner = pruner
     return Loop(
         study=joined,
         space=space,
         runner=Solo(partial(trial.train, threads=orders.threads)),
-        budget=Budget.from_config(config["budget"]),
+        budget=Budget.from_config(config["budget"], config["cost"]),
         prepare=lambda values: resolve(space.apply(raw, values)),
         storage=store,
         rungs=samplers.rungs(config["pruner"], full, every),
         halving=halve,
         folder=Path(orders.folder) / "networks",
+        shared=kept if config["storage"].get("artifacts") else None,
+        shelf=None if pause is None else checkpoints.Shelf(kept, pause),
         stop_requested=stop.is_set,
     )
 
@@ -128,8 +154,13 @@ def _say(answers: TextIO, answer: dict[str, Any]) -> None:
 
 
 def _log_to(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as log:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        log = path.open("a")
+    except OSError as error:
+        where = f"{path.parent} cannot be written on {platform.node()}"
+        raise InputError(f"{where}: {error.strerror}. Run the command where all machines can write.") from error
+    with log:
         for number in (1, 2):
             os.dup2(log.fileno(), number)
 

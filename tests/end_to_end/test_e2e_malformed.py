@@ -151,9 +151,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
 
 def rehearse(supervisor: Supervisor) -> str:
     """Do what the first worker does before its first trial."""
-    orders = worker.Orders(supervisor.raw, str(supervisor.folder), 0, 1, [])
     try:
-        worker.prepare(orders, threading.Event())
+        worker.prepare(supervisor.launcher.orders[0], threading.Event())
     except InputError:
         raise
     except ValueError as error:

@@ -1,0 +1,108 @@
+"""What a launcher is: it keeps N workers at one study, wherever they run, and says what becomes of each.
+
+A launcher only starts the worker command, with its orders, so many times. The study's store holds everything else:
+which trial is next, what a dead worker left, when the budget is met.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is known of one worker.
+
+    Attributes:
+        joined: it has joined the study.
+        ended: why it ended by itself: the study's budget is met, or `stopped`.
+        refused: what it found wrong with the input.
+        failed: why the study cannot go on.
+        died: its last words, where it died and no other takes its place.
+        machine: the host it runs on, and its process id there; empty and None while it runs nowhere.
+    """
+
+    joined: bool = False
+    ended: str | None = None
+    refused: str | None = None
+    failed: str | None = None
+    died: str | None = None
+    machine: str = ""
+    pid: int | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Whether nothing more is to come from this worker."""
+        return any(word is not None for word in (self.ended, self.refused, self.failed, self.died))
+
+    @property
+    def met(self) -> bool:
+        """Whether it ended because the study has: the others need not start any more."""
+        return self.ended not in (None, "stopped")
+
+
+class Launcher(Protocol):
+    """Keeps workers at a study.
+
+    Attributes:
+        notes: lines for the user, which the supervisor prints and removes.
+        leaves: whether the workers go on by themselves once they are started, and nobody waits.
+    """
+
+    notes: list[str]
+    leaves: bool
+
+    def start(self) -> None:
+        """Start the workers.
+
+        Raises:
+            InputError: where they cannot be started with these settings.
+        """
+        ...
+
+    def poll(self) -> list[Report]:
+        """Replace workers that died, and return what is known of each. Called a few times a second."""
+        ...
+
+    def stop(self) -> None:
+        """Ask all workers to hand their trials back and leave; may be called again."""
+        ...
+
+    def kill(self) -> None:
+        """End all workers at once."""
+        ...
+
+    def close(self) -> None:
+        """Give up what was used to reach the workers, after they are gone."""
+        ...
+
+
+@dataclass
+class Patience:
+    """How often one worker died in a row, and how long to wait before another takes its place.
+
+    A death counts as one more in a row only where no trial of the study ended since the last one: a machine that kills
+    a worker now and then does not stop a study, a worker that cannot start does.
+
+    Args:
+        limit: after so many deaths in a row there is no other.
+        finished: returns how many trials of the study have ended; None where that cannot be read now.
+    """
+
+    limit: int
+    finished: Callable[[], int | None]
+    deaths: int = 0
+    seen: int | None = field(default=None)
+
+    def after_death(self) -> float | None:
+        """Return the seconds to wait, or None where patience is at its end."""
+        finished = self.finished()
+        if finished is not None and self.seen is not None and finished > self.seen:
+            self.deaths = 0
+        self.seen = self.seen if finished is None else finished
+        self.deaths += 1
+        if self.deaths >= self.limit:
+            return None
+        return min(FIRST_PAUSE_S * 2 ** (self.deaths - 1), LONGEST_PAUSE_S)

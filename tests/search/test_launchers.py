@@ -1,0 +1,439 @@
+"""Who gets which cores and GPUs, who takes a dead worker's seat, and what the launchers refuse."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from search import launchers
+from search.compose import compose
+from search.errors import InputError, StudyStopped
+from search.launchers import places, process
+from search.launchers.base import LONGEST_PAUSE_S, Patience
+from search.launchers.local import Local
+from search.progress import Progress
+from search.run import check_config
+from search.supervisor import Supervisor
+from search.worker import Orders
+
+# A worker without a study: does what the config says, after it has joined.
+FAKE_WORKER = """
+import json, os, sys, time
+orders = json.loads(sys.stdin.readline())
+does = orders["raw"]["does"][orders["index"]]
+say = lambda **answer: print(json.dumps(answer), flush=True)
+if does == "never joins":
+    sys.exit("ModuleNotFoundError: no such thing")
+if does == "starts slowly":
+    time.sleep(60)
+say(joined=True)
+if does == "dies once" and not os.path.exists(orders["folder"] + "/died"):
+    open(orders["folder"] + "/died", "w").close()
+    os.kill(os.getpid(), 9)
+if does == "refuses":
+    say(error="lr must be above 0")
+    sys.exit(2)
+if does == "waits":
+    sys.stdin.read()
+    say(ended="stopped")
+else:
+    say(ended="budget.trials=3 is met")
+"""
+
+
+@pytest.fixture
+def team(tmp_path, monkeypatch):
+    """Return a function that makes a local launcher of fake workers, one for each thing to do."""
+    monkeypatch.setattr(process, "COMMAND", [sys.executable, "-c", FAKE_WORKER])
+    made = []
+
+    def make(*does, finished=lambda: 0, **settings):
+        orders = [Orders({"does": does}, str(tmp_path), index, 1, []) for index in range(len(does))]
+        made.append(Local(orders, settings.pop("deaths_in_a_row", 3), finished, **settings))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.kill()
+        one.close()
+
+
+@pytest.fixture
+def supervise(capsys):
+    from rich.console import Console
+
+    def run(launcher):
+        with Progress(Console(soft_wrap=True), None, None) as progress:
+            return Supervisor(launcher, lambda: None, progress).run()
+
+    return run
+
+
+def wait_until(what):
+    end = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < end, "what was waited for did not come"
+        time.sleep(0.01)
+
+
+def polled(launcher, what):
+    """Poll until something is true of the reports; return them."""
+    found = []
+
+    def look():
+        found[:] = launcher.poll()
+        return what(found)
+
+    wait_until(look)
+    return found
+
+
+class TestPlaces:
+    @pytest.fixture(autouse=True)
+    def machine(self, tmp_path, monkeypatch):
+        """A machine without GPUs and limits; tests add what they need."""
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+        monkeypatch.setattr(places, "PROC", tmp_path / "proc")
+        monkeypatch.setattr(places, "CGROUPS", tmp_path / "cgroup")
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+        self.root = tmp_path
+
+    def smi(self, text, code=0):
+        (self.root / "bin").mkdir(exist_ok=True)
+        program = self.root / "bin/nvidia-smi"
+        program.write_text(f"#!/bin/sh\n/bin/cat <<'E'\n{text}\nE\nexit {code}\n")
+        program.chmod(0o755)
+
+    def cgroup(self, line, **files):
+        (self.root / "proc/self").mkdir(parents=True)
+        (self.root / "proc/self/cgroup").write_text(line)
+        for name, text in files.items():
+            path = self.root / "cgroup" / name.replace("__", "/").replace("_dot_", ".")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    def test_cores_are_shared_where_there_is_no_gpu(self):
+        shares, said = places.share_out("auto", 2, "auto")
+        assert [share.threads for share in shares] == [2, 2, 2, 2]
+        assert said == "4 workers on 8 cores"
+        assert len(places.share_out("auto", 16, "auto")[0]) == 1
+        assert [share.threads for share in places.share_out(3, 2, "auto")[0]] == [2, 2, 2]
+
+    def test_one_worker_for_each_gpu(self, monkeypatch):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, GPU-abc,MIG-def")
+        shares, said = places.share_out("auto", 2, "auto")
+        assert [share.env["CUDA_VISIBLE_DEVICES"] for share in shares] == ["2", "GPU-abc", "MIG-def"]
+        assert [share.threads for share in shares] == [2, 2, 2]
+        assert said == "3 workers on 3 GPUs (CUDA_VISIBLE_DEVICES 2, GPU-abc, MIG-def)"
+
+    def test_trials_on_several_devices_get_groups_of_gpus(self, monkeypatch):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4")
+        shares, said = places.share_out("auto", 2, "auto", devices=2)
+        assert [share.env["CUDA_VISIBLE_DEVICES"] for share in shares] == ["0,1", "2,3"]
+        assert said == "2 workers on 4 GPUs (CUDA_VISIBLE_DEVICES 0,1 and 2,3)"
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+        shares, _ = places.share_out("auto", 2, "auto", devices=2)
+        assert [share.env["CUDA_VISIBLE_DEVICES"] for share in shares] == ["7"], "the worker refuses in its own words"
+
+    def test_more_workers_than_gpus_are_dealt_round(self, monkeypatch):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+        dealt = [share.env["CUDA_VISIBLE_DEVICES"] for share in places.share_out(5, 2, "cuda")[0]]
+        assert dealt == ["4", "5", "4", "5", "4"]
+
+    @pytest.mark.parametrize(("workers", "device"), [(1, "auto"), (2, "cpu"), (2, "cuda:1")])
+    def test_gpus_are_left_alone(self, monkeypatch, workers, device):
+        """One worker may want all of them, one on the CPU none, and who names a GPU means it."""
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+        assert all(not share.env for share in places.share_out(workers, 2, device)[0])
+
+    def test_a_named_gpu_takes_one_worker(self):
+        assert len(places.share_out("auto", 2, "cuda:1")[0]) == 1
+
+    @pytest.mark.parametrize(("visible", "found"), [("", []), ("-1", []), ("0,-1,1", ["0"]), ("NoDevFiles", [])])
+    def test_hidden_gpus_stay_hidden(self, monkeypatch, visible, found):
+        self.smi("GPU 0: NVIDIA H200 (UUID: GPU-1)")
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert places.gpus() == found
+
+    def test_nvidia_smi_is_asked(self):
+        self.smi("GPU 0: NVIDIA H200 (UUID: GPU-1)\nGPU 1: NVIDIA H200 (UUID: GPU-2)")
+        assert places.gpus() == ["0", "1"]
+
+    def test_slices_of_a_gpu_go_by_their_names(self):
+        slices = "  MIG 1g.18gb     Device  0: (UUID: MIG-a)\n  MIG 1g.18gb     Device  1: (UUID: MIG-b)"
+        self.smi(f"GPU 0: NVIDIA H200 (UUID: GPU-1)\n{slices}\nGPU 1: NVIDIA H200 (UUID: GPU-2)")
+        assert places.gpus() == ["MIG-a", "MIG-b", "1"]
+
+    def test_the_driver_is_asked_where_nvidia_smi_fails(self):
+        self.smi("Failed to initialize NVML", 1)
+        for card in ("0000:01:00.0", "0000:02:00.0"):
+            (self.root / "proc/driver/nvidia/gpus" / card).mkdir(parents=True)
+        assert places.gpus() == ["0", "1"]
+
+    def test_limits_of_the_control_groups_count(self):
+        self.cgroup("0::/a/b\n", a__b__cpu_dot_max="max 100000", a__cpu_dot_max="350000 100000")
+        assert places.cores() == 3
+
+    def test_limits_of_old_control_groups_count(self):
+        quota = {"cpu__docker__cpu_dot_cfs_quota_us": "50000", "cpu__docker__cpu_dot_cfs_period_us": "100000"}
+        self.cgroup("4:cpu,cpuacct:/docker\n", **quota)
+        assert places.cores() == 1
+
+
+class TestPatience:
+    def test_it_ends_where_no_trial_does(self):
+        patience = Patience(4, lambda: 7)
+        pauses = [patience.after_death() for _ in range(4)]
+        assert pauses[3] is None
+        assert pauses[:3] == sorted(pauses[:3])
+        assert pauses[0] < pauses[2]
+
+    def test_sixty_deaths_stop_nothing_while_trials_end(self):
+        ended = iter(range(60))
+        patience = Patience(2, lambda: next(ended))
+        assert None not in [patience.after_death() for _ in range(60)]
+
+    def test_a_store_that_is_away_is_no_progress(self):
+        answers = iter([5, None, None])
+        patience = Patience(3, lambda: next(answers))
+        assert [patience.after_death() is None for _ in range(3)] == [False, False, True]
+
+    def test_pauses_stay_short(self):
+        patience = Patience(100, lambda: 0)
+        assert max(patience.after_death() for _ in range(50)) == LONGEST_PAUSE_S
+
+
+class TestLocal:
+    def test_a_dead_worker_is_replaced(self, team, supervise, capsys):
+        assert supervise(team("dies once")) == "budget.trials=3 is met"
+        assert "worker 0 was killed by signal 9; starting another" in capsys.readouterr().out
+
+    def test_one_that_cannot_start_is_given_up(self, team, supervise, tmp_path):
+        with pytest.raises(StudyStopped, match="no such thing, 3 times in a row, while no trial ended"):
+            supervise(team("never joins"))
+        assert "no such thing" in (tmp_path / "worker-start.log").read_text()
+
+    def test_the_others_go_on_without_it(self, team, supervise):
+        assert supervise(team("never joins", "works", at_once=1, deaths_in_a_row=1)) == "budget.trials=3 is met"
+
+    def test_what_one_refuses_stops_all(self, team, supervise):
+        with pytest.raises(InputError, match="lr must be above 0"):
+            supervise(team("waits", "refuses", at_once=2))
+
+    def test_when_the_study_has_ended_nobody_else_starts(self, team, supervise):
+        launcher = team("works", "starts slowly", "starts slowly", at_once=2)
+        assert supervise(launcher) == "budget.trials=3 is met"
+        assert all(report.met for report in launcher.poll())
+
+    def test_no_more_start_at_once_than_there_are_cores(self, team):
+        launcher = team("starts slowly", "starts slowly", "starts slowly", at_once=2)
+        launcher.start()
+        launcher.poll()
+        assert [seat.worker is not None for seat in launcher.seats] == [True, True, False]
+
+    def test_the_next_starts_when_one_has_joined(self, team):
+        launcher = team("waits", "waits", "waits", at_once=1)
+        launcher.start()
+        reports = polled(launcher, lambda reports: all(report.joined for report in reports))
+        assert len({report.pid for report in reports}) == 3
+        launcher.stop()
+        assert [report.ended for report in polled(launcher, lambda found: all(one.gone for one in found))] == (
+            ["stopped"] * 3
+        )
+
+    def test_nobody_is_started_after_a_stop(self, team):
+        launcher = team("waits", "waits", at_once=1)
+        launcher.start()
+        launcher.stop()
+        launcher.seats[0].worker.process.kill()
+        reports = polled(launcher, lambda found: all(report.gone for report in found))
+        assert [report.ended for report in reports] == ["stopped", "stopped"]
+
+    def test_orders_bring_their_environment(self, tmp_path, monkeypatch):
+        program = "import os, json; print(json.dumps({'joined': os.environ['CUDA_VISIBLE_DEVICES']}))"
+        monkeypatch.setattr(process, "COMMAND", [sys.executable, "-c", program])
+        worker = process.start(Orders({}, str(tmp_path), 0, 1, [], {"CUDA_VISIBLE_DEVICES": "MIG-a"}))
+        worker.close()
+        assert worker.answer == {"joined": "MIG-a"}
+
+
+def test_sigterm_asks_a_worker_to_stop(tmp_path):
+    """SLURM and Kubernetes send it to every process before they end them."""
+    program = """
+import search.worker as worker
+def work(orders, stop, on_joined):
+    on_joined()
+    assert stop.wait(30)
+    return "stopped"
+worker.work = work
+worker.main()
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    started = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
+    orders = {"raw": {}, "folder": str(tmp_path), "index": 0, "threads": 1, "paths": []}
+    started.stdin.write(json.dumps(orders) + "\n")
+    started.stdin.flush()
+    assert json.loads(started.stdout.readline()) == {"joined": True}
+    started.send_signal(signal.SIGUSR2)  # a warning for the process above
+    started.send_signal(signal.SIGTERM)
+    out, _ = started.communicate(timeout=30)
+    assert json.loads(out) == {"ended": "stopped"}
+    assert started.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["workers=0"], "workers must be a whole number of at least 1 or auto, but got 0"),
+        (["workers=many"], "workers must be a whole number of at least 1 or auto, but got 'many'"),
+        (["cores_per_worker=0"], "cores_per_worker must be a whole number of at least 1, but got 0"),
+        (["+launcher.num_cpu=2", "launcher=ray"], "Did you mean 'num_cpus'?"),
+        (["launcher=kubernetes"], "Choose one of (local, ray, slurm)"),
+        (["launcher=slurm", "workers=auto"], "workers must be a number with launcher=slurm"),
+        (["launcher.deaths_in_a_row=0"], "launcher.deaths_in_a_row must be a whole number"),
+    ],
+)
+def test_wrong_words_are_named(overrides, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as refused:
+        check_config(compose(["study=breast_cancer", *overrides]))
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.fixture
+def built(tmp_path, monkeypatch):
+    """Return a function that builds the launcher of a composed config."""
+    monkeypatch.chdir(tmp_path)
+
+    def build(*overrides):
+        raw = compose(["study=breast_cancer", *overrides])
+        return launchers.build(raw, check_config(raw), tmp_path / "studies" / "s", [Path.cwd()], lambda: 0)
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["launcher=ray", "launcher.num_cpus=0"], "launcher.num_cpus must be a number above 0, but got 0"),
+        (["launcher=ray", "launcher.num_gpus=1.5"], "launcher.num_gpus must be auto, a fraction"),
+        (["launcher=ray", "launcher.max_restarts=-2"], "launcher.max_restarts must be a whole number"),
+        (["launcher=slurm", "launcher.cluster=pbs"], "launcher.cluster must be one of (slurm, local), but got 'pbs'"),
+        (["launcher=slurm", "launcher.timeout_min=0"], "launcher.timeout_min must be a whole number of at least 1"),
+        (["launcher=slurm"], "SLURM runs the workers on others. Set storage.url=postgresql"),
+    ],
+)
+def test_wrong_settings_are_named(built, overrides, said):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    pytest.importorskip("submitit", reason="submitit is not installed")
+    with pytest.raises(InputError) as refused:
+        built(*overrides)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(("launcher", "package"), [("ray", "ray"), ("slurm", "submitit")])
+def test_a_missing_package_is_named(built, monkeypatch, launcher, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError, match=rf"Run: pip install 'kirigami-search\[{launcher}\]'"):
+        built(f"launcher={launcher}")
+
+
+class TestRay:
+    """What can be said without a cluster."""
+
+    @pytest.fixture(autouse=True)
+    def _ray(self):
+        pytest.importorskip("ray", reason="Ray is not installed")
+
+    def test_an_address_where_nobody_answers_is_named_at_once(self, built):
+        with pytest.raises(InputError, match=r"launcher.address=127.0.0.1:9 cannot be reached: .*Is the cluster up"):
+            built("launcher=ray", "launcher.address=127.0.0.1:9").start()
+
+    def test_another_server_is_no_cluster(self, built):
+        import socket
+        import threading
+
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            threading.Thread(target=lambda: server.accept()[0].sendall(b"220 mail.example ESMTP"), daemon=True).start()
+            address = f"ray://127.0.0.1:{server.getsockname()[1]}"
+            with pytest.raises(InputError, match=r"answers, but is no Ray cluster"):
+                built("launcher=ray", f"launcher.address={address}").start()
+
+    def test_a_word_is_no_address(self, built):
+        with pytest.raises(InputError, match=r"must be auto, local, HOST:PORT"):
+            built("launcher=ray", "launcher.address=cluster").start()
+
+    def test_a_store_of_this_machine_is_refused_on_others(self):
+        from search.launchers.cluster import check_store
+
+        for url in ("sqlite:////a/studies.db", "postgresql://a:secret@localhost/b", "postgresql:///b?host=/run"):
+            check_store(url, {"10.0.0.1"}, "local")
+            with pytest.raises(InputError, match="on this machine alone, but the workers run on 2 machines") as refused:
+                check_store(url, {"10.0.0.1", "10.0.0.2"}, "local")
+            assert "secret" not in str(refused.value)
+            with pytest.raises(InputError, match="another machine"):
+                check_store(url, {"10.0.0.1"}, "ray://10.0.0.1:10001")
+        check_store("postgresql://a@db.example/b", {"10.0.0.1", "10.0.0.2"}, "ray://10.0.0.1:10001")
+
+    def test_workers_are_counted_by_whole_nodes(self):
+        from search.launchers.cluster import Needs, needs_of, no_room
+
+        nodes = [{"Resources": {"CPU": 5.0, "GPU": 1.0}}, {"Resources": {"CPU": 3.0}}]
+        assert [Needs(2, 0).fit(node) for node in nodes] == [2, 1]
+        assert [Needs(1, 0.5).fit(node) for node in nodes] == [2, 0]
+        assert needs_of({"num_cpus": 1, "num_gpus": "auto"}, nodes) == Needs(1, 1)
+        assert needs_of({"num_cpus": 1, "num_gpus": "auto"}, nodes[1:]) == Needs(1, 0)
+        assert "no node of the Ray cluster has 8 CPUs and 1 GPU; the largest of its 2 has 5 CPUs" in (
+            no_room(Needs(8, 1), nodes)
+        )
+
+    def test_a_config_that_reads_the_environment_takes_it_along(self, monkeypatch):
+        monkeypatch.setenv("KIRIGAMI_DATA", "/data")
+        raw = {"task": {"path": "${oc.env:KIRIGAMI_DATA,null}"}, "list": ["${oc.env:NOT_SET,1}"]}
+        assert launchers.carried(raw) == {"KIRIGAMI_DATA": "/data"}
+
+
+SBATCH = """#!/bin/sh
+for file; do :; done
+cp "$file" "$SAW/script"
+echo "$KIRIGAMI_STORAGE" > "$SAW/url"
+echo "Submitted batch job 12"
+"""
+
+
+def test_sbatch_gets_an_array_and_no_password(built, tmp_path, monkeypatch):
+    """With wait=false the jobs are submitted and left alone; the store's URL is in no file."""
+    pytest.importorskip("submitit", reason="submitit is not installed")
+    (tmp_path / "bin").mkdir()
+    for name in ("sbatch", "srun", "sacct", "scontrol"):
+        (tmp_path / "bin" / name).write_text(SBATCH if name == "sbatch" else "#!/bin/sh\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SAW", str(tmp_path))
+    monkeypatch.setattr("search.storage.check", lambda settings, create: settings["url"])
+    url = "postgresql://kirigami:hunter2@db.example/studies"
+    launcher = built(
+        *("launcher=slurm", "workers=4", f"storage.url={url}", "launcher.wait=false", "launcher.partition=gpu"),
+        *("launcher.gpus_per_node=1", "launcher.timeout_min=30", "+launcher.additional_parameters.reservation=night"),
+    )
+    launcher.start()
+
+    script = (tmp_path / "script").read_text()
+    for line in ("--array=0-3", "--partition=gpu", "--gpus-per-node=1", "--time=30", "--reservation=night"):
+        assert f"#SBATCH {line}" in script
+    assert (tmp_path / "url").read_text().strip() == url
+    assert "KIRIGAMI_STORAGE" not in os.environ
+    logs = tmp_path / "studies/s/slurm"
+    assert not [file for file in logs.rglob("*") if file.is_file() and b"hunter2" in file.read_bytes()]
+    assert launcher.leaves
+    assert "4 jobs on SLURM: 12_0, 12_1, 12_2, 12_3" in launcher.notes[0]
+    assert "squeue --me" in launcher.notes[1]
