@@ -11,6 +11,7 @@ import tasks
 from models.technique import network_of
 from search import techniques
 from search.building import build_module, check_untrained, open_task
+from search.distributed import places
 from search.errors import InputError
 from search.trainers import check_trainer
 from spaces import Space
@@ -65,6 +66,7 @@ def check_objectives(config: Mapping[str, Any], objectives: Mapping[str, str], t
 def _build(config: Mapping[str, Any], task: tasks.Task) -> LightningModule:
     """Build without memory, on the meta device, and for real where a network, or its regime, needs that."""
     check_untrained(config)
+    places.check(config)
     models.initial.build(config["init"])
     try:
         with torch.device("meta"):

@@ -2,20 +2,48 @@
 
 import logging
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from lightning.pytorch import Callback, Trainer
 
 from search import devices
+from search.distributed import places
 from search.errors import InputError, did_you_mean
 
-TRAINER_KEYS = ("epochs", "steps", "batch_size", "val_every", "precision", "gradient_clip", "device")
+TRAINER_KEYS = (
+    *("epochs", "steps", "batch_size", "val_every", "precision", "gradient_clip", "device"),
+    *("devices", "compress_gradients"),
+)
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
 
 
-def build_trainer(settings: Mapping[str, Any], callbacks: list[Callback]) -> Trainer:
-    """Build a Trainer that does what a trial needs and leaves nothing behind."""
+class Ranks(Protocol):
+    """What one of the processes that train a trial together asks of its Trainer (`search.distributed`)."""
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what differs from a Trainer for one device."""
+        ...
+
+    def callbacks(self) -> list[Callback]:
+        """Return the callbacks that come last."""
+        ...
+
+
+def build_trainer(
+    settings: Mapping[str, Any],
+    callbacks: Sequence[Callback],
+    ranks: Ranks | None = None,
+    plugins: Sequence[Any] = (),
+) -> Trainer:
+    """Build a Trainer that does what a trial needs and leaves nothing behind.
+
+    Args:
+        settings: `trainer:` of the config.
+        callbacks: in the order in which they are to be called.
+        ranks: of a trial on several devices.
+        plugins: Lightning's, such as what reads and writes checkpoints.
+    """
     quiet()
     check_trainer(settings)
     _, accelerator, device_numbers = devices.pick(settings["device"])
@@ -25,13 +53,14 @@ def build_trainer(settings: Mapping[str, Any], callbacks: list[Callback]) -> Tra
         if steps is None
         else {"max_epochs": -1, "max_steps": steps, "val_check_interval": every, "check_val_every_n_epoch": None}
     )
+    placed = {"accelerator": accelerator, "devices": device_numbers, **(ranks.arguments() if ranks else {})}
     return Trainer(
         **length,
-        accelerator=accelerator,
-        devices=device_numbers,
+        **placed,
         precision=settings["precision"],
         gradient_clip_val=settings["gradient_clip"],
-        callbacks=callbacks,
+        callbacks=[*callbacks, *(ranks.callbacks() if ranks else [])],
+        plugins=list(plugins) or None,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -66,6 +95,7 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
             f"trainer.val_every must divide the {total} epochs or steps of a trial, so that its end is validated, "
             f"but got {every}. Set trainer.val_every=1."
         )
+    places.check_trainer(settings)
     if settings["precision"] not in PRECISIONS:
         names = ", ".join(PRECISIONS)
         raise InputError(f"trainer.precision must be one of ({names}), but got {settings['precision']!r}.")
