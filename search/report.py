@@ -11,9 +11,10 @@ import plotly.graph_objects as go
 import plotly.io
 from optuna.study import Study
 
+from search import figures
 from search.ledger import Ledger, outcome_of, state_of
 from search.results import front, summary
-from search.study import feasible_trials, leaders, metric_names
+from search.study import leaders, metric_names
 
 STYLE = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:64rem;padding:0 1rem;color:#222}"
 STYLE += "table{border-collapse:collapse}td,th{border-bottom:1px solid #ddd;padding:.25rem .75rem;text-align:right}"
@@ -24,12 +25,17 @@ def write_report(study: Study, folder: Path) -> Path:
     path = folder / "report.html"
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".tmp")
-    unfinished.write_text("".join(_page(study)))
+    unfinished.write_text(page(study))
     unfinished.replace(path)
     return path
 
 
-def _page(study: Study) -> Iterator[str]:
+def page(study: Study) -> str:
+    """Return the page, which needs no other file."""
+    return "".join(_parts(study))
+
+
+def _parts(study: Study) -> Iterator[str]:
     name = html.escape(study.study_name)
     yield f"<!doctype html><meta charset=utf-8><title>{name}</title><style>{STYLE}</style><h1>{name}</h1>"
     yield _facts(study)
@@ -48,7 +54,7 @@ def _facts(study: Study) -> str:
     shown = "no complete trial yet" if best is None else f"{best['value']:.4g} in trial {best['number']}"
     return (
         f"<p>Best {html.escape(found['objective'][0])} on the validation rows: <b>{shown}</b>. Trials: {counts}. "
-        f"{cost['wall_s']:.0f} s of work, {cost['device_s']:.0f} s of training, {cost['trials_s']:.2f} trials a second."
+        f"{cost['wall_s']:.0f} s of work, {cost['device_s']:.0f} s of devices, {cost['trials_s']:.2f} trials a second."
     )
 
 
@@ -82,8 +88,7 @@ def _figures(study: Study) -> Iterator[tuple[str, go.Figure]]:
     names = metric_names(study)
     first: dict[str, Any] = {"target": lambda trial: trial.values[0], "target_name": names[0]}
     several = first if len(names) > 1 else {"target_name": names[0]}
-    if complete and len(names) > 1:
-        yield "Pareto front", _front(study, names)
+    yield from figures.of_study(study).values()
     if complete:
         yield "History", optuna.visualization.plot_optimization_history(study, **several)
     yield "Learning curves", _curves(study, names[0])
@@ -94,31 +99,6 @@ def _figures(study: Study) -> Iterator[tuple[str, go.Figure]]:
             except (ValueError, RuntimeError):
                 continue  # too few trials in common
     yield "Timeline", optuna.visualization.plot_timeline(study)
-
-
-def _front(study: Study, names: list[str]) -> go.Figure:
-    """Draw the complete trials over the first two objectives, the front of all objectives on top, numbered."""
-    best = {trial.number for trial in study.best_trials}
-    step = "vh" if study.directions[1].name == "MAXIMIZE" else "hv"  # what is reached between two trials
-    figure = go.Figure(layout={"xaxis_title": names[1], "yaxis_title": names[0]})
-    for label, on_front, marker in (
-        ("complete", False, {"color": "#bbbbbb", "size": 7}),
-        ("front", True, {"color": "#1f6fb4", "size": 10}),
-    ):
-        trials = [trial for trial in feasible_trials(study) if (trial.number in best) == on_front]
-        trials.sort(key=lambda trial: trial.values[1])
-        joined = on_front and len(names) == 2
-        figure.add_scatter(
-            x=[trial.values[1] for trial in trials],
-            y=[trial.values[0] for trial in trials],
-            text=[f"trial {trial.number}: {', '.join(f'{value:.4g}' for value in trial.values)}" for trial in trials],
-            hoverinfo="text",
-            mode="lines+markers" if joined else "markers",
-            line={"shape": step, "width": 1, "color": "#1f6fb4"},
-            marker=marker,
-            name=label,
-        )
-    return figure
 
 
 def _by_parameter() -> list[tuple[str, Callable[..., go.Figure]]]:

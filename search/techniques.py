@@ -8,6 +8,7 @@ from torch import nn
 import models
 from models.technique import Technique
 
+MOST_LAYERS = 64  # their matrix takes 30 KB in the store
 ROOMS = {
     "growth": models.growth.build,
     "sharing": models.sharing.build,
@@ -54,3 +55,23 @@ def least_bytes(techniques: Sequence[Technique], network: nn.Module) -> int:
 def figures(techniques: Sequence[Technique]) -> dict[str, float]:
     """Return what the techniques report of the state reached, such as density and bits."""
     return {name: float(value) for technique in techniques for name, value in technique.report().items()}
+
+
+def similarities(techniques: Sequence[Technique]) -> dict[str, Any]:
+    """Return the layer similarity matrices as `{"similarity": [{"layers", "matrix", "chance"}, …]}`; {} without any.
+
+    `chance` is the 95th percentile of random coefficients. Banks of one layer, and of more than `MOST_LAYERS`, are
+    left out.
+    """
+    found = [
+        {
+            "layers": list(one.names),
+            "matrix": [[round(value, 3) for value in row] for row in one.matrix.tolist()],
+            "chance": round(one.null.band, 3),
+        }
+        for technique in techniques
+        if isinstance(technique, models.sharing.SoftSharing)
+        for one in technique.similarities().values()
+        if 1 < len(one.names) <= MOST_LAYERS and bool(one.matrix.isfinite().all())
+    ]
+    return {"similarity": found} if found else {}

@@ -1,17 +1,11 @@
-"""The report is one self-contained page, and the dashboard serves the study's store."""
+"""The report is one self-contained page."""
 
-import json
 import re
 import shutil
-import socket
 import subprocess
-import time
-import urllib.error
-import urllib.request
 
 import optuna
 import pytest
-from e2e_command import Folder
 
 from search.job import surrogate
 from search.loop import Loop
@@ -83,28 +77,3 @@ def test_report_of_a_study_without_trials(study):
     empty = optuna.create_study(study_name="empty", storage=joined._storage)
     empty.set_metric_names(["accuracy"])
     assert "no complete trial yet" in write_report(empty, folder / "empty").read_text()
-
-
-def test_dashboard_serves_the_store(study):
-    _, folder = study
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = Folder(folder).start("dashboard", f"port={port}")
-    try:
-        found = _fetch(f"http://127.0.0.1:{port}/api/studies", process)
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-    assert "pages <&>" in {row["study_name"] for row in found["study_summaries"]}
-
-
-def _fetch(url, process):
-    for _ in range(120):
-        assert process.poll() is None, process.communicate()
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                return json.load(answer)
-        except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.25)
-    raise AssertionError("the dashboard did not answer in 30 s")

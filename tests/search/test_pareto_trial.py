@@ -7,7 +7,7 @@ from optuna.storages import InMemoryStorage
 from rich.console import Console
 
 import models
-from search import building, halving, rehearsal, report, results, techniques, trial
+from search import building, figures, halving, rehearsal, report, results, techniques, trial
 from search import study as studies
 from search.compose import compose
 from search.errors import InputError
@@ -194,7 +194,7 @@ def test_the_whole_front_is_printed_best_first(digits, capsys):
 def test_the_front_is_a_figure_of_the_page(digits, tmp_path):
     page = report.write_report(digits, tmp_path).read_text()
     assert "<h2>Pareto front</h2>" in page
-    figure = report._front(digits, ["accuracy", "bytes"])
+    _, figure = figures.front_figure(digits)
     rest, front = figure.data
     assert [[y, x] for x, y in zip(front.x, front.y, strict=True)] == sorted(one.values for one in digits.best_trials)
     assert len(rest.x) + len(front.x) == results.summary(digits)["trials"]["complete"]
