@@ -10,6 +10,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
 from search.errors import InputError, did_you_mean, one_of
+from spaces.window import BEST
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -30,6 +31,7 @@ PRUNERS: dict[str, Callable[..., BasePruner]] = {
     "none": optuna.pruners.NopPruner,
 }
 SINGLE_OBJECTIVE = ("gp", "cmaes")
+WINDOW = 1000
 
 
 def sampler_factory(config: Mapping[str, Any], seed: int, *, objectives: int = 1) -> Callable[[int], BaseSampler]:
@@ -45,6 +47,9 @@ def sampler_factory(config: Mapping[str, Any], seed: int, *, objectives: int = 1
     name = settings.pop("name", None)
     if name not in SAMPLERS:
         raise one_of("sampler.name", name, SAMPLERS)
+    window(config)
+    if name == "tpe":
+        settings.pop("window", None)
     if objectives > 1 and name in SINGLE_OBJECTIVE:
         raise InputError(f"sampler.name={name} takes one objective, but the study has {objectives}. Set sampler=nsga2.")
 
@@ -56,6 +61,22 @@ def sampler_factory(config: Mapping[str, Any], seed: int, *, objectives: int = 1
 
     build(seed)  # a wrong argument shows now, before any trial
     return build
+
+
+def window(config: Mapping[str, Any]) -> int | None:
+    """Return how many finished trials the sampler sees; None for all of them, as samplers other than `tpe` do.
+
+    Raises:
+        InputError: for a window too small to tell the best from the rest.
+    """
+    if config.get("name") != "tpe":
+        return None
+    value = config.get("window", WINDOW)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 2 * BEST):
+        raise InputError(
+            f"sampler.window must be a whole number of at least {2 * BEST} trials, or null for all, but got {value!r}."
+        )
+    return value
 
 
 def build_pruner(config: Mapping[str, Any], *, fidelities: int, every: int = 1) -> BasePruner:

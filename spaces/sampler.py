@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from spaces.dimension import Dimension, encode
 from spaces.space import Space
+from spaces.window import Window
 
 
 def derive_seed(*parts: Any) -> int:
@@ -40,6 +41,7 @@ class PriorSampler(BaseSampler):
         space: the space whose beliefs are heeded.
         seed: seed of the study.
         place: which trial of the search it is, from 0; its number, unless some trials repeat or replace others.
+        window: how many finished trials the inner sampler sees, the best and the latest; None shows all of them.
     """
 
     def __init__(
@@ -48,28 +50,32 @@ class PriorSampler(BaseSampler):
         space: Space,
         seed: int,
         place: Callable[[Study, FrozenTrial], int] = lambda study, trial: trial.number,
+        window: int | None = None,
     ) -> None:
         self._base = base
+        self._window = Window(window) if window is not None else None
         self._seed = seed
         self._place = place
         self._believed: Mapping[str, Dimension] = {one.path: one for one in space.dimensions if one.prior is not None}
         # Several trials may be asked for before any of them is told, so each keeps its own until then.
-        self._inner: dict[int, tuple[BaseSampler, int]] = {}
+        self._inner: dict[int, tuple[BaseSampler, int, Study]] = {}
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Seed an inner sampler for `trial`."""
-        self._renew(study, trial)[0].before_trial(study, trial)
+        inner, _, seen = self._renew(study, trial)
+        inner.before_trial(seen, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return what the inner sampler wants to draw jointly."""
-        return self._of(study, trial)[0].infer_relative_search_space(study, trial)
+        inner, _, seen = self._of(study, trial)
+        return inner.infer_relative_search_space(seen, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Return the joint draw of the inner sampler, some of it replaced by beliefs."""
-        inner, place = self._of(study, trial)
-        drawn = inner.sample_relative(study, trial, search_space)
+        inner, place, seen = self._of(study, trial)
+        drawn = inner.sample_relative(seen, trial, search_space)
         believed = {path: self._belief(place, path, search_space[path]) for path in drawn if path in self._believed}
         return drawn | {path: found[0] for path, found in believed.items() if found}
 
@@ -77,23 +83,24 @@ class PriorSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Return a belief or, more and more often, the draw of the inner sampler."""
-        inner, place = self._of(study, trial)
+        inner, place, seen = self._of(study, trial)
         found = self._belief(place, param_name, param_distribution)
         if found:
             return found[0]
-        return inner.sample_independent(study, trial, param_name, param_distribution)
+        return inner.sample_independent(seen, trial, param_name, param_distribution)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         """Let the inner sampler note the end of `trial`, and let go of it."""
         self._of(study, trial)[0].after_trial(study, trial, state, values)
         self._inner.pop(trial.number, None)
 
-    def _of(self, study: Study, trial: FrozenTrial) -> tuple[BaseSampler, int]:
+    def _of(self, study: Study, trial: FrozenTrial) -> tuple[BaseSampler, int, Study]:
         return self._inner.get(trial.number) or self._renew(study, trial)
 
-    def _renew(self, study: Study, trial: FrozenTrial) -> tuple[BaseSampler, int]:
+    def _renew(self, study: Study, trial: FrozenTrial) -> tuple[BaseSampler, int, Study]:
         place = self._place(study, trial)
-        self._inner[trial.number] = self._base(derive_seed(self._seed, place)), place
+        seen = study if self._window is None else self._window.over(study)
+        self._inner[trial.number] = self._base(derive_seed(self._seed, place)), place, seen
         return self._inner[trial.number]
 
     def _belief(self, place: int, path: str, distribution: BaseDistribution) -> tuple[Any, ...]:

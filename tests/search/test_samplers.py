@@ -7,7 +7,7 @@ import numpy as np
 import optuna
 import pytest
 
-from search import optimize
+from search import optimize, samplers
 from search.errors import InputError
 from search.ledger import outcome_of, state_of
 from search.samplers import PRUNERS, SAMPLERS, build_pruner, rungs, sampler_factory
@@ -243,3 +243,17 @@ def test_quasi_random_points_fill_the_space_evenly():
         cells = [int(row["params"][name] * 16) for row in history.trials[1:]]
         assert all(len(list(group)) <= 2 for _, group in itertools.groupby(sorted(cells)))
         assert len(set(cells)) > 13
+
+
+@pytest.mark.parametrize("window", [49, 0, True, "all", 100.0])
+def test_a_window_that_makes_no_sense_is_refused(window):
+    with pytest.raises(InputError, match=r"sampler\.window must be a whole number of at least 50 trials"):
+        sampler_factory({"name": "tpe", "window": window}, 0)
+
+
+def test_only_the_estimator_takes_a_window():
+    assert samplers.window({"name": "tpe"}) == samplers.WINDOW
+    assert samplers.window({"name": "tpe", "window": None}) is None
+    assert samplers.window({"name": "random"}) is None
+    with pytest.raises(InputError, match=r"sampler\.window: no such argument"):
+        sampler_factory({"name": "nsga2", "window": 100}, 0)
