@@ -8,15 +8,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from search.errors import InputError, StudyStopped, one_of
+from search.errors import InputError, StudyStopped, masked, one_of
 
 OVERRIDES = """\
 overrides are key=value pairs, as Hydra reads them:
   study=digits                     which study (a file in conf/study, or in --config-dir)
   name=digits-2                    another name for its record in the store
-  workers=2                        local worker processes; the cores are split between them
+  workers=2                        worker processes; the cores are split between them
+  workers=auto                     one for each GPU, else for each cores_per_worker=2 cores
+  launcher=ray | slurm             start them on a Ray cluster, or as SLURM jobs (files in conf/launcher)
   budget.trials=100                stop after so many trials, over all workers
   budget.wall_s=600                stop after so many seconds of work
+  budget.device_s=3600             stop after so many seconds of devices, over all workers
+  budget.money=20 cost.per_device_hour=2.5     stop when they have cost so much
   objective=f1                     the validation metric; two give a Pareto search: objective=[accuracy,params]
   sampler=gp pruner=hyperband      files in conf/sampler and conf/pruner
   space.optimizer.lr.high=0.5      change a range; ~space.network freezes a branch
@@ -24,13 +28,15 @@ overrides are key=value pairs, as Hydra reads them:
   network._target_=mine.Net        your own torch.nn.Module or LightningModule
   task.path=FOLDER                 where the data lie (or the environment variable KIRIGAMI_DATA)
   storage.url=sqlite:///my.db      the store (or the environment variable KIRIGAMI_STORAGE)
+  storage=postgres                 the store that `kirigami store` started here
 """
 
 
 class Verb(NamedTuple):
     """A verb of the command: what it does, its own key=value options, its function, the files and flags it takes.
 
-    A verb that takes files reads no config, and gets the files where others get overrides.
+    A verb that takes files reads no config, and gets the files where others get overrides. Nor does one that is not
+    `configured`: it takes its own options alone.
     """
 
     summary: str
@@ -39,6 +45,7 @@ class Verb(NamedTuple):
     files: tuple[str, ...] = ()
     flags: dict[str, str] = {}
     told: dict[str, str] = {}
+    configured: bool = True
 
 
 def entry() -> None:
@@ -59,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
         files, given = _files(parsed.verb, verb, given)
         overrides, options = _split(given, verb.options)
         options |= {flag: getattr(parsed, flag) for flag in verb.flags}
-        if verb.files and overrides:
+        if overrides and (verb.files or not verb.configured):
             raise InputError(f"{overrides[0]!r} means nothing to {parsed.verb}. See `kirigami {parsed.verb} --help`.")
         return verb.run(files or overrides, [*parsed.config_dirs, *parsed.config_dir], options)
     except InputError as error:
@@ -96,12 +103,13 @@ def _parser() -> argparse.ArgumentParser:
             name,
             help=verb.summary,
             description=verb.summary[0].upper() + verb.summary[1:] + ".",
-            epilog=(f"options:\n{options}\n" if options else "") + ("" if verb.files else OVERRIDES),
+            epilog=(f"options:\n{options}\n" if options else "")
+            + (OVERRIDES if verb.configured and not verb.files else ""),
             usage=f"kirigami {name} {' '.join(verb.files)} [key=value ...]" if verb.files else None,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         words = " ".join((*verb.files, "key=value"))
-        said = "the file, and options" if verb.files else "overrides of the config"
+        said = "the file, and options" if verb.files else "overrides of the config" if verb.configured else "options"
         sub.add_argument("overrides", nargs="*", metavar=words, help=said)
         for flag, meaning in verb.flags.items():
             sub.add_argument(f"--{flag}", action="store_true", help=meaning)
@@ -148,6 +156,23 @@ def results(overrides: list[str], config_dirs: list[Path], options: dict[str, An
     return 0
 
 
+def ledger(overrides: list[str], config_dirs: list[Path], options: dict[str, Any]) -> int:
+    """Print what a study has cost."""
+    from search import accounts
+    from search import study as studies
+    from search.reading import named
+    from search.storage import folder_of
+
+    for name, known in (("format", accounts.FORMATS), ("by", accounts.BY)):
+        if options[name] not in known:
+            raise one_of(name, options[name], known)
+    config = named(overrides, config_dirs)
+    study = studies.known(_open(config), config["name"])
+    folder = folder_of(config["storage"]["url"], config["name"])
+    accounts.print_account(study, folder, options["by"], options["format"])
+    return 0
+
+
 def report(overrides: list[str], config_dirs: list[Path], _options: dict[str, Any]) -> int:
     """Write an HTML page with the study's figures."""
     from search import study as studies
@@ -185,7 +210,7 @@ def show_config(overrides: list[str], config_dirs: list[Path], _options: dict[st
     from search.compose import compose
     from search.resolve import resolve
 
-    print(OmegaConf.to_yaml(resolve(compose(overrides, config_dirs))), end="")
+    print(masked(OmegaConf.to_yaml(resolve(compose(overrides, config_dirs)))), end="")
     return 0
 
 
@@ -194,17 +219,19 @@ def export(overrides: list[str], config_dirs: list[Path], options: dict[str, Any
     from rich.console import Console
 
     from search import study as studies
+    from search.artifacts import open_artifacts
     from search.reading import named
     from search.storage import folder_of
 
     config = named(overrides, config_dirs)
     study = studies.known(_open(config), config["name"])
     folder = folder_of(config["storage"]["url"], config["name"])
+    shared = open_artifacts(config["storage"], folder) if config["storage"].get("artifacts") else None
     from search.export.run import Options, export_study  # torch comes with it: after what can be said without
 
     sys.path[:0] = [str(one) for one in (Path.cwd(), *config_dirs) if str(one) not in sys.path]
     asked = Options.read(options)
-    print(export_study(study, folder, asked, Console(soft_wrap=True)))
+    print(export_study(study, folder, asked, Console(soft_wrap=True), shared))
     return 0
 
 
@@ -254,27 +281,45 @@ def screen(overrides: list[str], config_dirs: list[Path], options: dict[str, Any
     return run(overrides, config_dirs, options)
 
 
+def store(overrides: list[str], _config_dirs: list[Path], options: dict[str, Any]) -> int:
+    """Start, stop or ask after a Postgres store in the folder `store`."""
+    from search.store import store as run
+
+    return run(overrides, options)
+
+
+def copy(overrides: list[str], config_dirs: list[Path], options: dict[str, Any]) -> int:
+    """Copy a study to another store."""
+    from search.copying import copy as run
+
+    return run(overrides, config_dirs, options)
+
+
 def dashboard(overrides: list[str], config_dirs: list[Path], options: dict[str, Any]) -> int:
     """Serve the Optuna dashboard on the store."""
-    from optuna_dashboard import run_server
-
     from search import storage
+    from search import study as studies
+    from search.dashboard.serving import Options, serve
     from search.reading import named
 
+    asked = Options(**options)
     config = named(overrides, config_dirs)
     store = _open(config)
     print(f"store {storage.shown(config['storage']['url'])}")
-    print(f"dashboard http://{options['host']}:{options['port']}/  (Ctrl-C ends it)", flush=True)
-    try:
-        run_server(store, host=options["host"], port=options["port"])
-    except OSError as error:
-        raise InputError(f"port={options['port']} cannot be used: {error}. Set port=OTHER.") from error
+    given = any(one.startswith(("study=", "name=")) for one in overrides)
+    serve(store, asked, studies.known(store, config["name"])._study_id if given else None)
     return 0
 
 
 VERBS = {
     "search": Verb("run, resume or join a study", {}, search),
     "results": Verb("print what a study has found", {"format": "table", "top": 10}, results),
+    "ledger": Verb(
+        "print what a study has cost: seconds, device seconds, energy, bytes, money",
+        {"by": "worker", "format": "table"},
+        ledger,
+        told={"by": "worker, trial, or state", "format": "table, json, or csv"},
+    ),
     "report": Verb("write an HTML page with a study's figures", {}, report),
     "export": Verb(
         "write the best network of a study as files that run elsewhere",
@@ -357,9 +402,35 @@ VERBS = {
             "format": "table or json",
         },
     ),
+    "store": Verb(
+        "start a Postgres store in ./store, for workers on many machines",
+        {"action": "start", "host": "", "port": ""},
+        store,
+        told={
+            "action": "start, status or stop",
+            "host": "the address to listen on: at first 127.0.0.1, this machine alone; 0.0.0.0 lets others in",
+            "port": "at first 5433, or the next that is free; then the same again",
+        },
+        configured=False,
+    ),
+    "copy": Verb(
+        "copy a study with all its trials to another store",
+        {"to": ""},
+        copy,
+        told={"to": "the other store's URL, or `store` for the one that `kirigami store` started here"},
+    ),
     "studies": Verb("list the studies in the store", {}, list_studies),
     "config": Verb("print the composed config of a study", {}, show_config),
-    "dashboard": Verb("serve the Optuna dashboard on the store", {"host": "127.0.0.1", "port": 8080}, dashboard),
+    "dashboard": Verb(
+        "serve the Optuna dashboard on the store",
+        {"host": "127.0.0.1", "port": 8080, "change": "notes"},
+        dashboard,
+        told={
+            "host": "the address it listens on; 0.0.0.0: all of this machine's, for anybody, without a login",
+            "port": "the first to try; one other than 8080 must be free",
+            "change": "what a visitor may change: notes, or all (rename and delete studies)",
+        },
+    ),
 }
 
 
@@ -421,5 +492,5 @@ def _check_rooms() -> None:
 
 
 def _fail(error: Exception, code: int) -> int:
-    print(f"kirigami: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"kirigami: {masked(' '.join(str(error).split()))}", file=sys.stderr)
     return code

@@ -19,9 +19,9 @@ from search.identity import leaves
 GROUPS = (
     *("task", "imbalance", "network", "init", "growth", "sharing", "sparsity", "bits"),
     *("optimizer", "schedule", "regime", "trainer"),
-    *("sampler", "pruner", "budget", "storage"),
+    *("sampler", "pruner", "budget", "cost", "checkpoint", "storage", "launcher"),
 )
-KEYS = ("name", "seed", "workers", "objective", "output", "weight_entropy", "space", *GROUPS)
+KEYS = ("name", "seed", "workers", "cores_per_worker", "objective", "output", "weight_entropy", "space", *GROUPS)
 
 
 def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> dict[str, Any]:

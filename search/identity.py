@@ -5,8 +5,9 @@ from typing import Any
 
 # What may change between two runs of one study without making its trials incomparable.
 FREE = (
-    *("name", "workers", "sampler", "pruner", "storage", "trainer.device", "task.path"),
-    *("budget.trials", "budget.wall_s", "budget.failures_in_a_row"),
+    *("name", "workers", "cores_per_worker", "launcher", "sampler", "pruner", "storage", "checkpoint", "cost"),
+    *("trainer.device", "task.path"),
+    *("budget.trials", "budget.wall_s", "budget.device_s", "budget.money", "budget.failures_in_a_row"),
 )
 
 

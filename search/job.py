@@ -5,11 +5,13 @@ table or compute a formula: the loop, the samplers and the pruners cannot tell.
 """
 
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
+
+from search.errors import StudyStopped
 
 Metrics = Mapping[str, float]
 
@@ -40,6 +42,28 @@ class Outcome:
     save: Callable[[Path], None] | None = None
 
 
+class Checkpoints(Protocol):
+    """Keeps what a trial needs to go on should its worker die, and finds what a dead one left.
+
+    Attributes:
+        every_s: seconds between two of them, at least; 0 asks for one at every validation.
+    """
+
+    every_s: float
+
+    def put(self, fidelity: int, data: bytes) -> bool:
+        """Keep the state at a fidelity; return whether that went well, and raise `Stopped` where the trial ends."""
+        ...
+
+    def read(self) -> Iterator[tuple[int, int, bytes]]:
+        """Yield (number of the trial, fidelity, state) of earlier attempts, the last one first."""
+        ...
+
+    def drop(self) -> None:
+        """Forget all of them: the trial has ended."""
+        ...
+
+
 @dataclass
 class Job:
     """One trial to run: its number, its resolved config, and where to report.
@@ -47,6 +71,11 @@ class Job:
     Attributes:
         curve: every (fidelity, metrics) reported, whether or not the pruner was asked.
         details: what the runner wants stored with the trial (seconds, sizes, where an error was raised).
+        on_step: called in every step; raises `Pruned` where the study's budget is met.
+        checkpoints: of this trial; None keeps none.
+        on_recall: called instead of `on_report` for what an earlier attempt had reported, with that attempt's number;
+            it never ends the trial.
+        spent_s: seconds of training that went into the checkpoint from which the trial goes on.
     """
 
     number: int
@@ -55,6 +84,16 @@ class Job:
     stop_requested: Callable[[], bool] = lambda: False
     curve: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
+    on_step: Callable[[], None] = lambda: None
+    checkpoints: Checkpoints | None = None
+    on_recall: Callable[[int, int, Metrics], None] = lambda attempt, fidelity, metrics: None
+    spent_s: float = 0.0
+
+    def recall(self, attempt: int, curve: Iterable[tuple[int, Metrics]]) -> None:
+        """Take over what an earlier attempt, of this trial number, had reported up to its checkpoint."""
+        for fidelity, metrics in curve:
+            self.curve.append((fidelity, dict(metrics)))
+            self.on_recall(attempt, fidelity, metrics)
 
     def report(self, fidelity: int, metrics: Metrics) -> None:
         """Record the metrics reached at a fidelity (epochs or steps, counted from 1).
@@ -67,9 +106,10 @@ class Job:
         self.on_report(fidelity, metrics)
 
     def check_interrupt(self) -> None:
-        """Raise `Interrupted` where the worker has been asked to stop; cheap enough for every step."""
+        """Raise `Stopped` where the worker has been asked to stop or a budget is met; cheap enough for every step."""
         if self.stop_requested():
             raise Interrupted("stopped by the user")
+        self.on_step()
 
 
 class Runner(Protocol):
@@ -95,7 +135,7 @@ class Solo:
     def _one(self, job: Job) -> Outcome:
         try:
             return self.run(job)
-        except Interrupted:
+        except (Interrupted, StudyStopped):  # no fault of the trial: it is run again
             raise
         except Pruned as reason:
             metrics = job.curve[-1][1] if job.curve else {}

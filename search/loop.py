@@ -3,25 +3,31 @@
 The budget belongs to the study, not to a worker: what counts is read from the store each time round.
 """
 
+import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import RDBStorage
 from optuna.study import Study
 
-from search import provenance, recovery
+from search import ledger as ledgers
+from search import provenance, recovery, spending
+from search.artifacts import Artifacts
+from search.checkpoints import Shelf
+from search.energy import Meter
 from search.errors import StudyStopped
 from search.halving import Halving, at_rung, excess
 from search.job import Interrupted, Job, Metrics, Outcome, Pruned, Runner, not_a_number
-from search.ledger import ENDED, Ledger
-from search.study import best_trial, metric_names
+from search.ledger import Ledger
+from search.networks import Networks
+from search.storage import Store
+from search.study import best_trial, metric_names, sign_of
 from spaces import Budget, Space
 
 CLOSED_BY_ANOTHER = "Cannot tell a"
@@ -34,10 +40,12 @@ class Loop:
 
     Attributes:
         prepare: turns the values suggested for a trial into its resolved config.
-        storage: the relational store, for heartbeats; None for a study in memory.
+        storage: the study's store, for heartbeats and for writes that belong together; None for a study in memory.
         rungs: fidelities at which the pruner is asked; None for all of them, empty for none.
         halving: says which trials go on where there are several objectives; None trains all of them in full.
         folder: where the networks of the best trials are kept; None keeps none.
+        shared: where other machines find these networks; None leaves them in the folder alone.
+        shelf: where checkpoints of running trials are kept; None keeps none, and a trial run again begins anew.
         stop_requested: polled at every report and step.
     """
 
@@ -46,12 +54,15 @@ class Loop:
     runner: Runner
     budget: Budget
     prepare: Callable[[Mapping[str, Any]], Mapping[str, Any]]
-    storage: RDBStorage | None = None
+    storage: Store | None = None
     rungs: tuple[int, ...] | None = None
     halving: Halving | None = None
     folder: Path | None = None
+    shared: Artifacts | None = None
+    shelf: Shelf | None = None
     stop_requested: Callable[[], bool] = lambda: False
     began: datetime = field(default_factory=datetime.now)
+    meter: Meter = field(default_factory=Meter)
 
     def run(self) -> str:
         """Work until the budget is met or a stop is requested; return why it ended.
@@ -59,14 +70,25 @@ class Loop:
         Raises:
             StudyStopped: after `budget.failures_in_a_row` failures without a success between them.
         """
+        recovery.join(self.storage)
+        reason = self._work()
+        if self.shelf is not None:
+            self.shelf.sweep(self.study)
+        return reason
+
+    def _work(self) -> str:
         while True:
-            recovery.take_over(self.study, self.storage)
-            ledger = Ledger(self.study.get_trials(deepcopy=False))
+            with recovery.one_look(self.storage):
+                recovery.take_over(self.study, self.storage)
+            ledger = ledgers.known(self.study)  # read just now
             self._check_failures(ledger)
             if self.stop_requested():
                 return "stopped"
-            if self.budget.wall_s is not None and ledger.wall_seconds() >= self.budget.wall_s:
-                return f"budget.wall_s={self.budget.wall_s:g} is met"
+            if (ended := spending.ended_by(self.budget, ledger)) is not None:
+                if ledger.count("running") == 0 or "wall_s" in ended:
+                    return f"{ended} is met"
+                time.sleep(0.5)  # others' last trials may be found dead: then they have spent less than it seems
+                continue
             # What waits is asked for even beyond the budget: a retry that came twice has to be handed back.
             met = self.budget.trials is not None and ledger.counted >= self.budget.trials
             if met and ledger.count("waiting") == 0:
@@ -83,72 +105,106 @@ class Loop:
         """Ask for as many trials as the runner wants, run them, tell what came out."""
         left = None if self.budget.trials is None else self.budget.trials - ledger.finished - ledger.count("running")
         size = self.runner.batch if left is None else max(1, min(self.runner.batch, left))
+        started = time.perf_counter()
+        self.meter.begin()
         with ExitStack() as beating:
-            asked = [trial for trial in (self._ask(beating) for _ in range(size)) if trial is not None]
-            deadline = self._deadline(ledger)
-            jobs = [self._job(trial, deadline) for trial in asked]
-            started = time.perf_counter()
+            with recovery.one_look(self.storage):
+                asked = [pair for pair in (self._ask(beating) for _ in range(size)) if pair is not None]
+                deadline = self._deadline(ledger)
+                begun = [(trial, self._job(trial, lost, deadline)) for trial, lost in asked]
+            jobs = [job for _, job in begun if job is not None]
+            trials = [trial for trial, job in begun if job is not None]
+            if not jobs:
+                return
             try:
                 outcomes = self.runner(jobs)
             except Interrupted:
-                for trial in asked:
-                    recovery.hand_back(self.study, trial)
+                for trial in trials:
+                    spending.note_lost(trial, (time.perf_counter() - started) / len(trials))
+                    recovery.hand_back(self.study, trial, self.storage)
                 raise
             seconds = time.perf_counter() - started
-            for trial, job, outcome in zip(asked, jobs, outcomes, strict=True):
-                self._tell(trial, job, outcome, seconds / len(jobs))
+            for trial, job, outcome in zip(trials, jobs, outcomes, strict=True):
+                self._tell(trial, job, outcome, spending.spent(seconds, job.details, self.meter, len(jobs)))
 
-    def _ask(self, beating: ExitStack) -> optuna.Trial | None:
+    def _ask(self, beating: ExitStack) -> tuple[optuna.Trial, threading.Event] | None:
+        """Return a trial, and the event that tells when it is no longer ours; None where there is none left for us."""
         trial = self.study.ask()
-        trial.set_user_attr("worker", recovery.signature())
-        trials = self.study.get_trials(deepcopy=False)
-        if Ledger(trials).is_surplus(trial.number, self.budget.trials):
-            trial.set_user_attr("outcome", {"state": "surplus"})
-            self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        recovery.sign(self.storage, trial)
+        ledger = ledgers.known(self.study)
+        ledger.clock = 0.0 if self.storage is None or self.storage.worker is None else self.storage.worker["clock"]
+        if not ledger.has(trial.number, "running"):  # else the sampler has read the store since the trial was there
+            ledgers.read(self.study)
+        if ledger.is_surplus(trial.number, self.budget.trials):
+            with suppress(UpdateFinishedTrialError), recovery.together(self.storage):
+                trial.set_user_attr("outcome", {"state": "surplus"})
+                self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
             return None
-        beating.enter_context(recovery.heartbeat(self.storage, trial))
-        return trial
+        return trial, beating.enter_context(recovery.heartbeat(self.storage, trial))
 
-    def _job(self, trial: optuna.Trial, deadline: float | None) -> Job:
-        values = self.space.suggest(trial)
-        config = self.prepare(values)
-        trial.set_user_attr(
-            "origin",
-            {
-                "config": {key: part for key, part in config.items() if key not in ("space", "storage")},
-                "seed": config.get("seed"),
-                "versions": provenance.versions(),
-                "revision": provenance.revision(),
-            },
-        )
+    def _job(self, trial: optuna.Trial, lost: threading.Event, deadline: spending.Deadline | None) -> Job | None:
+        """Draw the trial's config; None where another worker took this one for dead meanwhile."""
+        try:
+            with recovery.together(self.storage):
+                config = self.prepare(self.space.suggest(trial))
+                trial.set_user_attr(
+                    "origin",
+                    {
+                        "config": {key: part for key, part in config.items() if key not in ("space", "storage")},
+                        "seed": config.get("seed"),
+                        "versions": provenance.versions(),
+                        "revision": provenance.revision(),
+                    },
+                )
+        except UpdateFinishedTrialError:
+            return None
 
         reached, began = 0, time.perf_counter()
 
         def on_report(fidelity: int, metrics: Metrics) -> None:
             nonlocal reached
             before, reached = reached, fidelity
-            self._check_worth(fidelity, metrics, deadline)
+            if lost.is_set():
+                raise Pruned(TAKEN)
+            self._check_worth(fidelity, metrics)
             if len(self.study.directions) > 1:
-                costs = at_rung(metrics, job.details, time.perf_counter() - began)
+                costs = at_rung(metrics, job.details, job.spent_s + time.perf_counter() - began)
                 over = 0.0 if job.details.get("shrinks") else excess(costs, self.budget.limits)
                 self._ask_halving(trial, (before, fidelity), costs, over)
             elif self._is_rung(before, fidelity):
                 self._ask_pruner(trial, fidelity, metrics)
 
-        job = Job(trial.number, config, on_report, self.stop_requested)
+        def on_recall(attempt: int, fidelity: int, metrics: Metrics) -> None:
+            nonlocal reached
+            before, reached = reached, fidelity
+            self._recall(trial, attempt, (before, fidelity), metrics)
+
+        def on_step() -> None:
+            self.meter.check()
+            if deadline is not None and (met := deadline.met()) is not None:
+                raise Pruned(f"{met} was met at fidelity {job.curve[-1][0] if job.curve else 0}")
+
+        job = Job(trial.number, config, on_report, self.stop_requested, on_step=on_step, on_recall=on_recall)
+        job.checkpoints = None if self.shelf is None else self.shelf.attempt(self.study, trial)
         return job
+
+    def _recall(self, trial: optuna.Trial, attempt: int, reached: tuple[int, int], metrics: Metrics) -> None:
+        """Store again what an earlier attempt had reached; at its rungs it went on, whatever would be said now."""
+        if self.halving is not None:
+            self.halving.recall(trial, self.study.get_trials(deepcopy=False)[attempt].user_attrs, reached)
+        elif len(self.study.directions) == 1 and self._is_rung(*reached):
+            with suppress(Pruned):
+                self._ask_pruner(trial, reached[1], metrics)
 
     def _is_rung(self, before: int, fidelity: int) -> bool:
         """Return whether a report is the first one at or past a rung."""
         return self.rungs is None or any(before < rung <= fidelity for rung in self.rungs)
 
-    def _check_worth(self, fidelity: int, metrics: Metrics, deadline: float | None) -> None:
-        """End a trial whose values are no numbers, or whose study has used up its time."""
+    def _check_worth(self, fidelity: int, metrics: Metrics) -> None:
+        """End a trial whose values are no numbers."""
         wrong = not_a_number(metrics)
         if wrong is not None:
             raise Pruned(f"{wrong} is {metrics[wrong]} at fidelity {fidelity}")
-        if deadline is not None and time.monotonic() >= deadline:
-            raise Pruned(f"budget.wall_s={self.budget.wall_s:g} was met at fidelity {fidelity}")
 
     def _ask_pruner(self, trial: optuna.Trial, fidelity: int, metrics: Metrics) -> None:
         (name,) = metric_names(self.study)
@@ -170,33 +226,35 @@ class Loop:
         if reason is not None:
             raise Pruned(reason)
 
-    def _tell(self, trial: optuna.Trial, job: Job, outcome: Outcome, seconds: float) -> None:
-        """Write the outcome first, then close the trial: a worker killed between the two leaves it to be retried."""
+    def _tell(self, trial: optuna.Trial, job: Job, outcome: Outcome, spent: Mapping[str, Any]) -> None:
+        """Write the outcome and close the trial, in one transaction: a worker killed before leaves it to be retried."""
         outcome, values = self._judged(outcome)
         record = {
             "state": outcome.state,
             "reason": outcome.reason,
             "metrics": {name: _storable(value) for name, value in outcome.metrics.items()},
             "curve": [[fidelity, {k: _storable(v) for k, v in metrics.items()}] for fidelity, metrics in job.curve],
-            "wall_s": round(seconds, 4),
-            "device_s": round(float(job.details.get("device_s", seconds)), 4),
             **job.details,
+            **spent,
         }
         state = {"complete": "COMPLETE", "failed": "FAIL"}.get(outcome.state, "PRUNED")
         try:
-            trial.set_user_attr("outcome", record)
-            for name, limit in self.budget.limits.items():
-                if name in outcome.metrics:
-                    trial.set_constraint(name, outcome.metrics[name] / limit - 1)
-            self.study.tell(trial, values, state=optuna.trial.TrialState[state])
+            with recovery.together(self.storage):
+                trial.set_user_attr("outcome", record)
+                for name, limit in self.budget.limits.items():
+                    if name in outcome.metrics:
+                        trial.set_constraint(name, outcome.metrics[name] / limit - 1)
+                self.study.tell(trial, values, state=optuna.trial.TrialState[state])
         except UpdateFinishedTrialError:
             return  # this worker was taken for dead and the trial is being run again
         except ValueError as error:
             if CLOSED_BY_ANOTHER not in str(error):
                 raise
             return
+        if job.checkpoints is not None:
+            job.checkpoints.drop()
         if outcome.save is not None and self.folder is not None:
-            self._keep(trial.number, outcome)
+            self._keep(trial.number, outcome, values)
 
     def _judged(self, outcome: Outcome) -> tuple[Outcome, list[float] | None]:
         """Return the outcome with its objective values; a complete trial without good ones is not complete."""
@@ -210,32 +268,35 @@ class Loop:
         except KeyError as error:
             return Outcome("failed", outcome.metrics, str(error.args[0])), None
 
-    def _keep(self, number: int, outcome: Outcome) -> None:
+    def _keep(self, number: int, outcome: Outcome, values: Sequence[float] | None) -> None:
         """Keep the network where the trial is the best or on the front, and drop those that no longer are."""
+        if self.folder is None or outcome.save is None or values is None or self._is_behind(values[0]):
+            return
         several = len(self.study.directions) > 1
         best = {one.number for one in (self.study.best_trials if several else [best_trial(self.study)]) if one}
-        if number not in best or self.folder is None or outcome.save is None:
+        if number not in best:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        outcome.save(self.folder / f"trial-{number:05d}.safetensors")
-        for file in self.folder.glob("trial-*.safetensors"):
-            if int(file.stem.partition("-")[2]) not in best:
-                file.unlink(missing_ok=True)
+        Networks(self.folder, self.study.study_name, self.shared).keep(number, outcome.save, best)
 
-    def _deadline(self, ledger: Ledger) -> float | None:
-        if self.budget.wall_s is None:
+    def _is_behind(self, value: float) -> bool:
+        """Return whether one objective's best was better when the store was last read; it only gets better."""
+        if len(self.study.directions) > 1:
+            return False
+        sign = sign_of(self.study)
+        best = next(iter(ledgers.known(self.study).ranked(sign)), None)
+        return best is not None and sign * best.values[0] < sign * value
+
+    def _deadline(self, ledger: Ledger) -> spending.Deadline | None:
+        """Return when the trials that are begun now have to end; `ledger` knows them, and is read anew for it."""
+        first = spending.left(self.budget, ledger)
+        if not first.budget:
             return None
-        return time.monotonic() + self.budget.wall_s - ledger.wall_seconds()
+        return spending.Deadline(lambda: spending.left(self.budget, ledgers.read(self.study)), first)
 
     def _check_failures(self, ledger: Ledger) -> None:
         """Stop a study that only fails: its config is wrong, and the rest of the budget would go the same way."""
-        since = [
-            trial
-            for state in ENDED
-            for trial in ledger.by_state[state]
-            if trial.datetime_complete is not None and trial.datetime_complete >= self.began
-        ]
-        last = sorted(since, key=lambda trial: trial.datetime_complete)[-self.budget.failures_in_a_row :]
+        began = self.began + timedelta(seconds=ledger.clock)
+        last = ledger.last_ended(self.budget.failures_in_a_row, since=began)
         if len(last) == self.budget.failures_in_a_row and all(trial.state.name == "FAIL" for trial in last):
             reason = last[-1].user_attrs["outcome"].get("reason")
             raise StudyStopped(f"{len(last)} trials in a row failed; the last one with {reason}")

@@ -21,7 +21,7 @@ from search.errors import InputError
 from search.job import Metrics, surrogate
 from search.ledger import state_of
 from search.loop import Loop
-from search.samplers import build_pruner, rungs, sampler_factory
+from search.samplers import build_pruner, rungs, sampler_factory, window
 from search.study import objectives
 from spaces import Budget, PriorSampler, Space
 
@@ -83,7 +83,7 @@ def optimize(
     study = optuna.create_study(
         study_name="optimize",  # Hyperband deals its brackets by the name; Optuna's own would be a random one
         directions=list(directions.values()),
-        sampler=PriorSampler(samplers, searched, seed),
+        sampler=PriorSampler(samplers, searched, seed, window=window(_named(sampler))),
         pruner=build_pruner({"name": "none"} if several else pruning, fidelities=fidelities or 1),
     )
     study.set_metric_names(list(directions))

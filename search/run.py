@@ -1,12 +1,16 @@
 """The `search` verb: check what can be checked without torch, then let workers run, resume or join the study."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from optuna.exceptions import StorageInternalError
+from optuna.study import Study
 from rich.console import Console
+from sqlalchemy.exc import SQLAlchemyError
 
-from search import halving, results, storage
+from search import artifacts, checkpoints, halving, launchers, results, storage
 from search import study as studies
 from search.errors import InputError, StudyStopped
 from search.identity import identity
@@ -14,8 +18,9 @@ from search.ledger import ENDED, Ledger
 from search.progress import Progress
 from search.resolve import resolve
 from search.samplers import sampler_factory
-from search.storage import absolute_sqlite
-from search.supervisor import Supervisor, reader
+from search.spending import ended_by
+from search.store import located
+from search.supervisor import SUBMITTED, Supervisor, counter, reader
 from spaces import Budget, Space
 
 
@@ -27,24 +32,34 @@ def run_study(raw: dict[str, Any], config_dirs: Sequence[Path]) -> int:
         StudyStopped: where the study cannot go on.
     """
     config = check_config(raw)
-    budget, name, console = Budget.from_config(config["budget"]), config["name"], Console(soft_wrap=True)
+    budget, name = Budget.from_config(config["budget"], config["cost"]), config["name"]
+    console = Console(soft_wrap=True)
     read = reader(config["storage"], name)
     console.print(f"study {name}  store {storage.shown(config['storage']['url'])}", highlight=False)
+    for line in storage.warnings_of(config["storage"]):
+        console.print(line, highlight=False, markup=False)
     found = read()
     if found is not None:
         study, ledger = found
         studies.check_same(study, identity(config))
         if is_met(budget, ledger):
-            console.print(f"the budget is met: {counted(ledger)}. Raise budget.trials to go on.", highlight=False)
+            console.print(
+                f"the budget is met: {counted(ledger)}. Raise {ended_by(budget, ledger) or 'budget.trials'} to go on.",
+                highlight=False,
+            )
             results.print_table(study, 3, console)
             return 0
         console.print(f"resuming: {counted(ledger)}", highlight=False)
     folder = storage.folder_of(config["storage"]["url"], name)
-    with Progress(console, budget.trials, budget.wall_s) as progress:
+    with Progress(console, budget) as progress:
         paths = [Path.cwd(), *(one.resolve() for one in config_dirs)]  # where a user's own modules may lie
-        reason = Supervisor(raw, folder, config["workers"], paths, read, progress).run()
+        launcher = launchers.build(raw, config, folder, paths, counter(read))
+        reason = Supervisor(launcher, read, progress).run()
+    if reason == SUBMITTED:
+        return 0
     found = read()
     if found is not None:
+        leave_note(found[0])
         results.print_table(found[0], 3, console)
     if reason == "stopped" or found is None:
         console.print("stopped; the same command resumes it", highlight=False)
@@ -55,6 +70,14 @@ def run_study(raw: dict[str, Any], config_dirs: Sequence[Path]) -> int:
     return 0
 
 
+def leave_note(study: Study) -> None:
+    """Leave the study's note and figures in the store for any dashboard; a store that refuses them costs nothing."""
+    from search.dashboard import note
+
+    with suppress(StorageInternalError, SQLAlchemyError, storage.StoreAway):
+        note.leave(study)
+
+
 def check_config(raw: dict[str, Any]) -> dict[str, Any]:
     """Resolve the config and check, without torch, all that can be checked without it; make the store's path absolute.
 
@@ -62,16 +85,20 @@ def check_config(raw: dict[str, Any]) -> dict[str, Any]:
         InputError: in one line.
     """
     config = resolve(raw)
-    config["storage"]["url"] = raw["storage"]["url"] = absolute_sqlite(str(config["storage"].get("url") or ""))
-    for key, least in (("workers", 1), ("seed", 0)):
-        value = config.get(key)
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise InputError(f"{key} must be a whole number of at least {least}, but got {value!r}.")
+    config["storage"]["url"] = raw["storage"]["url"] = located(config["storage"].get("url"))
+    config["storage"]["artifacts"] = raw["storage"]["artifacts"] = artifacts.absolute(
+        config["storage"].get("artifacts")
+    )
+    checkpoints.check(config["checkpoint"])
+    seed = config.get("seed")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed must be a whole number of at least 0, but got {seed!r}.")
+    launchers.check(config)
     name = config["name"]
     if not isinstance(name, str) or not name or any(sign in name for sign in "/\\\0") or name in (".", ".."):
         raise InputError(f"name must be a name that a folder can have, but got {name!r}. Set name=NAME.")
     try:
-        Budget.from_config(config["budget"])
+        Budget.from_config(config["budget"], config["cost"])
         Space.from_config(raw.get("space") or {}, {key: part for key, part in config.items() if key != "space"})
     except ValueError as error:
         raise InputError(str(error)) from error
@@ -86,8 +113,7 @@ def is_met(budget: Budget, ledger: Ledger) -> bool:
     """Return whether nothing is left to do, not even for a dead worker's trial."""
     if ledger.open or ledger.unretried():
         return False
-    by_time = budget.wall_s is not None and ledger.wall_seconds() >= budget.wall_s
-    return by_time or (budget.trials is not None and ledger.finished >= budget.trials)
+    return ended_by(budget, ledger) is not None or (budget.trials is not None and ledger.finished >= budget.trials)
 
 
 def counted(ledger: Ledger) -> str:

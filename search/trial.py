@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,11 @@ import tasks
 from models.technique import Technique, network_of, stored_parameters
 from search import devices, kept, techniques
 from search.building import build_loss, build_module, calibrate, check_untrained, open_task
+from search.checkpoints.keeper import Found, Keeper
+from search.checkpoints.shelf import say
+from search.checkpoints.state import Refused
+from search.distributed import places
+from search.distributed.lead import lead
 from search.job import Job, Outcome
 from search.pruning import Memory, Reports
 from search.trainers import build_trainer
@@ -24,10 +29,29 @@ from spaces import Budget
 def train(job: Job, threads: int | None = None, split: int | None = None, test_split: int | None = None) -> Outcome:
     """Train the job's config and return the metrics of its last validation.
 
+    Where a worker died that had trained the same before, training goes on from its last checkpoint; where that cannot
+    be used, it begins anew.
+
     Args:
         threads: the worker's share of the cores, of which small networks use one; None leaves torch's setting alone.
         split: seed of the split, where it is not that of the weights and batches.
         test_split: seed of the test rows, where it is not that of the split.
+    """
+    for place in () if job.checkpoints is None else job.checkpoints.read():
+        found = Found(*place)
+        try:
+            return _train(job, threads, split, test_split, found)
+        except Refused as reason:
+            say(f"trial {job.number} cannot go on from the checkpoint of trial {found.attempt}: {reason}")
+            job.details.clear()
+    return _train(job, threads, split, test_split, None)
+
+
+def _train(job: Job, threads: int | None, split: int | None, test_split: int | None, found: Found | None) -> Outcome:
+    """Train from a checkpoint, or from the start where there is none.
+
+    Raises:
+        Refused: where the checkpoint cannot be taken up.
     """
     config = job.config
     check_untrained(config)
@@ -37,8 +61,9 @@ def train(job: Job, threads: int | None = None, split: int | None = None, test_s
     network = network_of(module)
     chosen = techniques.build(config)
     job.details |= measure(network, task)
+    shares = places.count(config["trainer"])
     if threads is not None:
-        torch.set_num_threads(devices.threads_for(job.details.get("macs", 0) * task.batch_size, threads))
+        torch.set_num_threads(devices.threads_for(job.details.get("macs", 0) * task.batch_size, threads, shares))
     timed = is_asked(config, "latency_ms")
     job.details |= latency(network, task) if timed else {}
     techniques.attach(chosen, network)
@@ -48,26 +73,30 @@ def train(job: Job, threads: int | None = None, split: int | None = None, test_s
     shrinks = any(technique.shrinks for technique in chosen)
     if shrinks:
         job.details["shrinks"] = True  # what is too large now may get below the limits
-    elif over is not None:
+    elif over is not None and found is None:  # one that has begun was within the limits
         return Outcome("infeasible", {key: float(value) for key, value in least.items()}, over)
     if "bytes" in least:
         job.details["least_bytes"] = least["bytes"]
     reports = Reports(job, "epoch" if config["trainer"]["steps"] is None else "step")
-    trainer = build_trainer(config["trainer"], [*chosen, *watchers(config, job), reports])
+    keeper, ranks = Keeper(job, found), lead(job, split, test_split)
+    callbacks = [keeper, *chosen, *watchers(config, job), reports]
+    trainer = build_trainer(config["trainer"], callbacks, ranks, plugins=[keeper.bytes])
+    job.details |= {"device": str(trainer.strategy.root_device), "devices": shares}
     began = time.perf_counter()
     try:
-        prepare(network, config, task, job)
-        fit(trainer, module, task)
+        if found is None:
+            prepare(network, config, task, job)
+        with nullcontext() if ranks is None else ranks.training():
+            fit(trainer, module, task, keeper)
         figures, metrics = calibrate(network, config, task)
     finally:
-        job.details["fit_s"] = round(time.perf_counter() - began, 4)
-        job.details["device_s"] = job.details["fit_s"]
+        job.details["fit_s"] = round(job.spent_s + time.perf_counter() - began, 4)
     job.details |= figures
     reports.metrics |= metrics
     with suppress(ValueError):  # somebody's network may hold what the file cannot: then its bytes are not known
         job.details["bytes"] = models.compact.encoded_bytes(network)
     job.details |= latency(network, task) if timed else {}
-    job.details |= techniques.figures(chosen)
+    job.details |= {**techniques.figures(chosen), **techniques.similarities(chosen)}
     if shrinks:
         job.details |= {"params": stored_parameters(network), **measure(models.compact.plain(network), task)}
     keep = partial(kept.save, network=network, made=chosen, config=config, shapes=kept.shapes_of(task))
@@ -87,12 +116,24 @@ def prepare(network: torch.nn.Module, config: Mapping[str, Any], task: tasks.Tas
         job.details |= initial.fit(network, task.train_dataloader(), task.kind, build_loss(config, task))
 
 
-def fit(trainer: Trainer, module: LightningModule, task: tasks.Task) -> None:
-    """Train; with no epochs to train for, only look at the validation rows."""
+def fit(trainer: Trainer, module: LightningModule, task: tasks.Task, keeper: Keeper) -> None:
+    """Train, from a checkpoint where there is one; with no epochs to train for, only look at the validation rows.
+
+    Raises:
+        Refused: where the checkpoint cannot be taken up.
+    """
     if trainer.max_epochs == 0:
         trainer.validate(module, task.val_dataloader(), verbose=False)
-    else:
-        trainer.fit(module, task.train_dataloader(), task.val_dataloader())
+        return
+    start: dict[str, Any] = {} if keeper.found is None else {"ckpt_path": "bytes", "weights_only": True}
+    try:
+        trainer.fit(module, task.train_dataloader(), task.val_dataloader(), **start)
+    except Refused:
+        raise
+    except Exception as error:
+        if keeper.found is None or keeper.restored:
+            raise
+        raise Refused(" ".join(str(error).split())[:300]) from error
 
 
 def is_asked(config: Mapping[str, Any], cost: str) -> bool:
