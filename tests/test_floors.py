@@ -18,7 +18,7 @@ FORBIDDEN = {
 # What is heavy stays out of these, so that the command answers at once.
 LIGHT = (
     *("storage/address", "storage/opening", "storage/postgres", "storage/store"),
-    *("cli", "compose", "errors", "identity", "ledger", "progress", "reading", "resolve"),
+    *("cli", "verbs", "compose", "errors", "identity", "ledger", "progress", "reading", "resolve"),
     *("results", "run", "samplers", "study", "supervisor"),
     *(f"launchers/{name}" for name in ("__init__", "base", "cluster", "local", "places", "process", "ray", "slurm")),
 )
