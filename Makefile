@@ -37,7 +37,7 @@ dashboard: $(RUN) ## serve the Optuna dashboard on this machine
 	@$(BIN)/kirigami dashboard $(if $(filter-out file,$(origin STUDY)),study=$(STUDY)) $(ARGS)
 
 test: $(DEV) ## run the tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 check: $(DEV) ## format, lint, types, floors
 	@$(BIN)/ruff format --check .

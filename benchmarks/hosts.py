@@ -98,7 +98,7 @@ def cut_off(network: Network, connection: Any, name: str, seconds: float) -> dic
     network.cut(name)
     began = time.perf_counter()
     try:
-        retry = _until(lambda: retry_of(connection, number), seconds)
+        retry = _until(lambda: retry_of(connection, number), 60)
         waited = time.perf_counter() - began
         time.sleep(max(0.0, seconds - waited))
     finally:

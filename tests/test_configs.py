@@ -1,5 +1,7 @@
 """Every file of conf/ composes and builds what it stands for; a new file is found by listing the folder."""
 
+import copy
+import functools
 import itertools
 import json
 import os
@@ -52,6 +54,11 @@ def options(group: str) -> list[str]:
 
 def chosen(group: str, option: str) -> dict[str, Any]:
     """Compose one option of a group without a space, with placeholders for what the user must name."""
+    return copy.deepcopy(composed(group, option))
+
+
+@functools.cache
+def composed(group: str, option: str) -> dict[str, Any]:
     raw = compose(["study=breast_cancer", f"{group}={option}", "space=[]"])
     filled = {path: "placeholder" for path, value in leaves(raw[group]) if value == "???"}
     return with_folder(resolve({**raw, group: {**raw[group], **filled}})[group])
@@ -234,13 +241,22 @@ def test_study_runs_under_every_sampler(study: str, sampler: str) -> None:
     assert samplers.sampler_factory(config["sampler"], seed=0)
 
 
-@pytest.mark.parametrize(("group", "option"), [(group, option) for group, option in OPTIONS if group != "study"])
-def test_every_option_can_be_chosen_on_the_command_line(group: str, option: str) -> None:
-    override = f"{group}=[{option}]" if group == "space" else f"{group}={option}"
-    raw = compose([override] if group == "space" else [override, "space=[]"])
+GROUPED = {group: options(group) for group in sorted({group for group, _ in OPTIONS} - {"study", "space"})}
+
+
+@pytest.mark.parametrize("turn", range(max(map(len, GROUPED.values()))))
+def test_every_option_can_be_chosen_on_the_command_line(turn: int) -> None:
+    """One option of each group at a time."""
+    picked = {group: names[turn % len(names)] for group, names in GROUPED.items()}
+    raw = compose([*(f"{group}={name}" for group, name in picked.items()), "space=[]"])
 
     assert set(raw) <= set(KEYS)
     assert raw["name"] == "digits"
+
+
+@pytest.mark.parametrize("space", options("space"))
+def test_every_space_can_be_chosen_on_the_command_line(space: str) -> None:
+    assert compose([f"space=[{space}]"])["space"]
 
 
 def test_every_folder_of_conf_is_a_group() -> None:

@@ -70,7 +70,7 @@ def serve(store: BaseStorage, options: Options, study: int | None = None) -> Non
             file=sys.stderr,
         )
     print(f"dashboard http://{_shown(options.host)}:{server.server_port}/{place}  (Ctrl-C ends it)", flush=True)
-    with server, _ended_by_sigterm(), suppress(KeyboardInterrupt):
+    with server, _ended_by_signals(), suppress(KeyboardInterrupt):
         server.serve_forever()
     print()
 
@@ -162,16 +162,21 @@ def _shown(host: str) -> str:
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM, with which containers are stopped, end the server as Ctrl-C does; in the main thread only."""
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM, with which containers are stopped, end the server as Ctrl-C does; in the main thread only.
+
+    Ctrl-C is asked for too: what a shell starts in the background ignores it.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _log_lines() -> None:

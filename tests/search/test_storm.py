@@ -115,7 +115,7 @@ def test_a_host_that_is_cut_off_and_returns_overwrites_nothing(serve):
     names = ("oak", "elm", "ash")
     with network.Network(("store", *names)) as net:
         database = serve(net.addresses["store"], net.inside("store"))
-        orders = begin(database, trials=24, reports=5, pause=0.15)
+        orders = begin(database, trials=36, reports=5, pause=0.15)
         team = [net.start(name, [*LIGHT, orders], environment()) for name in names]
         try:
             with database.connect() as connection:
@@ -128,7 +128,7 @@ def test_a_host_that_is_cut_off_and_returns_overwrites_nothing(serve):
             [worker.kill() for worker in team]
             [worker.wait() for worker in team]
     assert zeroes(found) == NOTHING, found
-    assert (found["finished"], found["distinct"]) == (24, 24)
+    assert (found["finished"], found["distinct"]) == (36, 36)
     assert again == "COMPLETE"
     assert came_back > 0
     assert found["interrupted"] >= 1
