@@ -9,11 +9,11 @@ SERVER := .venv/.server
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help search results report export studies store dashboard test check format bench clean
+.PHONY: help search results report export studies store dashboard test test-clusters check format bench clean
 
 help: ## list the targets
 	@echo "make TARGET [STUDY=digits] [ARGS='key=value ...']"
-	@sed -n 's/^\([a-z]*\):.*## /  \1	/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /  \1	/p' Makefile | expand -t 18
 
 search: $(RUN) ## run, resume or join a study
 	@$(BIN)/kirigami search study=$(STUDY) $(ARGS)
@@ -37,7 +37,10 @@ dashboard: $(RUN) ## serve the Optuna dashboard on this machine
 	@$(BIN)/kirigami dashboard $(if $(filter-out file,$(origin STUDY)),study=$(STUDY)) $(ARGS)
 
 test: $(DEV) ## run the tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile $(ARGS)
+
+test-clusters: $(DEV) ## run the tests that start a Ray cluster and SLURM jobs here
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m clusters $(ARGS)
 
 check: $(DEV) ## format, lint, types, floors
 	@$(BIN)/ruff format --check .

@@ -22,7 +22,7 @@ from benchmarks.network import Network, missing
 from benchmarks.overhead import COMMAND
 
 HOSTS = ("oak", "elm", "ash")
-CUT, TRIALS = "elm", 60
+CUT, TRIALS = "elm", 200
 HEARTBEAT_S, GRACE_S, CUT_S = 1, 3, 12.0
 LIMIT_S = 900.0
 STUDY = [

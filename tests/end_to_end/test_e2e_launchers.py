@@ -13,6 +13,8 @@ from optuna.trial import FrozenTrial
 
 from search.recovery import is_gone
 
+pytestmark = pytest.mark.clusters
+
 STUDY = ("search", "study=breast_cancer", "network._target_=slow.Slow", "space=[optimizer]", "pruner=none")
 SHORT = ("trainer.epochs=4", "trainer.batch_size=64")
 NAME = "breast_cancer"
