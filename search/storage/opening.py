@@ -133,7 +133,7 @@ def _opened(read: Settings, create: bool) -> Store:
         settings = {"connect_args": {"timeout": sqlite.BUSY_SECONDS}}
     store = _made(read, settings)
     if read.file is not None:
-        sqlite.use_wal(store.engine, create)
+        sqlite.use_wal(store.engine, create, store.only_reads)
     elif found is not None:
         postgres.prepare(store.engine)
         store.offset_s = found.ahead_s

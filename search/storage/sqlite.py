@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ import sqlalchemy
 
 from search.errors import InputError
 
-MAGIC = b"SQLite format 3\x00"
 BUSY_SECONDS = 20
 ATTEMPTS = 5
 
@@ -35,17 +35,19 @@ def check_file(path: Path, create: bool) -> None:
         return
     if not os.access(path, os.R_OK | os.W_OK):
         raise InputError(f"{where}: no permission to read and write it. Set storage.url= to another file.")
-    with path.open("rb") as file:
-        if file.read(16) not in (b"", MAGIC):
-            raise InputError(f"{where} is not an SQLite database. Set storage.url= to another file.")
+    # The file is opened by SQLite alone: to close it once more, as any file, would drop this process' locks on it.
     _check_tables(path, where)
 
 
-def use_wal(engine: Any, writes: bool) -> None:
+def use_wal(engine: Any, writes: bool, only_reads: Callable[[], bool]) -> None:
     """Let readers and one writer work at once, and sync at checkpoints: halves the cost of a report.
 
     Writers take the lock as their transaction begins. Left to itself, pysqlite begins one at the first write, after
     the reads that the write rests on, and two workers could take the same waiting trial.
+
+    Args:
+        writes: whether anything is written through this engine.
+        only_reads: whether the transaction that this thread begins just now writes nothing, and needs no lock.
     """
 
     def prepare(connection: Any, _record: Any) -> None:
@@ -56,7 +58,11 @@ def use_wal(engine: Any, writes: bool) -> None:
 
     sqlalchemy.event.listen(engine, "connect", prepare)
     if writes:
-        sqlalchemy.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        sqlalchemy.event.listen(
+            engine,
+            "begin",
+            lambda connection: connection.exec_driver_sql("BEGIN" if only_reads() else "BEGIN IMMEDIATE"),
+        )
     engine.dispose()
 
 
@@ -80,5 +86,7 @@ def _tables(path: Path, where: str) -> set[str]:
             connection.execute("ROLLBACK")
             return tables
     except sqlite3.DatabaseError as error:
+        if "not a database" in str(error):
+            raise InputError(f"{where} is not an SQLite database. Set storage.url= to another file.") from error
         hint = " Another program holds it: wait or close that program." if "locked" in str(error) else ""
         raise InputError(f"{where} cannot be used: {error}.{hint}") from error

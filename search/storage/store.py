@@ -82,6 +82,24 @@ class Store(RDBStorage):
         """Return a line where the database's clock is far from this machine's."""
         return skew(self.watch.shown, self.offset_s, self.watch.grace_s)
 
+    # Reads, which take no lock
+
+    def only_reads(self) -> bool:
+        """Return whether what this thread does just now writes nothing."""
+        return getattr(self._open, "only_reads", False)
+
+    def _read(self, operation: Callable[[], T]) -> T:
+        """Read patiently."""
+
+        def once(_again: bool) -> T:
+            self._open.only_reads = True
+            try:
+                return operation()
+            finally:
+                self._open.only_reads = False
+
+        return self.patiently(once)
+
     # Writes to trials
 
     @contextmanager
@@ -126,7 +144,7 @@ class Store(RDBStorage):
         if included_trial_ids is getattr(self._open, "looked", None):
             return []
         wanted = (study_id, states, included_trial_ids, trial_id_greater_than)
-        found = self.patiently(lambda _again: super(Store, self)._get_trials(*wanted))
+        found = self._read(lambda: super(Store, self)._get_trials(*wanted))
         if getattr(self._open, "looks", False):
             self._open.looked = included_trial_ids
         return found
@@ -135,7 +153,7 @@ class Store(RDBStorage):
         """Return the trial; in a batch as it was when it was first read there."""
         read = self._open.read if self._kept() is not None else {}
         if trial_id not in read:
-            read[trial_id] = self.patiently(lambda _again: super(Store, self).get_trial(trial_id))
+            read[trial_id] = self._read(lambda: super(Store, self).get_trial(trial_id))
         return read[trial_id]
 
     def _apply(self, kept: batches.Batch) -> None:
@@ -305,11 +323,11 @@ class Store(RDBStorage):
         first saw it: whoever asked for it may be on a machine with another time.
         """
 
-        def listen(_again: bool) -> tuple[float, dict[int, float | None]]:
+        def listen() -> tuple[float, dict[int, float | None]]:
             with _create_scoped_session(self.scoped_session) as session:
                 return pulse.heard(session, study_id)
 
-        now, heard = self.patiently(listen)
+        now, heard = self._read(listen)
         self.silent_s = {trial_id: now - last for trial_id, last in heard.items() if last is not None}
         self._first_seen = {one: self._first_seen.get(one, time.monotonic()) for one in heard}
         if heard:
@@ -331,6 +349,8 @@ def _tried_again(name: str) -> Callable[..., Any]:
 
     @functools.wraps(original)
     def call(self: Store, *args: Any, **kwargs: Any) -> Any:
+        if "get_" in name:
+            return self._read(lambda: original(self, *args, **kwargs))
         return self.patiently(lambda _again: original(self, *args, **kwargs))
 
     return call
