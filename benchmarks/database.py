@@ -44,7 +44,7 @@ class Database:
             group = str(folder.stat().st_gid)
             self._as_nobody = ["setpriv", "--reuid=nobody", f"--regid={group}", "--clear-groups"]
         self._prefix = list(prefix)
-        self._options = [*options, *([] if durable else ["-F"])]
+        self._options = ["-N", "500", *options, *([] if durable else ["-F"])]
         self._process: subprocess.Popen[bytes] | None = None
         self._initialise()
         self.start()

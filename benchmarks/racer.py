@@ -55,6 +55,8 @@ def ours(cell: Mapping[str, Any], clock: Clock) -> None:
     loop.runner = light.surrogate(evaluate, "height")
     loop.stop_requested = clock.is_over
     loop.run()
+    assert loop.storage is not None
+    loop.storage.engine.dispose()  # this process goes on to other cells
 
 
 def plain(cell: Mapping[str, Any], clock: Clock) -> None:
@@ -64,7 +66,8 @@ def plain(cell: Mapping[str, Any], clock: Clock) -> None:
     if cell["sampler"] == "tpe":
         make = optuna.samplers.TPESampler
     sampler = make(seed=cell["seed"], **(TPE if cell["sampler"] == "tpe" else {}))
-    study = optuna.load_study(study_name=cell["name"], storage=optuna.storages.RDBStorage(url), sampler=sampler)
+    storage = optuna.storages.RDBStorage(url)
+    study = optuna.load_study(study_name=cell["name"], storage=storage, sampler=sampler)
 
     def objective(trial: optuna.Trial) -> float:
         return clock.height({f"x{index}": trial.suggest_float(f"x{index}", 0.0, 1.0) for index in range(8)})
@@ -78,6 +81,7 @@ def plain(cell: Mapping[str, Any], clock: Clock) -> None:
             study.optimize(objective, callbacks=[stop])
         except optuna.exceptions.StorageInternalError:
             clock.errors += 1
+    storage.engine.dispose()
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ from search.storage import open_storage
 
 SIZES, WORKERS = (100, 1_000, 10_000), (1, 4, 16)
 MODES, SAMPLERS = ("ours", "optuna"), ("random", "tpe")
-SECONDS = 5.0
+SECONDS = 3.0
 REAL = ["study=breast_cancer", "workers=4", "budget.trials=60", "trainer.epochs=40", "sampler=random", "pruner=none"]
 CHILDREN = ("trial_params", "trial_values", "trial_user_attributes", "trial_system_attributes")
 CHILDREN += ("trial_intermediate_values", "trial_heartbeats")
