@@ -9,7 +9,7 @@ SERVER := .venv/.server
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help search results report export studies store dashboard test test-clusters check format bench clean
+.PHONY: help search results report export studies store dashboard test test-slow check format bench clean
 
 help: ## list the targets
 	@echo "make TARGET [STUDY=digits] [ARGS='key=value ...']"
@@ -39,8 +39,8 @@ dashboard: $(RUN) ## serve the Optuna dashboard on this machine
 test: $(DEV) ## run the tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile $(ARGS)
 
-test-clusters: $(DEV) ## run the tests that start a Ray cluster and SLURM jobs here
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m clusters $(ARGS)
+test-slow: $(DEV) ## run the slow tests: clusters, hosts, devices, deaths and checkpoints
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow $(ARGS)
 
 check: $(DEV) ## format, lint, types, floors
 	@$(BIN)/ruff format --check .

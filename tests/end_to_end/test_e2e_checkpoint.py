@@ -11,6 +11,8 @@ from optuna.trial import FrozenTrial
 
 from search.recovery import is_gone
 
+pytestmark = pytest.mark.slow
+
 NAME = "breast_cancer"
 EPOCHS = 8
 STUDY = (

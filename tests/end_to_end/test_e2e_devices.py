@@ -4,6 +4,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 from e2e_command import Folder
 
 SMALL = ["study=breast_cancer", "space=[optimizer]", "network.width=8", "trainer.epochs=2", "trainer.device=cpu"]
@@ -20,6 +21,7 @@ def running_in(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_a_search_whose_trials_train_on_two_devices(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
 

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 
 from search.recovery import is_gone
 
-pytestmark = pytest.mark.clusters
+pytestmark = pytest.mark.slow
 
 STUDY = ("search", "study=breast_cancer", "network._target_=slow.Slow", "space=[optimizer]", "pruner=none")
 SHORT = ("trainer.epochs=4", "trainer.batch_size=64")

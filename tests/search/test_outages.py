@@ -117,11 +117,11 @@ def started(postgres):
 
 
 def test_workers_wait_for_a_database_that_stops_and_starts_again(started, name, tmp_path, watching):
-    with workers(3, started.url, name, tmp_path, 18, busy, {}) as team:
+    with workers(3, started.url, name, tmp_path, 18, busy, {"grace_s": 4}) as team:
         until(lambda: (watching("complete") or 0) >= 4)
         assert (tmp_path / "long").exists()
         started.stop("immediate")
-        time.sleep(3)  # longer than the grace time: no heart has beaten
+        time.sleep(5)  # longer than the grace time: no heart has beaten
         assert all(one.is_alive() for one in team)
         started.start()
         before = watching("complete")

@@ -108,6 +108,7 @@ def test_a_storm_loses_nothing_tells_nothing_twice_and_leaves_nothing_open(serve
     assert found["interrupted"] > 0
 
 
+@pytest.mark.slow
 def test_a_host_that_is_cut_off_and_returns_overwrites_nothing(serve):
     reason = network.missing()
     if reason is not None:
