@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from e2e_command import ROOT, Ended, Folder
 
+pytestmark = pytest.mark.slow  # it builds a wheel and installs it
+
 ROOMS = ("search", "spaces", "tasks", "models", "conf")
 NETWORK = '''
 import json
