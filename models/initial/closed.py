@@ -8,8 +8,7 @@ this is not it. His finding holds here as well: such a fit overfits, and is hung
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from models.arguments import choose
+from models.cost import evaluating
 from models.initial.cascade import fit_hidden
 from models.initial.features import KINDS, Placed, calls, decode, encode, head_of, inputs_of, rows
 from models.initial.ridge import Moments, Solution
@@ -221,15 +221,3 @@ def score(outputs: Tensor, targets: Tensor, kind: str) -> float:
         return float((outputs - targets).square().mean())
     guessed = (outputs.squeeze(1) > 0).double() if kind == "pixels" else outputs.argmax(1)
     return float((guessed == targets).double().mean())
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Put a network in evaluation mode for a while."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
