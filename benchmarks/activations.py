@@ -21,10 +21,10 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from benchmarks.record import spread
 from benchmarks.training import open_task
-from models.activations import ACTIVATIONS
-from models.networks import MLP
-from search.statistics import MARGIN, Comparison, compare
-from tasks.metrics import METRICS
+from kirigami.models.activations import ACTIVATIONS
+from kirigami.models.networks import MLP
+from kirigami.search.comparing.statistics import MARGIN, Comparison, compare
+from kirigami.tasks.metrics import METRICS
 
 NAMES = tuple(name for name in ACTIVATIONS if name != "swish")  # which is SiLU
 MIXED = {"relu, sin": ["relu", "sin"]}  # one activation a layer, where there are two layers
@@ -92,8 +92,8 @@ def problems() -> dict[str, Problem]:
         "digits": Problem(opened({"name": "digits"}), {"width": 64, "depth": 2}, "accuracy", 20, 64, RATES, seeds),
     }
     if os.environ.get("KIRIGAMI_DATA"):
-        from search.compose import compose
-        from search.resolve import resolve
+        from kirigami.search.config.compose import compose
+        from kirigami.search.config.resolve import resolve
 
         camel = resolve(compose(["task=camel", "space=[]"]))["task"]
         found["camel"] = Problem(opened(camel), {"width": 32, "depth": 2}, "auc", 20, 64, RATES, seeds)

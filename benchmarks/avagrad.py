@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import models
 from benchmarks import training
 from benchmarks.record import spread
+from kirigami import models
 
 SEEDS = range(1, 4)
 EPOCHS = 15

@@ -39,7 +39,7 @@ def measure() -> dict[str, Any]:
 
 def arms() -> dict[str, Callable[[int], Any]]:
     """Return what makes each arm's technique from a seed."""
-    from models.bits import SMOL, Uniform
+    from kirigami.models.bits import SMOL, Uniform
 
     return {
         "fp32": lambda seed: None,
@@ -54,7 +54,7 @@ def shuffled(seed: int) -> Any:
     """Make SMOL with the same histogram of bits in each layer, but given to weights at random."""
     import torch
 
-    from models.bits import SMOL
+    from kirigami.models.bits import SMOL
 
     class Shuffled(SMOL):
         def harden(self) -> None:
@@ -93,7 +93,7 @@ def compare(dataset: str) -> dict[str, Any]:
 
 def activations() -> dict[str, Any]:
     """Train with weights of 4 bits and inputs of each number of bits under every seed, then open the test rows."""
-    from models.bits import Uniform
+    from kirigami.models.bits import Uniform
 
     task, config = prepare("digits")
     trained = {
@@ -125,9 +125,9 @@ def activation_sentence(found: dict[str, Any]) -> str:
 
 def prepare(dataset: str) -> tuple[Any, dict[str, Any]]:
     """Open a data set's training and validation rows under its study's config."""
-    from search.building import open_task
-    from search.compose import compose
-    from search.resolve import resolve
+    from kirigami.search.config.compose import compose
+    from kirigami.search.config.resolve import resolve
+    from kirigami.search.training.building import open_task
 
     overrides = [f"study={dataset}", f"trainer.epochs={DATASETS[dataset]['epochs']}", "trainer.device=cpu"]
     config = resolve(compose(overrides))
@@ -141,8 +141,8 @@ def train(task: Any, config: dict[str, Any], technique: Any, seed: int) -> tuple
     import torch
     from lightning.pytorch import Trainer
 
-    from search.building import build_module
-    from search.trainers import quiet
+    from kirigami.search.training.building import build_module
+    from kirigami.search.training.trainer import quiet
 
     quiet()
     torch.manual_seed(seed)

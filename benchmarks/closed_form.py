@@ -18,7 +18,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from benchmarks import training
 from benchmarks.record import spread
-from models.initial import ClosedForm
+from kirigami.models.initial import ClosedForm
 
 AIM, SECONDS = 0.97, 1.0
 AIMED = ("mlp 1x500", "mlp 2x2000")

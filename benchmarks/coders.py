@@ -32,8 +32,8 @@ Coder = Callable[[bytes], bytes]
 
 def networks() -> dict[str, tuple[dict[str, Any], dict[str, Any], int, Callable[[], list[Any]]]]:
     """Return what is trained: the task, the network, the epochs, and what makes the techniques."""
-    from models.bits import SMOL, Uniform
-    from models.sparsity import ContinuousSparsification, MagnitudePruning, StructuredPruning
+    from kirigami.models.bits import SMOL, Uniform
+    from kirigami.models.sparsity import ContinuousSparsification, MagnitudePruning, StructuredPruning
 
     paths = {"name": "paths", "size": 8, "rows": 2000, "validation": 500, "test": 500}
     resnet = {"name": "resnet", "stages": 1, "blocks": 3, "width": 16, "preactivation": True}
@@ -68,7 +68,7 @@ def networks() -> dict[str, tuple[dict[str, Any], dict[str, Any], int, Callable[
 
 def folding() -> list[Any]:
     """Return what makes layers alike; `train` folds them then."""
-    from models.sharing import SoftSharing
+    from kirigami.models.sharing import SoftSharing
 
     return [SoftSharing(4, groups=["stages.0.[!0].conv*"], pressure=3.0, distinct=2, harden_at=1.0, seed=SEED)]
 
@@ -77,11 +77,11 @@ def train(
     task_config: dict[str, Any], config: dict[str, Any], epochs: int, make: Callable[[], list[Any]]
 ) -> tuple[Any, Any]:
     """Return a trained network in evaluation mode, whose links are hard, and its task."""
-    from models.bits import Uniform
-    from models.norms import reestimate
-    from models.sharing import fold
-    from models.sharing.bank import banks
-    from models.sharing.fold import similar
+    from kirigami.models.bits import Uniform
+    from kirigami.models.norms import reestimate
+    from kirigami.models.sharing import fold
+    from kirigami.models.sharing.bank import banks
+    from kirigami.models.sharing.fold import similar
 
     task = open_task(task_config, SEED)
     module = build(config, task, SEED)
@@ -137,8 +137,8 @@ def race(network: Any) -> dict[str, Any]:
     import torch
     import zstandard
 
-    from models import compact
-    from models.compact.container import unseal
+    from kirigami.models import compact
+    from kirigami.models.compact.container import unseal
 
     compact.encode(torch.nn.Linear(1, 1))  # what is done once a process
     encoding, decoding = [], []

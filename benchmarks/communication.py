@@ -86,7 +86,7 @@ def work(rank: int, folder: str, tasks: dict[str, Any]) -> None:
     import torch
     import torch.distributed as dist
 
-    from search.trainers import quiet
+    from kirigami.search.training.trainer import quiet
 
     quiet()
     torch.set_num_threads(1)
@@ -112,9 +112,9 @@ def train(rank: int, config: dict[str, Any], epochs: int, seed: int, arm: str) -
     import torch
     from torch.nn.parallel import DistributedDataParallel
 
-    from models.communication import CompressedGradients, Layout, exchange
-    from models.optimizers import build_optimizer
-    from models.schedules import build_schedule
+    from kirigami.models.communication import CompressedGradients, Layout, exchange
+    from kirigami.models.optimizers import build_optimizer
+    from kirigami.models.schedules import build_schedule
 
     kept: list[Any] = []
 
@@ -196,10 +196,10 @@ def coders(kept: list[Any], arm: str) -> dict[str, dict[str, float]]:
     import torch
     import zstandard
 
-    from models.communication.codes import Layout, pack
-    from models.compact import coder
-    from models.compact.streams import Writer
-    from models.compact.symbols import put_symbols, symbols_size
+    from kirigami.models.communication.codes import Layout, pack
+    from kirigami.models.compact import coder
+    from kirigami.models.compact.streams import Writer
+    from kirigami.models.compact.symbols import put_symbols, symbols_size
 
     def ours(sizes: list[int], signs: Any) -> int:
         layout = Layout(sizes, (ARMS[arm] or {})["density"], 1)
@@ -242,7 +242,7 @@ def speed() -> dict[str, dict[str, float]]:
     """Return the milliseconds that a worker of two needs for a million entries, and the network it is worth it on."""
     import torch
 
-    from models.communication import CompressedGradients
+    from kirigami.models.communication import CompressedGradients
 
     found = {}
     own = [torch.nn.Parameter(torch.zeros(1000, 1000))]

@@ -70,7 +70,7 @@ def train(name: str, seed: int) -> tuple[Any, list[list[dict[str, Any]]]]:
     """Train through all stages; return the module and its states, by stage, before the first epoch and after each."""
     from lightning.pytorch import Callback, LightningModule, Trainer
 
-    from models.sharing import SoftSharing, TiedLayers
+    from kirigami.models.sharing import SoftSharing, TiedLayers
 
     class Keep(Callback):
         def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

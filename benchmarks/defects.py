@@ -95,7 +95,7 @@ def table(versions: list[str], seed: int, method: str = "weights", *, validation
     """Open the task that tests on the last of the versions."""
     import torch
 
-    import tasks
+    from kirigami import tasks
 
     torch.set_num_threads(1)
     config = {
@@ -117,7 +117,7 @@ def table(versions: list[str], seed: int, method: str = "weights", *, validation
 
 def train(task: Any, network: dict[str, Any], optimizer: dict[str, Any], seed: int) -> Any:
     """Train a network, with the task's class weights where it has any."""
-    import models
+    from kirigami import models
 
     module = training.build(network, task, seed)
     module.loss = models.outputs.loss("auto", task.kind, task.classes, weights=task.class_weights)
@@ -137,8 +137,8 @@ def outputs(module: Any, batches: Any) -> tuple[Any, Any]:
 
 def searched(versions: list[str], seed: int) -> dict[str, Any]:
     """Search on the validation rows, and test the best network at .5 and at the threshold of the validation rows."""
-    from models.calibration import choose_threshold
-    from search import optimize
+    from kirigami.models.calibration import choose_threshold
+    from kirigami.search import optimize
 
     began, best = time.perf_counter(), {"score": -1.0}
 
@@ -197,7 +197,7 @@ def others(versions: list[str], seed: int) -> dict[str, Any]:
 
 def judged(found: dict[str, list[dict[str, Any]]], *, medians: bool) -> dict[str, Any]:
     """Compare every arm with the searched network: over all pairs, or over the medians of the projects."""
-    from search.statistics import compare
+    from kirigami.search.comparing.statistics import compare
 
     def scores(arm: str) -> list[float]:
         rows = [[run[arm][GOAL] for run in runs] for runs in found.values()]
@@ -209,7 +209,7 @@ def judged(found: dict[str, list[dict[str, Any]]], *, medians: bool) -> dict[str
 
 def against_ghost(found: dict[str, list[dict[str, Any]]], arm: str) -> dict[str, Any]:
     """Compare the medians of an arm with the published ones."""
-    from search.statistics import differences, wilcoxon_p
+    from kirigami.search.comparing.statistics import differences, wilcoxon_p
 
     ours = [median(run[arm][GOAL] for run in runs) for runs in found.values()]
     gaps = differences(ours, [GHOST[project] for project in found])
@@ -223,7 +223,7 @@ def against_ghost(found: dict[str, list[dict[str, Any]]], arm: str) -> dict[str,
 
 def camel() -> dict[str, Any]:
     """Return recall, F1 and what they cost on Camel 1.6 by imbalance method, with verdicts against none."""
-    from search.statistics import compare
+    from kirigami.search.comparing.statistics import compare
 
     runs: dict[str, list[dict[str, float]]] = {method: [] for method in METHODS}
     for seed in CAMEL_SEEDS:

@@ -23,7 +23,7 @@ OVERRIDES = [
 
 def measure() -> dict[str, Any]:
     """Train on one device and on two in turn; return seconds, their ratio and the largest differences."""
-    from search.distributed.team import TEAM
+    from kirigami.search.training.ranks.team import TEAM
 
     train(2, 0)
     seconds: dict[int, list[float]] = {1: [], 2: []}
@@ -60,10 +60,10 @@ def train(devices: int, seed: int, *overrides: str) -> tuple[dict[str, float], d
     """Train once; return the metrics and the weights."""
     from safetensors.torch import load_file
 
-    from search import trial
-    from search.compose import compose
-    from search.job import Job
-    from search.resolve import resolve
+    from kirigami.search.config.compose import compose
+    from kirigami.search.config.resolve import resolve
+    from kirigami.search.training import alone as trial
+    from kirigami.search.training.job import Job
 
     config = resolve(compose([*OVERRIDES, *overrides, f"trainer.devices={devices}", f"seed={seed}"]))
     outcome = trial.train(Job(0, config, lambda fidelity, metrics: None), threads=devices)

@@ -82,7 +82,7 @@ def restart(network: Any, start: str, seed: int) -> None:
 
 def figures(network: Any, epoch: int) -> dict[str, float]:
     """Return what is known of the weights after an epoch."""
-    from models.entropy import compress_weights, weight_entropy, weights
+    from kirigami.models.entropy import compress_weights, weight_entropy, weights
 
     began = time.perf_counter()
     found = weight_entropy(network)

@@ -73,9 +73,9 @@ def outcome(folder: Path, metric: str, wall_s: float) -> dict[str, Any]:
     import optuna
 
     from benchmarks.training import score
-    from search import building, kept
-    from search.ledger import Ledger
-    from search.study import best_trial
+    from kirigami.search.study.ledger import Ledger
+    from kirigami.search.study.study import best_trial
+    from kirigami.search.training import building, kept
 
     results = subprocess.check_output([*COMMAND, "results", "name=one", "format=json"], cwd=folder)
     study = optuna.load_study(study_name="one", storage=f"sqlite:///{folder}/studies.db")
@@ -112,7 +112,7 @@ def best_until(trials: list[Any], seconds: float) -> float | None:
 
 def summarise(name: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Bring the seeds together: verdicts on test and validation rows, and how often each value won."""
-    from search.statistics import compare
+    from kirigami.search.comparing.statistics import compare
 
     verdicts = {}
     for rows in ("test", "validation"):

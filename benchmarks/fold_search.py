@@ -54,7 +54,7 @@ def search(seed: int) -> dict[str, Any]:
     """Run the study in an empty folder; return the best trial that folded, and what the search cost."""
     import optuna
 
-    from search.ledger import outcome_of
+    from kirigami.search.study.ledger import outcome_of
 
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
@@ -78,7 +78,7 @@ def search(seed: int) -> dict[str, Any]:
 
 def pair(knobs: dict[str, Any], task: Any, seed: int) -> tuple[Any, Any]:
     """Train the winner again, and a net tied from the start in the winner's clusters."""
-    from models.sharing import SoftSharing, TiedLayers
+    from kirigami.models.sharing import SoftSharing, TiedLayers
 
     technique = SoftSharing(**knobs, fold=True, seed=seed)
     winner, tied = build(NETWORK, task, seed), build(NETWORK, task, seed)

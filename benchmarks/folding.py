@@ -95,7 +95,7 @@ def _paired(ones: list[float], others: list[float]) -> dict[str, Any]:
 
 
 def _shared(setting: dict[str, Any], task: Any, seed: int, pressure: float) -> tuple[Any, Any]:
-    from models.sharing import SoftSharing
+    from kirigami.models.sharing import SoftSharing
 
     technique = SoftSharing(
         TEMPLATES, groups=setting["groups"], pressure=pressure, distinct=DISTINCT, harden_at=1.0, seed=seed
@@ -114,10 +114,10 @@ def _folds(
     """
     import torch
 
-    from models.norms import reestimate
-    from models.sharing import fold, shuffled
-    from models.sharing.bank import banks
-    from models.sharing.fold import similar
+    from kirigami.models.norms import reestimate
+    from kirigami.models.sharing import fold, shuffled
+    from kirigami.models.sharing.bank import banks
+    from kirigami.models.sharing.fold import similar
 
     layers = next(iter(banks(module.network).values()))
     clusters = similar(layers) if label == "pressed" else similar(layers, most=DISTINCT)
@@ -138,7 +138,7 @@ def _folds(
 
 
 def _control(label: str, setting: dict[str, Any], task: Any, seed: int, found: dict[str, Any]) -> Any:
-    from models.sharing import TiedLayers
+    from kirigami.models.sharing import TiedLayers
 
     module = build(setting["shallow" if label == "shallow" else "deep"], task, seed)
     techniques = [TiedLayers(groups=setting["groups"], distinct=DISTINCT, seed=seed)] if label == "tied" else []

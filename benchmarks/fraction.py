@@ -24,15 +24,15 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from search.comparing import compare, training
-from search.comparing.asked import Asked
-from search.comparing.paired import run_all, seeds_after
-from search.comparing.plan import Plan
-from search.comparing.record import Arm, Key, Record, Run
-from search.compose import compose
-from search.job import Job, Outcome
-from search.resolve import resolve
-from tasks.coreset import CORESETS
+from kirigami.search.comparing import compare, training
+from kirigami.search.comparing.asked import Asked
+from kirigami.search.comparing.paired import run_all, seeds_after
+from kirigami.search.comparing.plan import Plan
+from kirigami.search.comparing.record import Arm, Key, Record, Run
+from kirigami.search.config.compose import compose
+from kirigami.search.config.resolve import resolve
+from kirigami.search.training.job import Job, Outcome
+from kirigami.tasks.coreset import CORESETS
 
 REPEATS, MARGIN = 20, 0.02
 FRACTIONS = (1.0, 0.5, 0.25, 0.125)
@@ -112,7 +112,7 @@ def measure_set(name: str, repeats: int) -> dict[str, Any]:
 
 def measure(repeats: int = REPEATS) -> dict[str, Any]:
     """Return all verdicts."""
-    from search.trainers import quiet
+    from kirigami.search.training.trainer import quiet
 
     quiet()
     torch.set_num_threads(1)

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import models
 from benchmarks import training
 from benchmarks.record import spread
-from models import cost
-from models.growth import GrowAndShrink, activations, deepen, net2wider
-from models.structure import units
+from kirigami import models
+from kirigami.models import cost
+from kirigami.models.growth import GrowAndShrink, activations, deepen, net2wider
+from kirigami.models.structure import units
 
 IMAGES: tuple[dict[str, Any], ...] = (
     {"name": "mlp", "depth": 3, "width": 32},
@@ -177,7 +177,7 @@ def latencies() -> dict[str, Any]:
 
 def measure() -> dict[str, Any]:
     """Return changes of the function, and latencies against their budgets."""
-    from search.trainers import quiet
+    from kirigami.search.training.trainer import quiet
 
     quiet()
     torch.set_num_threads(1)

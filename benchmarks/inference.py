@@ -33,8 +33,8 @@ def measure() -> dict[str, Any]:
 
 
 def _techniques(seed: int) -> dict[str, list[Any]]:
-    from models.bits import Uniform
-    from models.sparsity import MagnitudePruning, StructuredPruning
+    from kirigami.models.bits import Uniform
+    from kirigami.models.sparsity import MagnitudePruning, StructuredPruning
 
     return {
         "dense": [],
@@ -47,9 +47,9 @@ def _techniques(seed: int) -> dict[str, list[Any]]:
 def _run(seed: int) -> dict[str, Any]:
     import torch
 
-    from models import compact, graph
-    from search.export.parity import onnx_session
-    from tasks.serving import Preparation
+    from kirigami.models import compact, graph
+    from kirigami.search.export.parity import onnx_session
+    from kirigami.tasks.serving import Preparation
 
     task = open_task({"name": "digits"}, seed)
     preparation, sample = Preparation(task.preparation()), torch.zeros(2, *task.in_shape)
@@ -91,9 +91,9 @@ def _in_turns(sessions: dict[str, Any], rows: int, shape: Any) -> dict[str, list
 
 def _fold(task: Any, preparation: Any, sample: Any, seed: int) -> dict[str, Any]:
     """Return bytes of a folded network and of the unshared one of the same form, and how far ONNX Runtime is off."""
-    from models import compact, graph
-    from models.sharing import SoftSharing, normalise
-    from search.export.parity import onnx_outputs, torch_outputs
+    from kirigami.models import compact, graph
+    from kirigami.models.sharing import SoftSharing, normalise
+    from kirigami.search.export.parity import onnx_outputs, torch_outputs
 
     found: dict[str, Any] = {}
     for name, techniques in {

@@ -17,11 +17,11 @@ import torch
 
 from benchmarks.record import spread
 from benchmarks.training import build, fit, open_task, score
-from models.influence import UNIT_CRITERIA, WEIGHT_CRITERIA, Gates, removable, weight_scores
-from models.sparsity import InfluencePruning
-from models.sparsity.influence import EARLY
-from models.structure import units
-from models.technique import loss_of
+from kirigami.models.influence import UNIT_CRITERIA, WEIGHT_CRITERIA, Gates, removable, weight_scores
+from kirigami.models.sparsity import InfluencePruning
+from kirigami.models.sparsity.influence import EARLY
+from kirigami.models.structure import units
+from kirigami.models.technique import loss_of
 
 UNIT_SEEDS = range(5)
 UNIT_EPOCHS = 100

@@ -19,8 +19,8 @@ from typing import Any
 import optuna
 
 from benchmarks.overhead import COMMAND
-from search.recovery import is_gone
-from search.storage import open_storage
+from kirigami.search.storage import open_storage
+from kirigami.search.study.recovery import is_gone
 
 NAME, KILLS, SECONDS = "breast_cancer", 60, 900
 STUDY = ["search", f"study={NAME}", "network._target_=slow.Slow", "space=[optimizer]", "pruner=none"]

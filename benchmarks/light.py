@@ -12,10 +12,12 @@ from typing import Any
 
 import optuna
 
-from search import ledger, samplers, storage, study
-from search.job import surrogate
-from search.loop import Loop
-from spaces import Budget, PriorSampler, Space
+from kirigami.search import storage
+from kirigami.search.loop import Loop
+from kirigami.search.proposal import samplers
+from kirigami.search.study import ledger, study
+from kirigami.search.training.job import surrogate
+from kirigami.spaces import Budget, PriorSampler, Space
 
 DEFAULTS = {"reports": 3, "pause": 0.05, "sampler": "random", "seed": 0, "dimensions": 8}
 BEATS = {"heartbeat_s": 1, "grace_s": 3}

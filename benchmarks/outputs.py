@@ -21,11 +21,11 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from benchmarks.record import spread
 from benchmarks.training import open_task
-from models.calibration import fit_temperature, scores
-from models.networks import MLP
-from models.outputs import LOSSES
-from models.technique import weighted
-from search.statistics import compare
+from kirigami.models.calibration import fit_temperature, scores
+from kirigami.models.networks import MLP
+from kirigami.models.outputs import LOSSES
+from kirigami.models.technique import weighted
+from kirigami.search.comparing.statistics import compare
 
 NAMES = ("cross_entropy", "squared", "exponential", "cosh")
 REFERENCE = "cross_entropy"

@@ -20,7 +20,7 @@ from benchmarks.record import spread
 
 PAIRS = 9
 EPOCHS = 20
-COMMAND = [sys.executable, "-c", "from search.cli import entry; entry()"]
+COMMAND = [sys.executable, "-c", "from kirigami.search.command.cli import entry; entry()"]
 NETWORKS = {
     "mlp": {"name": "mlp", "width": 128, "depth": 2},
     "convnet": {"name": "convnet", "width": 16, "depth": 3},
@@ -105,9 +105,9 @@ def fit_ratios(network: dict[str, Any]) -> dict[str, Any]:
 def _parts(network: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
     import torch
 
-    from search.building import build_network, open_task
-    from search.compose import compose
-    from search.resolve import resolve
+    from kirigami.search.config.compose import compose
+    from kirigami.search.config.resolve import resolve
+    from kirigami.search.training.building import build_network, open_task
 
     config = resolve(compose(["study=digits", f"trainer.epochs={EPOCHS}", "trainer.device=cpu"]))
     config["network"] = network
@@ -120,7 +120,7 @@ def _bare(network: dict[str, Any]) -> float:
     import torch
     import torch.nn.functional as F
 
-    import models
+    from kirigami import models
 
     task, net, config = _parts(network)
     train, validation = task.train_dataloader(), task.val_dataloader()
@@ -144,10 +144,10 @@ def _bare(network: dict[str, Any]) -> float:
 
 
 def _ours(network: dict[str, Any]) -> float:
-    from search.building import build_module
-    from search.job import Job
-    from search.pruning import Reports
-    from search.trainers import build_trainer
+    from kirigami.search.training.building import build_module
+    from kirigami.search.training.job import Job
+    from kirigami.search.training.reports import Reports
+    from kirigami.search.training.trainer import build_trainer
 
     task, _, config = _parts(network)
     module = build_module(config, task)
@@ -164,8 +164,8 @@ def _dataloader(network: dict[str, Any]) -> float:
     from lightning.pytorch import LightningModule, Trainer
     from torch.utils.data import DataLoader, TensorDataset
 
-    import models
-    from search.trainers import quiet
+    from kirigami import models
+    from kirigami.search.training.trainer import quiet
 
     quiet()
     task, net, config = _parts(network)

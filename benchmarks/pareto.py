@@ -20,8 +20,8 @@ import optuna
 
 from benchmarks.overhead import COMMAND
 from benchmarks.record import spread
-from search import optimize
-from search.ledger import outcome_of
+from kirigami.search import optimize
+from kirigami.search.study.ledger import outcome_of
 
 SEEDS = (0, 1, 2)
 FORMULA_SEEDS = range(5)

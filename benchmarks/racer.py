@@ -14,7 +14,7 @@ from typing import Any
 import optuna
 
 from benchmarks import light
-from search.loop import Loop
+from kirigami.search.loop import Loop
 
 TPE = {"multivariate": True, "group": True, "constant_liar": True}
 

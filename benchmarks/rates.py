@@ -22,8 +22,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
 from benchmarks import training
-from models.optimizers import build_optimizer
-from models.schedules import RULES, LipschitzLR, range_test
+from kirigami.models.optimizers import build_optimizer
+from kirigami.models.schedules import RULES, LipschitzLR, range_test
 
 LOSS, ITERATIONS, TIMES = 0.69, 100_000, 1_000
 SEEDS = range(5)
@@ -127,8 +127,8 @@ def run(name: str, network: dict[str, Any], seed: int, task: Any) -> dict[str, A
 
 def camel() -> dict[str, Any]:
     """Return all arms on the shallow network and some on the deep one, seed by seed."""
-    from search.compose import compose
-    from search.resolve import resolve
+    from kirigami.search.config.compose import compose
+    from kirigami.search.config.resolve import resolve
 
     config = resolve(compose(["task=camel", "space=[]"]))["task"]
     found: dict[str, Any] = {"shallow": {}, "deep": {}}
@@ -160,7 +160,7 @@ def trouble(rows: list[dict[str, Any]]) -> str:
 
 def measure() -> dict[str, Any]:
     """Return iterations of the linear model and, where the data are at hand, epochs of the MLP."""
-    from search.trainers import quiet
+    from kirigami.search.training.trainer import quiet
 
     quiet()
     torch.set_num_threads(1)

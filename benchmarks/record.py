@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
-from search.provenance import revision, versions
+from kirigami.search.study.provenance import revision, versions
 
 RECORDS = Path(__file__).parent / "records"
 

@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 
-import models
 from benchmarks import training
-from models.cost import saved_bytes
+from kirigami import models
+from kirigami.models.cost import saved_bytes
 
 ARMS: dict[str, dict[str, Any]] = {
     "backprop": {"name": "backprop"},

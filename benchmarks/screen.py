@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from search.screening.ranks import spearman
+from kirigami.search.comparing.screening.ranks import spearman
 
 DRAWS, TOP, POOLS, RESAMPLES = 30, 10, (0, 1), 10_000
 TASKS: dict[str, tuple[str, ...]] = {
@@ -30,13 +30,13 @@ SCREENS = {"score": 1, "smoothness": 1, "flatness": -1}
 
 def pool(overrides: tuple[str, ...], seed: int) -> dict[str, Any]:
     """Draw 30 configurations, train each for an epoch and in full, and return their scores, in order."""
-    from search import trial
-    from search.compose import compose
-    from search.job import Job, Outcome
-    from search.resolve import resolve, unlimited
-    from search.screening.draws import draw
-    from search.screening.smoothness import train
-    from spaces import Space
+    from kirigami.search.comparing.screening.draws import draw
+    from kirigami.search.comparing.screening.smoothness import train
+    from kirigami.search.config.compose import compose
+    from kirigami.search.config.resolve import resolve, unlimited
+    from kirigami.search.training import alone as trial
+    from kirigami.search.training.job import Job, Outcome
+    from kirigami.spaces import Space
 
     raw = compose([*overrides, "trainer.device=cpu", f"seed={seed}"])
     config = resolve(raw)
@@ -91,7 +91,7 @@ def measure() -> dict[str, Any]:
     """Return correlations and the worth of each screen, task by task and pool by pool."""
     import torch
 
-    from search.trainers import quiet
+    from kirigami.search.training.trainer import quiet
 
     quiet()
     torch.set_num_threads(1)

@@ -96,7 +96,7 @@ def compare(setting: dict[str, Any], rows: str = "test") -> dict[str, Any]:
 
 def train(name: str, shape: dict[str, int], task: Any, seed: int, epochs: int) -> tuple[Any, Any]:
     """Train one network; return it with its technique, None where it shares nothing."""
-    from models.sharing import SoftSharing
+    from kirigami.models.sharing import SoftSharing
 
     module = build({**NETWORK, **shape}, task, seed)
     technique = SoftSharing(TEMPLATES, groups=SHARED, seed=seed) if name == "shared" else None

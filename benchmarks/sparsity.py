@@ -13,10 +13,9 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-import models
-import tasks
 from benchmarks.record import spread
-from models.sparsity import (
+from kirigami import models, tasks
+from kirigami.models.sparsity import (
     ContinuousSparsification,
     GradualPruning,
     MagnitudePruning,
@@ -26,7 +25,7 @@ from models.sparsity import (
     rewind,
     winning_ticket,
 )
-from models.technique import network_of
+from kirigami.models.technique import network_of
 
 NETWORK = {"name": "convnet", "width": 16, "depth": 3}
 OPTIMIZER = {"name": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
@@ -129,7 +128,7 @@ def layerwise(seed: int, learnt: Run) -> Run:
 
 def measure() -> dict[str, Any]:
     """Train all, then open the test rows; return accuracies, paired differences and errors of the density."""
-    from search.trainers import quiet
+    from kirigami.search.training.trainer import quiet
 
     quiet()
     torch.set_num_threads(1)

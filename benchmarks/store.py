@@ -28,7 +28,7 @@ from sqlalchemy.orm import Session
 from benchmarks import light
 from benchmarks.database import Database
 from benchmarks.overhead import COMMAND
-from search.storage import open_storage
+from kirigami.search.storage import open_storage
 
 SIZES, WORKERS = (100, 1_000, 10_000), (1, 4, 16)
 MODES, SAMPLERS = ("ours", "optuna"), ("random", "tpe")

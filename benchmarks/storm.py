@@ -19,9 +19,9 @@ from benchmarks import judge, light
 from benchmarks.database import Database
 from benchmarks.faults import Storm, plan
 from benchmarks.overhead import COMMAND
-from search.compose import compose
-from search.resolve import resolve
-from spaces import Space
+from kirigami.search.config.compose import compose
+from kirigami.search.config.resolve import resolve
+from kirigami.spaces import Space
 
 SEEDS = (0, 1)
 TRIALS, WORKERS, KILLS, STOPS = 200, 8, 60, 10

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.record import spread
-from models.growth import INITS, Ground, gradmax, random
-from models.growth.view import gradient, trial
-from models.structure import Units, units
+from kirigami.models.growth import INITS, Ground, gradmax, random
+from kirigami.models.growth.view import gradient, trial
+from kirigami.models.structure import Units, units
 
 SEEDS = range(10)
 INPUTS, TEACHER, OUTPUTS = 20, 50, 10

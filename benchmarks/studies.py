@@ -11,7 +11,7 @@ import optuna
 
 from benchmarks.overhead import COMMAND
 from benchmarks.record import spread
-from search.ledger import Ledger
+from kirigami.search.study.ledger import Ledger
 
 SEEDS = (0, 1, 2)
 BUNDLED = ("digits", "digits_dense", "breast_cancer")

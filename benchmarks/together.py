@@ -84,8 +84,8 @@ def obtained(folder: Path, arm: str, number: int) -> tuple[Any, Any, Any]:
     import optuna
     from rich.console import Console
 
-    from search import building
-    from search.export.run import obtain
+    from kirigami.search.export.run import obtain
+    from kirigami.search.training import building
 
     study = optuna.load_study(study_name=arm, storage=f"sqlite:///{folder}/studies.db")
     network, config, _ = obtain(study, study.get_trials()[number], folder / "studies" / arm, Console(quiet=True))
@@ -114,7 +114,7 @@ def small_file(folder: Path, chosen: dict[str, Any], best: float) -> dict[str, A
 def dense_files(folder: Path, best: dict[str, Any]) -> dict[str, Any]:
     """Return the bytes of the dense network by file, and its test accuracy before and after quantisation."""
     from benchmarks.training import score
-    from search.export.run import to_onnx
+    from kirigami.search.export.run import to_onnx
 
     network, _, task = obtained(folder, "dense", best["number"])
     accuracy = score(network, task, "test", "accuracy")
@@ -134,7 +134,7 @@ def quantised(folder: Path, onnx: bytes, task: Any) -> tuple[bytes, float]:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    from search.export.parity import onnx_outputs
+    from kirigami.search.export.parity import onnx_outputs
 
     raw = task.load().train.inputs[:CALIBRATION].numpy()
 

@@ -11,7 +11,7 @@ def open_task(config: dict[str, Any], seed: int, *, batch_size: int = 64) -> Any
     """Build a task from its config, such as {"name": "digits"}, on one thread; its training rows are open."""
     import torch
 
-    import tasks
+    from kirigami import tasks
 
     torch.set_num_threads(1)
     task = tasks.build(config, seed=seed)
@@ -24,7 +24,7 @@ def build(config: dict[str, Any], task: Any, seed: int) -> Any:
     """Build a network for a task, with initial weights of the seed, in a learner."""
     import torch
 
-    import models
+    from kirigami import models
 
     torch.manual_seed(seed)
     dense = task.kind == "pixels"
@@ -34,7 +34,7 @@ def build(config: dict[str, Any], task: Any, seed: int) -> Any:
 
 def learner(network: Any, task: Any) -> Any:
     """Return the module that trains a network on a task by the task's usual loss; `fit` gives it its optimiser."""
-    import models
+    from kirigami import models
 
     return models.Learner(
         network, models.outputs.loss("auto", task.kind, task.classes, weights=task.class_weights), task.evaluate, {}, {}
@@ -64,7 +64,7 @@ def fit(
     """
     from lightning.pytorch import Trainer
 
-    from search.trainers import quiet
+    from kirigami.search.training.trainer import quiet
 
     quiet()
     module.train()  # `score` leaves it in evaluation, and a Trainer leaves it as it is
@@ -97,6 +97,6 @@ def score(module: Any, task: Any, rows: str, metric: str) -> float:
 
 def parameters(module: Any) -> int:
     """Return the number of parameters of a module's network; one that is shared counts once."""
-    import models
+    from kirigami import models
 
     return models.cost.parameters(module.network)

@@ -1,3 +1,1 @@
 """The knobs, as data: YAML only."""
-
-KIRIGAMI = True

@@ -1,6 +1,6 @@
 """What learns: networks, activations, losses, optimisers, schedules, and the module that trains them."""
 
-from models import (
+from kirigami.models import (
     activations,
     bits,
     calibration,
@@ -21,15 +21,11 @@ from models import (
     sparsity,
     structure,
 )
-from models.loading import load
-from models.module import Learner
-from models.networks import build_network
-
-# Another distribution may install a package of this name; the check at start reads this marker.
-KIRIGAMI = True
+from kirigami.models.loading import load
+from kirigami.models.module import Learner
+from kirigami.models.networks import build_network
 
 __all__ = [
-    "KIRIGAMI",
     "Learner",
     "activations",
     "bits",

@@ -6,7 +6,7 @@ from itertools import cycle
 import torch
 from torch import Tensor, nn
 
-from models.arguments import choose
+from kirigami.models.arguments import choose
 
 
 class Square(nn.Module):

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from models.arguments import choose
-from models.technique import network_of, weighted
+from kirigami.models.arguments import choose
+from kirigami.models.technique import network_of, weighted
 
 BINS = 15
 COLDEST, HOTTEST = 0.01, 100.0

@@ -16,15 +16,15 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from models.arguments import at_least
-from models.compact import coder
-from models.compact.chances import Numbers
-from models.compact.effective import held, is_linked, outside_links
-from models.compact.plan import Cursor
-from models.compact.streams import Reader, Writer, packed
-from models.compact.symbols import put_symbols, take_symbols
-from models.cost import evaluating
-from models.technique import network_of
+from kirigami.models.arguments import at_least
+from kirigami.models.compact import coder
+from kirigami.models.compact.chances import Numbers
+from kirigami.models.compact.effective import held, is_linked, outside_links
+from kirigami.models.compact.plan import Cursor
+from kirigami.models.compact.streams import Reader, Writer, packed
+from kirigami.models.compact.symbols import put_symbols, take_symbols
+from kirigami.models.cost import evaluating
+from kirigami.models.technique import network_of
 
 FLOAT = 32  # bits of a weight as it is trained
 WIDEST = 8

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from models import compact
-from models.growth.deeper import insert
-from models.networks import build_network
-from models.structure import resize
+from kirigami.models import compact
+from kirigami.models.growth.deeper import insert
+from kirigami.models.networks import build_network
+from kirigami.models.structure import resize
 
 TRAINING = ("dropout",)  # arguments of networks that play no part after training
 

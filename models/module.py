@@ -10,9 +10,9 @@ from lightning.pytorch import Callback, LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from models.optimizers import build_optimizer
-from models.regimes import Conductor, Regime
-from models.schedules import build_schedule, schedule_callbacks
+from kirigami.models.optimizers import build_optimizer
+from kirigami.models.regimes import Conductor, Regime
+from kirigami.models.schedules import build_schedule, schedule_callbacks
 
 Metrics = Callable[[Tensor, Tensor], Mapping[str, float]]
 
@@ -36,8 +36,8 @@ class Learner(LightningModule):
         network: Module from a batch of inputs to outputs.
         loss: Function of outputs and targets to a scalar.
         metrics: Function of all validation outputs and targets to named numbers.
-        optimizer: Config for `models.optimizers.build_optimizer`.
-        schedule: Config for `models.schedules.build_schedule`.
+        optimizer: Config for `kirigami.models.optimizers.build_optimizer`.
+        schedule: Config for `kirigami.models.schedules.build_schedule`.
         regime: How it is trained, from `models.regimes.build`; None is backpropagation. Its heads are trained too, and
             are no part of the network.
 

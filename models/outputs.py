@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.arguments import choose, within
+from kirigami.models.arguments import choose, within
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

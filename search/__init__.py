@@ -2,10 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-KIRIGAMI = True
-
 if TYPE_CHECKING:
-    from search.python_api import History, optimize
+    from kirigami.search.optimize import History, optimize
 
 __all__ = ["History", "optimize"]
 
@@ -13,7 +11,7 @@ __all__ = ["History", "optimize"]
 def __getattr__(name: str) -> Any:
     # Loaded on demand: `kirigami --help` should not wait for Optuna.
     if name in __all__:
-        from search import python_api
+        from kirigami.search import optimize as python_api
 
         return getattr(python_api, name)
     raise AttributeError(f"module 'search' has no attribute {name!r}")

@@ -16,19 +16,19 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import Study
 
-from search import ledger as ledgers
-from search import provenance, recovery, spending
-from search.artifacts import Artifacts
-from search.checkpoints import Shelf
-from search.energy import Meter
-from search.errors import StudyStopped
-from search.halving import Halving, at_rung, excess
-from search.job import Interrupted, Job, Metrics, Outcome, Pruned, Runner, not_a_number
-from search.ledger import Ledger
-from search.networks import Networks
-from search.storage import Store
-from search.study import best_trial, metric_names, sign_of
-from spaces import Budget, Space
+from kirigami.search.errors import StudyStopped
+from kirigami.search.proposal.halving import Halving, at_rung, excess
+from kirigami.search.storage import Store
+from kirigami.search.storage.artifacts import Artifacts
+from kirigami.search.study import ledger as ledgers
+from kirigami.search.study import provenance, recovery, spending
+from kirigami.search.study.energy import Meter
+from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.study import best_trial, metric_names, sign_of
+from kirigami.search.training.checkpoints import Shelf
+from kirigami.search.training.job import Interrupted, Job, Metrics, Outcome, Pruned, Runner, not_a_number
+from kirigami.search.training.networks import Networks
+from kirigami.spaces import Budget, Space
 
 CLOSED_BY_ANOTHER = "Cannot tell a"
 TAKEN = "another worker took this one for dead"

@@ -1,13 +1,10 @@
 """What may vary: dimensions with conditions and beliefs, the budget, and the sampler that heeds both."""
 
-from spaces.budget import Budget
-from spaces.condition import Condition
-from spaces.dimension import Dimension
-from spaces.prior import Prior
-from spaces.sampler import PriorSampler
-from spaces.space import Space
+from kirigami.spaces.budget import Budget
+from kirigami.spaces.condition import Condition
+from kirigami.spaces.dimension import Dimension
+from kirigami.spaces.prior import Prior
+from kirigami.spaces.sampler import PriorSampler
+from kirigami.spaces.space import Space
 
-# Another distribution installs a package of this name too; the check at start reads this marker.
-KIRIGAMI = True
-
-__all__ = ["KIRIGAMI", "Budget", "Condition", "Dimension", "Prior", "PriorSampler", "Space"]
+__all__ = ["Budget", "Condition", "Dimension", "Prior", "PriorSampler", "Space"]

@@ -5,8 +5,8 @@ from dataclasses import dataclass, fields
 from math import isfinite
 from typing import Any
 
-from spaces.condition import is_number
-from spaces.paths import listed, nearest
+from kirigami.spaces.condition import is_number
+from kirigami.spaces.paths import listed, nearest
 
 COST = ("per_device_hour", "currency")
 

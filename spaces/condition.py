@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Any
 
-from spaces.paths import copied, nearest
+from kirigami.spaces.paths import copied, nearest
 
 
 def is_number(value: Any) -> bool:

@@ -11,9 +11,9 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import BaseTrial
 
-from spaces.condition import Condition, is_number
-from spaces.paths import copied
-from spaces.prior import Prior
+from kirigami.spaces.condition import Condition, is_number
+from kirigami.spaces.paths import copied
+from kirigami.spaces.prior import Prior
 
 
 def encode(value: Any) -> Any:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from spaces.condition import Condition
-from spaces.dimension import Dimension
-from spaces.paths import listed, nearest, nearest_path
+from kirigami.spaces.condition import Condition
+from kirigami.spaces.dimension import Dimension
+from kirigami.spaces.paths import listed, nearest, nearest_path
 
 Dimensions = Mapping[str, Dimension]
 

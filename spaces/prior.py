@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from spaces.paths import copied
+from kirigami.spaces.paths import copied
 
 FADE = 10.0  # trials after which a belief counts half
 

@@ -7,10 +7,10 @@ from decimal import Decimal
 from math import isfinite, isnan
 from typing import Any
 
-from spaces.condition import is_number, read_conditions
-from spaces.dimension import Dimension, encode
-from spaces.paths import copied, listed, nearest
-from spaces.prior import Prior
+from kirigami.spaces.condition import is_number, read_conditions
+from kirigami.spaces.dimension import Dimension, encode
+from kirigami.spaces.paths import copied, listed, nearest
+from kirigami.spaces.prior import Prior
 
 KEYS = ("low", "high", "log", "step", "choices", "when", "prior")
 PRIOR_KEYS = ("value", "weight", "spread")

@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from spaces.dimension import Dimension
-from spaces.paths import is_branch, leaves, nearest, nearest_path
-from spaces.ranges import KEYS, read_dimension
+from kirigami.spaces.dimension import Dimension
+from kirigami.spaces.paths import is_branch, leaves, nearest, nearest_path
+from kirigami.spaces.ranges import KEYS, read_dimension
 
 FORMS = "{low: a, high: b} or {choices: [...]}"
 

@@ -10,9 +10,9 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from spaces.dimension import Dimension, encode
-from spaces.space import Space
-from spaces.window import Window
+from kirigami.spaces.dimension import Dimension, encode
+from kirigami.spaces.space import Space
+from kirigami.spaces.window import Window
 
 
 def derive_seed(*parts: Any) -> int:

@@ -6,11 +6,11 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 from optuna.trial import BaseTrial
 
-from spaces.condition import Condition
-from spaces.dimension import Dimension
-from spaces.order import check_conditions, ordered, required, setting
-from spaces.paths import copied, leaves, replace_leaf
-from spaces.reading import read_space
+from kirigami.spaces.condition import Condition
+from kirigami.spaces.dimension import Dimension
+from kirigami.spaces.order import check_conditions, ordered, required, setting
+from kirigami.spaces.paths import copied, leaves, replace_leaf
+from kirigami.spaces.reading import read_space
 
 
 class Space:

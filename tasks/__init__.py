@@ -1,16 +1,12 @@
 """What must be learnt: data, splits, metrics."""
 
-from tasks import imbalance
-from tasks.batches import Batches
-from tasks.metrics import METRICS, Metric, direction
-from tasks.registry import TASKS, build
-from tasks.task import Parts, Split, Task
-
-# Another distribution may install a package of this name; the check at start reads this marker.
-KIRIGAMI = True
+from kirigami.tasks import imbalance
+from kirigami.tasks.batches import Batches
+from kirigami.tasks.metrics import METRICS, Metric, direction
+from kirigami.tasks.registry import TASKS, build
+from kirigami.tasks.task import Parts, Split, Task
 
 __all__ = [
-    "KIRIGAMI",
     "METRICS",
     "TASKS",
     "Batches",

@@ -5,9 +5,9 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from tasks.splits import TEST_STREAM, VALIDATION_STREAM, carve, take
-from tasks.standardise import Standardiser
-from tasks.task import Parts, Split, Task
+from kirigami.tasks.splits import TEST_STREAM, VALIDATION_STREAM, carve, take
+from kirigami.tasks.standardise import Standardiser
+from kirigami.tasks.task import Parts, Split, Task
 
 
 @lru_cache(maxsize=2)

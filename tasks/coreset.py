@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.names import check_name
-from tasks.splits import FRACTION_STREAM, ordered
-from tasks.standardise import Standardiser
+from kirigami.tasks.names import check_name
+from kirigami.tasks.splits import FRACTION_STREAM, ordered
+from kirigami.tasks.standardise import Standardiser
 
 AT_ONCE = 4096
 """Rows whose products are held at once; more are ordered in parts, which are then dealt in turn."""

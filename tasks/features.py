@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.names import check_name
+from kirigami.tasks.names import check_name
 
 MISSING = ("median", "mean", "zero", "error")
 _MOST_CATEGORIES = 100

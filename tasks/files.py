@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.names import check_name, nearest
+from kirigami.tasks.names import check_name, nearest
 
 _NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 NOT_SET = "task.path is not set. Set task.path=FOLDER or the environment variable KIRIGAMI_DATA."

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tasks.splits import FRACTION_STREAM, ordered
+from kirigami.tasks.splits import FRACTION_STREAM, ordered
 
 
 def check_fraction(fraction: float) -> None:

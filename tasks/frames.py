@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from tasks.files import first_line, read_parquet
+from kirigami.tasks.files import first_line, read_parquet
 
 _SEPARATORS = (",", ";", "\t", "|")
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tasks.files import find_part_folders, find_parts, first_line, read_parquet, read_schema
-from tasks.names import check_name
+from kirigami.tasks.files import find_part_folders, find_parts, first_line, read_parquet, read_schema
+from kirigami.tasks.names import check_name
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm"}
 _IMAGE_NAMES = ("image", "img", "picture", "pixels")

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.files import first_line
-from tasks.image_files import Encoded, open_part
+from kirigami.tasks.files import first_line
+from kirigami.tasks.image_files import Encoded, open_part
 
 
 class ImageStore:

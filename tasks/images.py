@@ -6,14 +6,14 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from tasks.augment import FlipCrop, Normalise, channel_statistics
-from tasks.batches import Transform
-from tasks.files import NOT_SET
-from tasks.image_files import parts_of
-from tasks.image_store import ImageStore, open_store
-from tasks.names import check_name
-from tasks.splits import LIMIT_STREAM, TEST_STREAM, VALIDATION_STREAM, carve, check_amount, rows_of
-from tasks.task import Parts, Split, Task
+from kirigami.tasks.augment import FlipCrop, Normalise, channel_statistics
+from kirigami.tasks.batches import Transform
+from kirigami.tasks.files import NOT_SET
+from kirigami.tasks.image_files import parts_of
+from kirigami.tasks.image_store import ImageStore, open_store
+from kirigami.tasks.names import check_name
+from kirigami.tasks.splits import LIMIT_STREAM, TEST_STREAM, VALIDATION_STREAM, carve, check_amount, rows_of
+from kirigami.tasks.task import Parts, Split, Task
 
 AUGMENTATIONS = ("none", "flip_crop")
 

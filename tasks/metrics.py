@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tasks.names import nearest
+from kirigami.tasks.names import nearest
 
 
 @dataclass(frozen=True)

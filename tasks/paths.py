@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from tasks.task import Parts, Split, Task
+from kirigami.tasks.task import Parts, Split, Task
 
 _STREAMS = {"train": 11, "validation": 12, "test": 13}
 _FAR = np.iinfo(np.int16).max

@@ -4,13 +4,13 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.bundled import BreastCancer, Digits
-from tasks.images import Images
-from tasks.names import check_name, nearest
-from tasks.paths import Paths
-from tasks.table import Table
-from tasks.task import Task
-from tasks.text import Text
+from kirigami.tasks.bundled import BreastCancer, Digits
+from kirigami.tasks.images import Images
+from kirigami.tasks.names import check_name, nearest
+from kirigami.tasks.paths import Paths
+from kirigami.tasks.table import Table
+from kirigami.tasks.task import Task
+from kirigami.tasks.text import Text
 
 TASKS: dict[str, type[Task]] = {
     "digits": Digits,

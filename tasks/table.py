@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from tasks.features import MISSING, Features
-from tasks.files import require_file, require_path
-from tasks.frames import read_frame, require_columns
-from tasks.labels import KINDS, Labeller
-from tasks.names import check_name
-from tasks.splits import TEST_STREAM, VALIDATION_STREAM, carve, check_amount, rows_of, strata_of
-from tasks.standardise import Standardiser
-from tasks.task import Parts, Split, Task
+from kirigami.tasks.features import MISSING, Features
+from kirigami.tasks.files import require_file, require_path
+from kirigami.tasks.frames import read_frame, require_columns
+from kirigami.tasks.labels import KINDS, Labeller
+from kirigami.tasks.names import check_name
+from kirigami.tasks.splits import TEST_STREAM, VALIDATION_STREAM, carve, check_amount, rows_of, strata_of
+from kirigami.tasks.standardise import Standardiser
+from kirigami.tasks.task import Parts, Split, Task
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks import metrics
-from tasks.batches import Batches, Transform
-from tasks.coreset import check_coreset, check_kind, order
-from tasks.fraction import check_fraction, first
-from tasks.imbalance import Imbalance
-from tasks.splits import strata_of, take
+from kirigami.tasks import metrics
+from kirigami.tasks.batches import Batches, Transform
+from kirigami.tasks.coreset import check_coreset, check_kind, order
+from kirigami.tasks.fraction import check_fraction, first
+from kirigami.tasks.imbalance import Imbalance
+from kirigami.tasks.splits import strata_of, take
 
 
 class Split(NamedTuple):
@@ -196,7 +196,7 @@ class Task(pl.LightningDataModule):
         return Batches(*split, batch_size=self.evaluation_batch_size, transform=transform, device=self.device)
 
     def canonical(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Bring outputs and targets to the form the metrics take (see `tasks.metrics`)."""
+        """Bring outputs and targets to the form the metrics take (see `kirigami.tasks.metrics`)."""
         outputs, targets = outputs.detach(), targets.detach()
         if self.kind == "values":
             return outputs.flatten().float(), targets.flatten().float()

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.files import find_parts, read_text, require_path
-from tasks.splits import LIMIT_STREAM, carve, check_amount, rows_of, take
-from tasks.task import Parts, Split, Task
+from kirigami.tasks.files import find_parts, read_text, require_path
+from kirigami.tasks.splits import LIMIT_STREAM, carve, check_amount, rows_of, take
+from kirigami.tasks.task import Parts, Split, Task
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from search.compose import compose
-from search.errors import InputError
-from search.identity import difference, identity
-from search.resolve import resolve
+from kirigami.search.config.compose import compose
+from kirigami.search.config.identity import difference, identity
+from kirigami.search.config.resolve import resolve
+from kirigami.search.errors import InputError
 
 
 @pytest.fixture(autouse=True)

@@ -13,16 +13,18 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-import models
-import tasks
-from search import rehearsal, samplers, techniques, trainers
-from search.compose import KEYS, compose
-from search.identity import leaves
-from search.job import Job
-from search.pruning import Reports
-from search.resolve import resolve
-from spaces import Budget, Space
-from tasks import metrics
+from kirigami import models, tasks
+from kirigami.search.config.compose import KEYS, compose
+from kirigami.search.config.identity import leaves
+from kirigami.search.config.resolve import resolve
+from kirigami.search.proposal import samplers
+from kirigami.search.rehearsal import building as rehearsal
+from kirigami.search.training import techniques
+from kirigami.search.training import trainer as trainers
+from kirigami.search.training.job import Job
+from kirigami.search.training.reports import Reports
+from kirigami.spaces import Budget, Space
+from kirigami.tasks import metrics
 
 CONF = Path(__file__).parents[1] / "conf"
 OPTIONS = [(file.parent.name, file.stem) for file in sorted(CONF.glob("*/*.yaml"))]

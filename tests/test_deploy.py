@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from search import cli
-from search.compose import compose
-from search.resolve import resolve
+from kirigami.search.command import cli
+from kirigami.search.config.compose import compose
+from kirigami.search.config.resolve import resolve
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 TEXT = {file.name: file.read_text() for file in DEPLOY.iterdir() if file.suffix in (".yaml", "") and file.is_file()}

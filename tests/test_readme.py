@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from search.cli import VERBS
-from search.compose import compose
-from search.resolve import resolve
-from search.run import check_config
+from kirigami.search.command.cli import VERBS
+from kirigami.search.command.search import check_config
+from kirigami.search.config.compose import compose
+from kirigami.search.config.resolve import resolve
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -36,7 +36,9 @@ def test_command_is_understood(command: str, tmp_path: Path, monkeypatch: pytest
         return
     if "storage=postgres" in rest:
         monkeypatch.setenv("KIRIGAMI_STORAGE", "postgresql://me@127.0.0.1/db")
-        monkeypatch.setattr("search.run.storage.check", lambda settings, create: None)  # there is no server
+        monkeypatch.setattr(
+            "kirigami.search.command.search.storage.check", lambda settings, create: None
+        )  # there is no server
     overrides = [one for one in rest if "=" in one or one.startswith("~")]
     folders = [tmp_path / rest[rest.index("--config-dir") + 1]] if "--config-dir" in rest else []
     if verb == "search":

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from models.arguments import accept, choose, names
-from models.bits.quantise import Quantisation
-from models.bits.smol import SMOL
-from models.bits.uniform import Uniform
+from kirigami.models.arguments import accept, choose, names
+from kirigami.models.bits.quantise import Quantisation
+from kirigami.models.bits.smol import SMOL
+from kirigami.models.bits.uniform import Uniform
 
 METHODS: dict[str, type[Quantisation]] = {"uniform": Uniform, "smol": SMOL}
 

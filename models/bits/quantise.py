@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-from models.bits.inputs import FEWEST, MOST, InputQuantiser, insert
-from models.bits.levels import MAX_BITS, encode, integers, quantise, step
-from models.bits.stored import entropy, layer_sizes
-from models.technique import Link, Technique, weighted
+from kirigami.models.bits.inputs import FEWEST, MOST, InputQuantiser, insert
+from kirigami.models.bits.levels import MAX_BITS, encode, integers, quantise, step
+from kirigami.models.bits.stored import entropy, layer_sizes
+from kirigami.models.technique import Link, Technique, weighted
 
 WATCHED_FROM = 0.5  # share of the soft part from which inputs are watched, each WATCHED_EVERY-th step
 WATCHED_EVERY = 4

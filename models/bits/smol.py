@@ -13,10 +13,10 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from models.arguments import at_least, choose
-from models.bits.control import Price, bits_of, rounded_bits, s_of, shift_to
-from models.bits.levels import MAX_BITS, straight_through
-from models.bits.quantise import Quantisation, QuantiseLink, check_bits, root_mean_square
+from kirigami.models.arguments import at_least, choose
+from kirigami.models.bits.control import Price, bits_of, rounded_bits, s_of, shift_to
+from kirigami.models.bits.levels import MAX_BITS, straight_through
+from kirigami.models.bits.quantise import Quantisation, QuantiseLink, check_bits, root_mean_square
 
 GRANULARITIES = ("weight", "channel", "layer")
 MOMENTS = (0.9, 0.99)  # Adam's; the second is shorter than usual, since a whole run may have 300 steps

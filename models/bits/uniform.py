@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from models.bits.quantise import Quantisation, QuantiseLink, check_bits, root_mean_square
+from kirigami.models.bits.quantise import Quantisation, QuantiseLink, check_bits, root_mean_square
 
 # Scales that quantise a Gaussian of unit variance best in the mean square, by bits 1 to 8: half the step of
 # J. Max, "Quantizing for Minimum Distortion", IRE Trans. Inf. Theory 6(1), 1960, table II, over 2^(1-p).

@@ -17,8 +17,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from models.arguments import at_least
-from models.communication.codes import Layout
+from kirigami.models.arguments import at_least
+from kirigami.models.communication.codes import Layout
 
 KEY = "compressed_gradients"
 PLAIN = 4  # bytes of an entry of a plain gradient

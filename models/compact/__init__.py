@@ -1,12 +1,12 @@
 """Networks as bytes: the encoded file, which is what size means here, and the way back."""
 
-from models.compact.decode import change, decode, decode_state
-from models.compact.effective import plain
-from models.compact.encode import costs, encode
-from models.compact.file import File, read
-from models.compact.reduce import reduce, rounded
-from models.compact.size import encoded_bytes, lower_bound
-from models.compact.text import compress_bytes, expand_bytes
+from kirigami.models.compact.decode import change, decode, decode_state
+from kirigami.models.compact.effective import plain
+from kirigami.models.compact.encode import costs, encode
+from kirigami.models.compact.file import File, read
+from kirigami.models.compact.reduce import reduce, rounded
+from kirigami.models.compact.size import encoded_bytes, lower_bound
+from kirigami.models.compact.text import compress_bytes, expand_bytes
 
 __all__ = [
     "File",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from models.compact import coder
+from kirigami.models.compact import coder
 
 Numbers = NDArray[numpy.integer[Any]]
 

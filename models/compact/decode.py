@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from models.bits.inputs import CHILD, FEWEST, MOST, InputQuantiser, insert
-from models.compact.effective import COUNTER, plain
-from models.compact.file import LIMIT, read
-from models.compact.plan import Record
-from models.technique import weighted
+from kirigami.models.bits.inputs import CHILD, FEWEST, MOST, InputQuantiser, insert
+from kirigami.models.compact.effective import COUNTER, plain
+from kirigami.models.compact.file import LIMIT, read
+from kirigami.models.compact.plan import Record
+from kirigami.models.technique import weighted
 
 WIDTHS = (0, *range(FEWEST, MOST + 1))  # bits of inputs, 0 where a quantiser never saw any
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from models.technique import Link
+from kirigami.models.technique import Link
 
 COUNTER = "num_batches_tracked"  # matters to training alone
 

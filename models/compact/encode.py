@@ -8,21 +8,21 @@ import numpy
 import torch
 from torch import Tensor, nn
 
-from models.arguments import choose
-from models.compact import coder
-from models.compact.chances import BitWriter
-from models.compact.container import seal
-from models.compact.effective import Entry, entries
-from models.compact.file import allowed
-from models.compact.forms import write_mixed, write_values
-from models.compact.kinds import NAMED, Kind, Patterns, patterns
-from models.compact.levels import write_levels
-from models.compact.numbers import MANY
-from models.compact.parts import Form, Place, likeness
-from models.compact.plan import Extra, Record
-from models.compact.plan import write as write_plan
-from models.compact.streams import Writer, deflate, packed
-from models.compact.text import is_modelled, put_bytes
+from kirigami.models.arguments import choose
+from kirigami.models.compact import coder
+from kirigami.models.compact.chances import BitWriter
+from kirigami.models.compact.container import seal
+from kirigami.models.compact.effective import Entry, entries
+from kirigami.models.compact.file import allowed
+from kirigami.models.compact.forms import write_mixed, write_values
+from kirigami.models.compact.kinds import NAMED, Kind, Patterns, patterns
+from kirigami.models.compact.levels import write_levels
+from kirigami.models.compact.numbers import MANY
+from kirigami.models.compact.parts import Form, Place, likeness
+from kirigami.models.compact.plan import Extra, Record
+from kirigami.models.compact.plan import write as write_plan
+from kirigami.models.compact.streams import Writer, deflate, packed
+from kirigami.models.compact.text import is_modelled, put_bytes
 
 REST = ("float32", "float16")
 
@@ -39,7 +39,7 @@ def encode(
     Args:
         network: any module whose links, if it has any, are hard.
         rest: type to which float32 tensors without links are rounded; with `float16` the outputs change, and
-            `models.compact.change` says by how much.
+            `kirigami.models.compact.change` says by how much.
         level: of zstd, 1 (quick) to 19 (small), for what is too large to be modelled bit by bit; at most 12 above
             4 MiB.
         extra: streams of bytes to take along, by their names.

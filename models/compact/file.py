@@ -11,13 +11,13 @@ import numpy
 import torch
 from torch import Tensor
 
-from models.compact import container, plan
-from models.compact.forms import read_form
-from models.compact.kinds import Patterns
-from models.compact.parts import Part, Place, likeness
-from models.compact.plan import Cursor, Record
-from models.compact.streams import Reader
-from models.compact.text import MODELLED, take_bytes
+from kirigami.models.compact import container, plan
+from kirigami.models.compact.forms import read_form
+from kirigami.models.compact.kinds import Patterns
+from kirigami.models.compact.parts import Part, Place, likeness
+from kirigami.models.compact.plan import Cursor, Record
+from kirigami.models.compact.streams import Reader
+from kirigami.models.compact.text import MODELLED, take_bytes
 
 LIMIT = 1 << 32  # bytes of contents by default
 FREE, RATIO = 1 << 24, 1 << 16  # a file may declare so many bytes, and so many more for each byte it has

@@ -14,17 +14,17 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from models.compact.chances import Model
-from models.compact.kinds import Kind, Patterns
-from models.compact.levels import WIDEST, read_levels
-from models.compact.masks import put_mask, take_mask
-from models.compact.mixing import ORDERS, mix
-from models.compact.numbers import numbers_size, put_numbers, take_numbers
-from models.compact.parts import Form, Part, Place, bits_for
-from models.compact.plan import Record
-from models.compact.streams import Reader, Writer
-from models.compact.symbols import mask_size, put_symbols, symbols_size, take_symbols
-from models.compact.text import put_bytes, take_bytes
+from kirigami.models.compact.chances import Model
+from kirigami.models.compact.kinds import Kind, Patterns
+from kirigami.models.compact.levels import WIDEST, read_levels
+from kirigami.models.compact.masks import put_mask, take_mask
+from kirigami.models.compact.mixing import ORDERS, mix
+from kirigami.models.compact.numbers import numbers_size, put_numbers, take_numbers
+from kirigami.models.compact.parts import Form, Part, Place, bits_for
+from kirigami.models.compact.plan import Record
+from kirigami.models.compact.streams import Reader, Writer
+from kirigami.models.compact.symbols import mask_size, put_symbols, symbols_size, take_symbols
+from kirigami.models.compact.text import put_bytes, take_bytes
 
 PALETTE = 256  # different numbers at most
 MASKED = 0.05  # bits that a mask's contexts may be expected to save for each zero

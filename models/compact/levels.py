@@ -6,14 +6,14 @@ from collections.abc import Sequence
 import numpy
 from numpy.typing import NDArray
 
-from models.compact.chances import Numbers
-from models.compact.kinds import COMPUTED, Kind, Patterns, patterns
-from models.compact.masks import put_mask, take_mask
-from models.compact.numbers import put_numbers, take_numbers
-from models.compact.parts import Form, Part, Place, bits_for
-from models.compact.plan import Record
-from models.compact.streams import Reader, Writer
-from models.compact.symbols import put_symbols, take_symbols
+from kirigami.models.compact.chances import Numbers
+from kirigami.models.compact.kinds import COMPUTED, Kind, Patterns, patterns
+from kirigami.models.compact.masks import put_mask, take_mask
+from kirigami.models.compact.numbers import put_numbers, take_numbers
+from kirigami.models.compact.parts import Form, Part, Place, bits_for
+from kirigami.models.compact.plan import Record
+from kirigami.models.compact.streams import Reader, Writer
+from kirigami.models.compact.symbols import put_symbols, take_symbols
 
 WIDEST = 8  # bits of a level
 STEPS = 2.0 / 2.0 ** numpy.arange(WIDEST + 1)

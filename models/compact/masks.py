@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 import numpy
 from numpy.typing import NDArray
 
-from models.compact.chances import Model, Numbers, Table
-from models.compact.streams import Reader, Writer
-from models.compact.symbols import BLOB, SAMPLE, closest, recall
+from kirigami.models.compact.chances import Model, Numbers, Table
+from kirigami.models.compact.streams import Reader, Writer
+from kirigami.models.compact.symbols import BLOB, SAMPLE, closest, recall
 
 MASK = Model("mask", (32, 32, 128))
 

@@ -7,7 +7,7 @@ difference that is left, in units of the last place.
 import numpy
 from numpy.typing import NDArray
 
-from models.compact.kinds import COMPUTED, Kind, Patterns, patterns
+from kirigami.models.compact.kinds import COMPUTED, Kind, Patterns, patterns
 
 # apart: every product and every sum is rounded. joined: products are added unrounded, as fused instructions do. once:
 # all is summed with 53 bits, and rounded at the end.

@@ -8,10 +8,10 @@ Trained numbers use all bits of their mantissas, and these are stored as they ar
 import numpy
 from numpy.typing import NDArray
 
-from models.compact.chances import Model, Numbers
-from models.compact.kinds import Kind, Patterns
-from models.compact.streams import SKEWED, Reader, Writer, deflate, planes
-from models.compact.symbols import symbols_size
+from kirigami.models.compact.chances import Model, Numbers
+from kirigami.models.compact.kinds import Kind, Patterns
+from kirigami.models.compact.streams import SKEWED, Reader, Writer, deflate, planes
+from kirigami.models.compact.symbols import symbols_size
 
 EXPONENT = Model("exponent", (16, 32, 32))
 SIGN = Model("sign", (128, 128))

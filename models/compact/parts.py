@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from models.compact.chances import Numbers
-from models.compact.kinds import Patterns
+from kirigami.models.compact.chances import Numbers
+from kirigami.models.compact.kinds import Patterns
 
 Form = tuple[str, list[int]]
 

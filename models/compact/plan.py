@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from models.compact.kinds import KINDS, NAMED, Kind
-from models.compact.streams import packed
+from kirigami.models.compact.kinds import KINDS, NAMED, Kind
+from kirigami.models.compact.streams import packed
 
 # The place of a form in this row is its number in a file. `docs/format.md` says what each is and what it has.
 FORMS = ("same", "plain", "sparse", "palette", "levels", "mixed", "whole", "truths", "constant")

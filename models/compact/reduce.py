@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
-from models.arguments import within
-from models.bits.inputs import InputQuantiser
-from models.bits.levels import step
-from models.bits.quantise import QuantiseLink
-from models.compact.effective import is_linked, outside_links
-from models.technique import weighted
+from kirigami.models.arguments import within
+from kirigami.models.bits.inputs import InputQuantiser
+from kirigami.models.bits.levels import step
+from kirigami.models.bits.quantise import QuantiseLink
+from kirigami.models.compact.effective import is_linked, outside_links
+from kirigami.models.technique import weighted
 
 FEWEST, MOST = 2, 8
 SHARES = 24  # ranges compared for a weight, as shares of that of its largest entry

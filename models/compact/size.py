@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 
 from torch import Tensor, nn
 
-from models.arguments import choose, within
-from models.compact.effective import held, is_linked, outside_links
-from models.compact.encode import REST, encode
-from models.technique import Link, chosen
+from kirigami.models.arguments import choose, within
+from kirigami.models.compact.effective import held, is_linked, outside_links
+from kirigami.models.compact.encode import REST, encode
+from kirigami.models.technique import Link, chosen
 
 # Bits a number that are counted. Of a trained float32 the lower bytes of the mantissa are noise to every coder; sign,
 # exponent and what norms and running statistics have in common are not counted. Masks and levels may be skewed

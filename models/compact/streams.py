@@ -13,7 +13,7 @@ import numpy
 import zstandard
 from numpy.typing import NDArray
 
-from models.compact.chances import WHOLE, BitReader, BitWriter, Numbers
+from kirigami.models.compact.chances import WHOLE, BitReader, BitWriter, Numbers
 
 LIMIT = 1 << 22  # modelled bits in a file; what would pass it is a blob
 WINDOW = 1 << 27  # bytes of history a frame may ask a reader to hold; level 19 asks for 2^23

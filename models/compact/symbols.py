@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy
 from numpy.typing import NDArray
 
-from models.compact.chances import Model, Numbers
-from models.compact.streams import Reader, Writer
+from kirigami.models.compact.chances import Model, Numbers
+from kirigami.models.compact.streams import Reader, Writer
 
 SYMBOL = Model("symbol", (32, 64, 128))
 ECHO = Model("echo", (8, 16))

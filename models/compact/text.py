@@ -9,11 +9,11 @@ from functools import cache
 
 import numpy
 
-from models.compact import coder
-from models.compact.chances import BitReader, BitWriter, Model, Numbers
-from models.compact.plan import Cursor
-from models.compact.streams import deflate, inflate, packed
-from models.compact.usual import USUAL
+from kirigami.models.compact import coder
+from kirigami.models.compact.chances import BitReader, BitWriter, Model, Numbers
+from kirigami.models.compact.plan import Cursor
+from kirigami.models.compact.streams import deflate, inflate, packed
+from kirigami.models.compact.usual import USUAL
 
 ORDERS = (0, 1, 2, 3, 4, 6)  # bytes before that the contexts take in
 STRENGTHS = (32, 48, 48, 32, 24, 16)

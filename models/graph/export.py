@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.compact import plain
-from models.compact.effective import entries
-from models.graph import restore, skeleton, weights
-from models.graph.serve import Served, fuse
-from models.graph.sources import State, arrays
-from models.graph.trace import trace
-from models.technique import network_of
+from kirigami.models.compact import plain
+from kirigami.models.compact.effective import entries
+from kirigami.models.graph import restore, skeleton, weights
+from kirigami.models.graph.serve import Served, fuse
+from kirigami.models.graph.sources import State, arrays
+from kirigami.models.graph.trace import trace
+from kirigami.models.technique import network_of
 
 PREFIX = "network."
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from models.graph.model import BITS, INT2, INT4, INT8, INT16
+from kirigami.models.graph.model import BITS, INT2, INT4, INT8, INT16
 
 Array = NDArray[Any]
 

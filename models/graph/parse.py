@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy
 
-from models.graph.model import Attribute, Form, Model, Node, Port, Tensor
-from models.graph.sources import of_array
+from kirigami.models.graph.model import Attribute, Form, Model, Node, Port, Tensor
+from kirigami.models.graph.sources import of_array
 
 
 def parse(proto: Any) -> tuple[Model, dict[str, int]]:

@@ -11,11 +11,11 @@ import math
 import struct
 from typing import Any
 
-from models.graph.grid import Grid
-from models.graph.model import BITS, INT2, INT4, INT8, INT16, INT64, Attribute, Form, Model, Port, Tensor
-from models.graph.model import Node as ModelNode
-from models.graph.sources import Builder, Codes, Ends, Multiple, Source, State, Whole, arrays
-from models.graph.words import ATTRIBUTES, CONSTANTS, FORMS, OPERATORS
+from kirigami.models.graph.grid import Grid
+from kirigami.models.graph.model import BITS, INT2, INT4, INT8, INT16, INT64, Attribute, Form, Model, Port, Tensor
+from kirigami.models.graph.model import Node as ModelNode
+from kirigami.models.graph.sources import Builder, Codes, Ends, Multiple, Source, State, Whole, arrays
+from kirigami.models.graph.words import ATTRIBUTES, CONSTANTS, FORMS, OPERATORS
 
 VERSION = 1
 CLASSES = "classes"  # in a model's metadata: a JSON list of names
@@ -34,7 +34,7 @@ def fill(skeleton: bytes, file: Any) -> bytes:
     """Return the ONNX file of a skeleton.
 
     Args:
-        skeleton: made by `models.graph.cut`.
+        skeleton: made by `kirigami.models.graph.cut`.
         file: the tensors {name: tensor} of the network, or an object that has them under `state`.
 
     Raises:
@@ -53,7 +53,7 @@ def listed(names: list[str]) -> str:
 
 
 class _Reader:
-    """Reads what `models.graph.skeleton` wrote."""
+    """Reads what `kirigami.models.graph.skeleton` wrote."""
 
     def __init__(self, data: bytes, state: State) -> None:
         self.data, self.state, self.names = data, state, list(state)

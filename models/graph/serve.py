@@ -5,8 +5,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from models.bits.inputs import CHILD
-from models.networks.gru import GRULayer
+from kirigami.models.bits.inputs import CHILD
+from kirigami.models.networks.gru import GRULayer
 
 
 class Served(nn.Module):

@@ -8,10 +8,10 @@ import json
 import struct
 from collections.abc import Mapping
 
-from models.graph import restore
-from models.graph.model import INT64, Attribute, Form, Model, Node, Port, Tensor, varint
-from models.graph.parse import parse
-from models.graph.restore import (
+from kirigami.models.graph import restore
+from kirigami.models.graph.model import INT64, Attribute, Form, Model, Node, Port, Tensor, varint
+from kirigami.models.graph.parse import parse
+from kirigami.models.graph.restore import (
     CODES,
     CODES_AT,
     ENDS,
@@ -26,9 +26,9 @@ from models.graph.restore import (
     USUAL,
     WHOLE,
 )
-from models.graph.sources import Codes, Ends, Multiple, Source, State, Tree, Whole
-from models.graph.weights import OPSET_INT2, trees
-from models.graph.words import ATTRIBUTES, CONSTANTS, FORMS, OPERATORS
+from kirigami.models.graph.sources import Codes, Ends, Multiple, Source, State, Tree, Whole
+from kirigami.models.graph.weights import OPSET_INT2, trees
+from kirigami.models.graph.words import ATTRIBUTES, CONSTANTS, FORMS, OPERATORS
 
 
 def cut(onnx: bytes, state: State) -> bytes:
@@ -46,7 +46,7 @@ def cut(onnx: bytes, state: State) -> bytes:
     model, _ = parse(package.load_from_string(onnx))
     skeleton = _Writer(model, trees(state, model.opset >= OPSET_INT2), list(state)).write()
     if restore.fill(skeleton, state) != onnx:
-        raise ValueError("the ONNX file must be one that models.graph.to_onnx wrote, of this network.")
+        raise ValueError("the ONNX file must be one that kirigami.models.graph.to_onnx wrote, of this network.")
     return skeleton
 
 

@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 
 import numpy
 
-from models.graph.grid import Array, Grid, nudged, pack
-from models.graph.model import FLOAT, FLOAT16, Form, Node, Tensor
+from kirigami.models.graph.grid import Array, Grid, nudged, pack
+from kirigami.models.graph.model import FLOAT, FLOAT16, Form, Node, Tensor
 
 State: TypeAlias = Mapping[str, Array]
 Tree: TypeAlias = Tensor | tuple[Form, tuple["Tree", ...]]
@@ -88,7 +88,7 @@ class Ends:
     which: int
 
     def tree(self, state: State) -> Tree:
-        """Return the constant, as `models.bits.inputs` computes it."""
+        """Return the constant, as `kirigami.models.bits.inputs` computes it."""
         low, high = state[self.name].astype(numpy.float32)
         top = numpy.float32(2 ** int(state[bits_of(self.name)]) - 1)
         step = max(numpy.float32((high - low) / top), numpy.finfo(numpy.float32).tiny)

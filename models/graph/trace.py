@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.graph.model import Attribute, Form, Model
-from models.graph.parse import parse
-from models.graph.sources import of_array
+from kirigami.models.graph.model import Attribute, Form, Model
+from kirigami.models.graph.parse import parse
+from kirigami.models.graph.sources import of_array
 
 
 def trace(network: nn.Module, sample: torch.Tensor, opset: int, name: str) -> tuple[Model, dict[int, str]]:

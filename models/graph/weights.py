@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import numpy
 
-from models.graph import grid
-from models.graph.grid import Array
-from models.graph.model import BITS, INT2, INT4, Model, Node, Tensor
-from models.graph.sources import (
+from kirigami.models.graph import grid
+from kirigami.models.graph.grid import Array
+from kirigami.models.graph.model import BITS, INT2, INT4, Model, Node, Tensor
+from kirigami.models.graph.sources import (
     RANGE,
     Builder,
     Codes,

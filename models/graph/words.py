@@ -2,7 +2,7 @@
 
 import struct
 
-from models.graph.model import FLOAT, INT64, Attribute, Form, Tensor
+from kirigami.models.graph.model import FLOAT, INT64, Attribute, Form, Tensor
 
 OPERATORS = (
     "DequantizeLinear", "Conv", "BatchNormalization", "Relu", "MaxPool", "ReduceMean", "Gemm", "Add", "Mul", "Sub",

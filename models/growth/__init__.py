@@ -1,11 +1,11 @@
 """Growth: wider and deeper networks that begin as what they were, and a loop that grows and shrinks to a budget."""
 
-from models.growth.budget import CURRENCIES, Budget
-from models.growth.build import METHODS, build
-from models.growth.deeper import activations, deepen, insert
-from models.growth.initial import INITS, firefly, gradmax, net2wider, random, split
-from models.growth.loop import GrowAndShrink
-from models.growth.place import Ground
+from kirigami.models.growth.budget import CURRENCIES, Budget
+from kirigami.models.growth.build import METHODS, build
+from kirigami.models.growth.deeper import activations, deepen, insert
+from kirigami.models.growth.initial import INITS, firefly, gradmax, net2wider, random, split
+from kirigami.models.growth.loop import GrowAndShrink
+from kirigami.models.growth.place import Ground
 
 __all__ = [
     "CURRENCIES",

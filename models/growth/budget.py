@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from models import cost
-from models.compact import plain
+from kirigami.models import cost
+from kirigami.models.compact import plain
 
 CURRENCIES: dict[str, Callable[[nn.Module, Tensor], float]] = {
     "params": lambda network, _: float(cost.parameters(network)),

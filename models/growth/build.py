@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from models.arguments import accept, choose, names
-from models.growth.initial import INITS
-from models.growth.loop import GrowAndShrink
+from kirigami.models.arguments import accept, choose, names
+from kirigami.models.growth.initial import INITS
+from kirigami.models.growth.loop import GrowAndShrink
 
 METHODS = tuple(INITS)
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from models.arguments import nearest
-from models.cost import evaluating
+from kirigami.models.arguments import nearest
+from kirigami.models.cost import evaluating
 
 
 def deepen(

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from models.arguments import at_least
-from models.growth.place import TINY, Ground, install, length, normal, silent, slopes, unit
-from models.growth.view import blocks, matrix, mean_loss, trial
-from models.structure import Units, widen
+from kirigami.models.arguments import at_least
+from kirigami.models.growth.place import TINY, Ground, install, length, normal, silent, slopes, unit
+from kirigami.models.growth.view import blocks, matrix, mean_loss, trial
+from kirigami.models.structure import Units, widen
 
 # Of the incoming weights' deviation: what parts a copy from its unit.
 NOISE = 1e-2
@@ -33,7 +33,7 @@ def net2wider(
 
     Args:
         network: in which the units were found.
-        units: to widen, of `models.structure.units`.
+        units: to widen, of `kirigami.models.structure.units`.
         count: of new units, at least 1.
         noise: standard deviation of what is added to the copies' incoming weights, in units of that of the weights.
         generator: of the lot and the noise, on the CPU; None takes the global one.

@@ -7,16 +7,16 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
-from models import cost
-from models.arguments import at_least, choose, within
-from models.growth.budget import Budget, one_budget, without_links
-from models.growth.deeper import activations, deepen, insert, take_out
-from models.growth.initial import INITS
-from models.growth.place import Ground
-from models.influence import UNIT_CRITERIA, unit_scores
-from models.structure import Units, remove, resize, shapes, to_shapes, units
-from models.structure.tensors import check_links
-from models.technique import Technique, batches_of, loss_of, network_of, progress_of, weighted
+from kirigami.models import cost
+from kirigami.models.arguments import at_least, choose, within
+from kirigami.models.growth.budget import Budget, one_budget, without_links
+from kirigami.models.growth.deeper import activations, deepen, insert, take_out
+from kirigami.models.growth.initial import INITS
+from kirigami.models.growth.place import Ground
+from kirigami.models.influence import UNIT_CRITERIA, unit_scores
+from kirigami.models.structure import Units, remove, resize, shapes, to_shapes, units
+from kirigami.models.structure.tensors import check_links
+from kirigami.models.technique import Technique, batches_of, loss_of, network_of, progress_of, weighted
 
 # Turns of measuring and changing at the end; a turn may halve the step, so this is plenty.
 TURNS = 40
@@ -38,15 +38,15 @@ class GrowAndShrink(Technique):
     changes at most `share` of all units, half of that after each change of direction. At `harden_at` it goes on
     until the cost is within `SETTLED` of the hysteresis, and from then on the shapes are fixed. Optimiser state
     follows the units; that of new ones begins at 0. Units coupled to what cannot change stay as they are; see
-    `models.structure.units`.
+    `kirigami.models.structure.units`.
 
     Args:
         params: the budget in parameters; exactly one of the four must be given.
         macs: the budget in multiply-accumulates for one sample.
         latency_ms: the budget in milliseconds for a batch's forward pass on the device and threads of the training.
-        memory: the budget in bytes, of `models.cost.memory_bytes`, for a batch.
-        init: what new units begin as, a name in `models.growth.INITS`.
-        criterion: by what units are ranked, a name in `models.influence.UNIT_CRITERIA`.
+        memory: the budget in bytes, of `kirigami.models.cost.memory_bytes`, for a batch.
+        init: what new units begin as, a name in `kirigami.models.growth.INITS`.
+        criterion: by what units are ranked, a name in `kirigami.models.influence.UNIT_CRITERIA`.
         hysteresis: share of the budget within which nothing is done, in [0, 1).
         share: of all units that one visit changes at most, in (0, 1).
         every: steps between visits; None is once an epoch.

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.cost import evaluating
-from models.structure import Units
-from models.structure.units import Axis, Role
+from kirigami.models.cost import evaluating
+from kirigami.models.structure import Units
+from kirigami.models.structure.units import Axis, Role
 
 Loss = Callable[[Any], Tensor]
-"""Maps a batch to the scalar loss, with its graph, such as `models.technique.loss_of(module)`."""
+"""Maps a batch to the scalar loss, with its graph, such as `kirigami.models.technique.loss_of(module)`."""
 
 
 def matrix(network: nn.Module, units: Units, role: Role, indices: Sequence[int] | None = None) -> Tensor:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from models.influence.probe import first_tensor
-from models.technique import weighted
+from kirigami.models.influence.probe import first_tensor
+from kirigami.models.technique import weighted
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import parametrize
 
-from models.technique import ORDER, Link
+from kirigami.models.technique import ORDER, Link
 
 Loss = Callable[[Any], Tensor]
-"""Maps a batch to the scalar loss, with its graph, such as `models.technique.loss_of(module)`."""
+"""Maps a batch to the scalar loss, with its graph, such as `kirigami.models.technique.loss_of(module)`."""
 
 
 @contextmanager

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.arguments import within
-from models.influence.gates import Gates
-from models.influence.probe import Loss, untouched
-from models.influence.units import unit_scores
-from models.structure.units import Units
+from kirigami.models.arguments import within
+from kirigami.models.influence.gates import Gates
+from kirigami.models.influence.probe import Loss, untouched
+from kirigami.models.influence.units import unit_scores
+from kirigami.models.structure.units import Units
 
 Quality = Callable[[], float]
 """Measures the network as it stands on rows of the caller's choice, larger is better, such as accuracy."""
@@ -37,7 +37,7 @@ class Removal:
         return len(self.order)
 
     def indices(self, name: str) -> list[int]:
-        """Return which units of a set can go, as `models.structure.remove` takes them."""
+        """Return which units of a set can go, as `kirigami.models.structure.remove` takes them."""
         return sorted(index for found, index in self.order if found == name)
 
 
@@ -61,7 +61,7 @@ def removable(
 
     Args:
         network: is left as it was.
-        units: from `models.structure.units`; one of each set stays.
+        units: from `kirigami.models.structure.units`; one of each set stays.
         batches: for the scores.
         loss: see `unit_scores`.
         quality: is measured after each removal, in evaluation mode.

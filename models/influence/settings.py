@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from models.arguments import at_least, within
+from kirigami.models.arguments import at_least, within
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.influence.probe import Loss, gradients, incoming, single_rows, untouched
-from models.influence.settings import Settings
-from models.technique import chosen
+from kirigami.models.influence.probe import Loss, gradients, incoming, single_rows, untouched
+from kirigami.models.influence.settings import Settings
+from kirigami.models.technique import chosen
 
 
 class Blocks:

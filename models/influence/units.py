@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.arguments import choose
-from models.influence.gates import Closed, Gates
-from models.influence.probe import Loss, gradients, product, signs, untouched
-from models.influence.settings import Settings
-from models.influence.zeros import zeros
-from models.structure.units import Units
+from kirigami.models.arguments import choose
+from kirigami.models.influence.gates import Closed, Gates
+from kirigami.models.influence.probe import Loss, gradients, product, signs, untouched
+from kirigami.models.influence.settings import Settings
+from kirigami.models.influence.zeros import zeros
+from kirigami.models.structure.units import Units
 
 Scores = dict[str, Tensor]
 
@@ -32,7 +32,7 @@ def unit_scores(
 
     Args:
         network: in any mode; it, its gradients and the random state are left as they were.
-        units: from `models.structure.units`.
+        units: from `kirigami.models.structure.units`.
         batches: the scores are averaged over them; weight norm and random look at none.
         loss: maps a batch to the network's scalar loss, the mean over its rows, with a graph.
         criterion: a name in `CRITERIA`.

@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.arguments import choose
-from models.influence.flow import flow_scores
-from models.influence.probe import Loss, gradients, incoming, product, signs, single_rows, untouched
-from models.influence.settings import Settings
-from models.influence.surgeon import fisher_blocks
-from models.technique import chosen
+from kirigami.models.arguments import choose
+from kirigami.models.influence.flow import flow_scores
+from kirigami.models.influence.probe import Loss, gradients, incoming, product, signs, single_rows, untouched
+from kirigami.models.influence.settings import Settings
+from kirigami.models.influence.surgeon import fisher_blocks
+from kirigami.models.technique import chosen
 
 Scores = dict[str, Tensor]
 Layers = Mapping[str, nn.Module]

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.influence.gates import Gates, side_of
-from models.influence.probe import Loss
-from models.structure.units import Axis, Units
+from kirigami.models.influence.gates import Gates, side_of
+from kirigami.models.influence.probe import Loss
+from kirigami.models.structure.units import Axis, Units
 
-ACTIVATIONS = ("torch.nn.modules.activation", "models.activations")
+ACTIVATIONS = ("torch.nn.modules.activation", "kirigami.models.activations")
 
 
 def zeros(gates: Gates, batches: Sequence[Any], loss: Loss) -> dict[str, Tensor]:

@@ -5,8 +5,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from models.arguments import accept, choose, names
-from models.initial.closed import ClosedForm
+from kirigami.models.arguments import accept, choose, names
+from kirigami.models.initial.closed import ClosedForm
 
 NAMES = ("default", "closed_form")
 

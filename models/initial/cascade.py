@@ -5,9 +5,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from models.initial.features import check_own, encode, inputs_of, is_linear_map, rows
-from models.initial.ridge import Moments
-from models.norms import reestimate
+from kirigami.models.initial.features import check_own, encode, inputs_of, is_linear_map, rows
+from kirigami.models.initial.ridge import Moments
+from kirigami.models.norms import reestimate
 
 ROWS = 50_000
 """Rows (samples, positions or patches) by which a hidden layer is fitted: its targets are rough anyway."""

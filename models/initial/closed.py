@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from models.arguments import choose
-from models.cost import evaluating
-from models.initial.cascade import fit_hidden
-from models.initial.features import KINDS, Placed, calls, decode, encode, head_of, inputs_of, rows
-from models.initial.ridge import Moments, Solution
-from models.norms import reestimate
-from models.outputs import Loss
-from models.outputs import loss as build_loss
+from kirigami.models.arguments import choose
+from kirigami.models.cost import evaluating
+from kirigami.models.initial.cascade import fit_hidden
+from kirigami.models.initial.features import KINDS, Placed, calls, decode, encode, head_of, inputs_of, rows
+from kirigami.models.initial.ridge import Moments, Solution
+from kirigami.models.norms import reestimate
+from kirigami.models.outputs import Loss
+from kirigami.models.outputs import loss as build_loss
 
 SAMPLE = 20_000
 """Rows by which the scale of the outputs is chosen, and the figures are measured."""

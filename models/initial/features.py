@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from models.technique import weighted
+from kirigami.models.technique import weighted
 
 KINDS = ("classes", "values", "pixels", "characters")
 

@@ -6,14 +6,14 @@ from typing import Any
 
 from torch import nn
 
-from models.arguments import accept, choose, names
-from models.networks.convnet import ConvNet
-from models.networks.gru import GRU
-from models.networks.mlp import MLP
-from models.networks.resnet import ResNet
-from models.networks.transformer import Transformer
-from models.networks.vgg import VGG
-from models.networks.wrn import wrn
+from kirigami.models.arguments import accept, choose, names
+from kirigami.models.networks.convnet import ConvNet
+from kirigami.models.networks.gru import GRU
+from kirigami.models.networks.mlp import MLP
+from kirigami.models.networks.resnet import ResNet
+from kirigami.models.networks.transformer import Transformer
+from kirigami.models.networks.vgg import VGG
+from kirigami.models.networks.wrn import wrn
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "mlp": MLP,

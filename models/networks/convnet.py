@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from models.activations import activations
-from models.networks.layers import convolution_block, head, sizes
-from models.networks.layers import dropout as build_dropout
+from kirigami.models.activations import activations
+from kirigami.models.networks.layers import convolution_block, head, sizes
+from kirigami.models.networks.layers import dropout as build_dropout
 
 
 class ConvNet(nn.Module):
@@ -20,7 +20,7 @@ class ConvNet(nn.Module):
         depth: Number of convolutions.
         multiplier: Of the channels at each halving; with 1, all convolutions but the first have one shape.
         kernel: Side of the convolutions, odd.
-        activation: Name in `models.activations.ACTIVATIONS`, or a list of names that the layers take in turn.
+        activation: Name in `kirigami.models.activations.ACTIVATIONS`, or a list of names that the layers take in turn.
         norm: "batch", "group" or "none", before each activation.
         dropout: Share of the features dropped in training, before the output layer.
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from models.networks.layers import dropout as build_dropout
-from models.networks.layers import sizes
+from kirigami.models.networks.layers import dropout as build_dropout
+from kirigami.models.networks.layers import sizes
 
 
 class GRULayer(nn.Module):

@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor, nn
 
-from models.arguments import at_least, choose, within
+from kirigami.models.arguments import at_least, choose, within
 
 NORMS = ("batch", "group", "none")
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from models.activations import activations
-from models.arguments import at_least
-from models.networks.layers import dropout as build_dropout
-from models.networks.layers import norm_1d, sizes
+from kirigami.models.activations import activations
+from kirigami.models.arguments import at_least
+from kirigami.models.networks.layers import dropout as build_dropout
+from kirigami.models.networks.layers import norm_1d, sizes
 
 
 class MLP(nn.Module):
@@ -19,7 +19,7 @@ class MLP(nn.Module):
         out_features: Outputs a sample.
         width: Units of each hidden layer.
         depth: Number of hidden layers; 0 is a linear model.
-        activation: Name in `models.activations.ACTIVATIONS`, or a list of names that the layers take in turn.
+        activation: Name in `kirigami.models.activations.ACTIVATIONS`, or a list of names that the layers take in turn.
         norm: "batch", "group" or "none", before each activation.
         dropout: Share of hidden units dropped in training, after each activation.
 

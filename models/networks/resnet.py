@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
 
-from models.activations import activations
-from models.networks.layers import convolution, head, norm_2d, sizes
-from models.networks.layers import dropout as build_dropout
+from kirigami.models.activations import activations
+from kirigami.models.networks.layers import convolution, head, norm_2d, sizes
+from kirigami.models.networks.layers import dropout as build_dropout
 
 
 class Block(nn.Module):
@@ -90,7 +90,7 @@ class ResNet(nn.Module):
         blocks: Blocks a stage, in place of `depth`.
         stem: Channels of the first convolution; `width` if null.
         preactivation: Norm and activation before each convolution instead of after it.
-        activation: Name in `models.activations.ACTIVATIONS`, or a list of names that the layers take in turn.
+        activation: Name in `kirigami.models.activations.ACTIVATIONS`, or a list of names that the layers take in turn.
         norm: "batch", "group" or "none".
         dropout: Share of the features dropped in training, between the convolutions of a block.
 

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.activations import activations
-from models.networks.layers import dropout as build_dropout
-from models.networks.layers import sizes
+from kirigami.models.activations import activations
+from kirigami.models.networks.layers import dropout as build_dropout
+from kirigami.models.networks.layers import sizes
 
 
 class CausalAttention(nn.Module):
@@ -61,7 +61,7 @@ class Transformer(nn.Module):
         depth: Number of blocks.
         heads: Attention heads.
         expansion: Factor of the hidden units of the feed-forward networks.
-        activation: Name in `models.activations.ACTIVATIONS`, or a list of names that the layers take in turn.
+        activation: Name in `kirigami.models.activations.ACTIVATIONS`, or a list of names that the layers take in turn.
         dropout: Share of the features dropped in training, after each part of a block.
 
     Raises:

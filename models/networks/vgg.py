@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from models.activations import activations
-from models.networks.layers import convolution_block, head, sizes
-from models.networks.layers import dropout as build_dropout
+from kirigami.models.activations import activations
+from kirigami.models.networks.layers import convolution_block, head, sizes
+from kirigami.models.networks.layers import dropout as build_dropout
 
 # Convolutions in each of the five stages; the channels of the stages are 1, 2, 4, 8 and 8 times the width.
 _STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -23,7 +23,7 @@ class VGG(nn.Module):
         depth: 11, 13, 16 or 19.
         width: Channels of the first stage.
         plan: In place of `depth` and `width`: channels of each convolution, and 0 for a pooling.
-        activation: Name in `models.activations.ACTIVATIONS`, or a list of names that the layers take in turn.
+        activation: Name in `kirigami.models.activations.ACTIVATIONS`, or a list of names that the layers take in turn.
         norm: "batch", "group" or "none", before each activation.
         dropout: Share of the features dropped in training, before the output layer.
 

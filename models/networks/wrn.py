@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from models.networks.layers import sizes
-from models.networks.resnet import ResNet
+from kirigami.models.networks.layers import sizes
+from kirigami.models.networks.resnet import ResNet
 
 
 def wrn(
@@ -25,7 +25,7 @@ def wrn(
         dense: Give one logit a pixel.
         depth: Layers with weights, 6n+4.
         widen: Factor of the channels 16, 32, 64 of the stages.
-        activation: Name in `models.activations.ACTIVATIONS`, or a list of names that the layers take in turn.
+        activation: Name in `kirigami.models.activations.ACTIVATIONS`, or a list of names that the layers take in turn.
         norm: "batch", "group" or "none".
         dropout: Share of the features dropped in training, between the convolutions of a block.
 

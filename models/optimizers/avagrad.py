@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from models.optimizers.groups import Parameters
+from kirigami.models.optimizers.groups import Parameters
 
 Tensors = list[Tensor]
 

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from models.arguments import accept, choose, names, within
-from models.optimizers.avagrad import AvaGrad, AvaGradW
-from models.optimizers.groups import Parameters, fused, parameter_groups
+from kirigami.models.arguments import accept, choose, names, within
+from kirigami.models.optimizers.avagrad import AvaGrad, AvaGradW
+from kirigami.models.optimizers.groups import Parameters, fused, parameter_groups
 
 
 def sgd(

@@ -1,14 +1,14 @@
 """Regimes: how a network is trained, block by block instead of all at once."""
 
-from models.regimes.blocks import find
-from models.regimes.build import REGIMES, build, partitions
-from models.regimes.chain import Chain
-from models.regimes.conduct import Conductor
-from models.regimes.greedy import Greedy
-from models.regimes.heads import LocalHead, predictor, similarity
-from models.regimes.local import Local
-from models.regimes.phases import Phase
-from models.regimes.regime import Regime
+from kirigami.models.regimes.blocks import find
+from kirigami.models.regimes.build import REGIMES, build, partitions
+from kirigami.models.regimes.chain import Chain
+from kirigami.models.regimes.conduct import Conductor
+from kirigami.models.regimes.greedy import Greedy
+from kirigami.models.regimes.heads import LocalHead, predictor, similarity
+from kirigami.models.regimes.local import Local
+from kirigami.models.regimes.phases import Phase
+from kirigami.models.regimes.regime import Regime
 
 __all__ = [
     "REGIMES",

@@ -6,10 +6,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from models.arguments import nearest
-from models.cost import evaluating
-from models.regimes.calls import Call, runs, watch
-from models.regimes.chain import Chain
+from kirigami.models.arguments import nearest
+from kirigami.models.cost import evaluating
+from kirigami.models.regimes.calls import Call, runs, watch
+from kirigami.models.regimes.chain import Chain
 
 AUTO = "auto"
 

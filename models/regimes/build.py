@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from models.arguments import accept, at_least, choose, names
-from models.regimes.blocks import AUTO
-from models.regimes.greedy import Greedy
-from models.regimes.local import Local
-from models.regimes.regime import Regime
+from kirigami.models.arguments import accept, at_least, choose, names
+from kirigami.models.regimes.blocks import AUTO
+from kirigami.models.regimes.greedy import Greedy
+from kirigami.models.regimes.local import Local
+from kirigami.models.regimes.regime import Regime
 
 
 def partitions(

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.cost import evaluating
-from models.technique import WEIGHTED
+from kirigami.models.cost import evaluating
+from kirigami.models.technique import WEIGHTED
 
 
 @dataclass(eq=False)

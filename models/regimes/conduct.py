@@ -6,11 +6,11 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 
-from models.regimes.greedy import Greedy
-from models.regimes.phases import Phase
-from models.regimes.regime import Regime, unscaled
-from models.regimes.rows import Rows
-from models.technique import Technique, batches_of, network_of
+from kirigami.models.regimes.greedy import Greedy
+from kirigami.models.regimes.phases import Phase
+from kirigami.models.regimes.regime import Regime, unscaled
+from kirigami.models.regimes.rows import Rows
+from kirigami.models.technique import Technique, batches_of, network_of
 
 
 class Conductor(Callback):

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from models.arguments import at_least
-from models.regimes.blocks import AUTO
-from models.regimes.heads import predictor
-from models.regimes.phases import Phase
-from models.regimes.regime import Loss, Regime
+from kirigami.models.arguments import at_least
+from kirigami.models.regimes.blocks import AUTO
+from kirigami.models.regimes.heads import predictor
+from kirigami.models.regimes.phases import Phase
+from kirigami.models.regimes.regime import Loss, Regime
 
 
 class Greedy(Regime):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.networks.layers import PixelHead
+from kirigami.models.networks.layers import PixelHead
 
 FEATURES = 2048  # that a prediction is made from, at most
 SMALLEST = 1e-8  # length of what has a direction

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 
 from torch import Tensor, nn
 
-from models.arguments import within
-from models.regimes.blocks import AUTO
-from models.regimes.heads import LocalHead, alike
-from models.regimes.phases import Phase
-from models.regimes.regime import Loss, Regime
+from kirigami.models.arguments import within
+from kirigami.models.regimes.blocks import AUTO
+from kirigami.models.regimes.heads import LocalHead, alike
+from kirigami.models.regimes.phases import Phase
+from kirigami.models.regimes.regime import Loss, Regime
 
 
 class Local(Regime):

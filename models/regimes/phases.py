@@ -7,7 +7,7 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from models.schedules import Curve, build_schedule
+from kirigami.models.schedules import Curve, build_schedule
 
 
 class Phase(NamedTuple):

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from models.arguments import at_least, within
-from models.regimes.blocks import AUTO, find
-from models.regimes.chain import Chain
-from models.regimes.phases import Phase, lengths, phased
-from models.schedules import build_schedule
-from models.technique import Technique
+from kirigami.models.arguments import at_least, within
+from kirigami.models.regimes.blocks import AUTO, find
+from kirigami.models.regimes.chain import Chain
+from kirigami.models.regimes.phases import Phase, lengths, phased
+from kirigami.models.schedules import build_schedule
+from kirigami.models.technique import Technique
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

@@ -1,9 +1,9 @@
 """Learning-rate schedules by name, rates from the network's own curvature, and the range test."""
 
-from models.schedules.build import SCHEDULES, build_schedule, schedule_callbacks
-from models.schedules.curves import Curve, constant, cosine, onecycle, step
-from models.schedules.lipschitz import RULES, LipschitzLR
-from models.schedules.ranges import RangeTest, range_test
+from kirigami.models.schedules.build import SCHEDULES, build_schedule, schedule_callbacks
+from kirigami.models.schedules.curves import Curve, constant, cosine, onecycle, step
+from kirigami.models.schedules.lipschitz import RULES, LipschitzLR
+from kirigami.models.schedules.ranges import RangeTest, range_test
 
 __all__ = [
     "RULES",

@@ -7,9 +7,9 @@ from lightning.pytorch import Callback
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from models.arguments import accept, at_least, choose, names
-from models.schedules.curves import constant, cosine, onecycle, step
-from models.schedules.lipschitz import LipschitzLR, lipschitz
+from kirigami.models.arguments import accept, at_least, choose, names
+from kirigami.models.schedules.curves import constant, cosine, onecycle, step
+from kirigami.models.schedules.lipschitz import LipschitzLR, lipschitz
 
 SCHEDULES: dict[str, Callable[..., LRScheduler]] = {
     "constant": constant,

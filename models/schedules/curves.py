@@ -7,7 +7,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from models.arguments import at_least, within
+from kirigami.models.arguments import at_least, within
 
 
 class Curve(LRScheduler):

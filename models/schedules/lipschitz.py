@@ -16,8 +16,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.hooks import RemovableHandle
 
-from models.arguments import choose
-from models.schedules.curves import Curve
+from kirigami.models.arguments import choose
+from kirigami.models.schedules.curves import Curve
 
 RULES = ("smooth", "row", "paper")
 ITERATIONS = 30

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from models.arguments import at_least
-from models.optimizers import build_optimizer
+from kirigami.models.arguments import at_least
+from kirigami.models.optimizers import build_optimizer
 
 SAFE = 10.0
 STOP = 4.0

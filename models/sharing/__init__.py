@@ -3,14 +3,14 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from models.arguments import accept, choose, names, nearest
-from models.sharing.fold import Folding, fold, normalise, shuffled
-from models.sharing.groups import find, split
-from models.sharing.loops import Loop, loops
-from models.sharing.similarity import Null, Similarity, lsm, null, similarity
-from models.sharing.soft import SoftSharing
-from models.sharing.tied import TiedLayers
-from models.technique import Technique
+from kirigami.models.arguments import accept, choose, names, nearest
+from kirigami.models.sharing.fold import Folding, fold, normalise, shuffled
+from kirigami.models.sharing.groups import find, split
+from kirigami.models.sharing.loops import Loop, loops
+from kirigami.models.sharing.similarity import Null, Similarity, lsm, null, similarity
+from kirigami.models.sharing.soft import SoftSharing
+from kirigami.models.sharing.tied import TiedLayers
+from kirigami.models.technique import Technique
 
 METHODS: dict[str, Callable[..., Technique]] = {"soft": SoftSharing, "tied": TiedLayers}
 

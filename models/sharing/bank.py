@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from models.technique import Link, chain, weighted
+from kirigami.models.technique import Link, chain, weighted
 
 
 class Bank(nn.Module):

@@ -9,11 +9,11 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from torch import Tensor, nn
 
-from models.cost import parameters
-from models.sharing.bank import Bank, Mix, bank_of, banks, row_of, rows_of
-from models.sharing.groups import Clusters
-from models.sharing.loops import Loop, loops
-from models.sharing.similarity import TAU, lsm
+from kirigami.models.cost import parameters
+from kirigami.models.sharing.bank import Bank, Mix, bank_of, banks, row_of, rows_of
+from kirigami.models.sharing.groups import Clusters
+from kirigami.models.sharing.loops import Loop, loops
+from kirigami.models.sharing.similarity import TAU, lsm
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def fold(
 
     In a cluster with coefficients A (n, k), W(i) becomes c_i W_u, with u the first right singular vector of A and the
     signed scale c_i = <a_i, u>. u does not see the rows' signs, so they need no alignment. The statistics of batch
-    norms belong to the old weights: `models.norms.reestimate` them unless training goes on.
+    norms belong to the old weights: `kirigami.models.norms.reestimate` them unless training goes on.
 
     Args:
         network: a module whose layers share, through `SoftSharing`.

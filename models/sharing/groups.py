@@ -7,8 +7,8 @@ from typing import TypeAlias
 
 from torch import nn
 
-from models.arguments import nearest
-from models.technique import chosen, weighted
+from kirigami.models.arguments import nearest
+from kirigami.models.technique import chosen, weighted
 
 Groups: TypeAlias = Sequence[str | Sequence[str]]
 """Groups by hand: each a pattern such as `stages.0.[!0].conv*`, or a list of names or patterns."""

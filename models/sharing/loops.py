@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from models.technique import weighted
+from kirigami.models.technique import weighted
 
 
 @dataclass(frozen=True)

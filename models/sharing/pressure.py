@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from models.sharing.bank import row_of
-from models.sharing.groups import Clusters
+from kirigami.models.sharing.bank import row_of
+from kirigami.models.sharing.groups import Clusters
 
 
 def distance(layers: Mapping[str, nn.Module], clusters: Clusters) -> Tensor:

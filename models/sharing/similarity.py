@@ -6,7 +6,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from models.sharing.bank import banks, draw_coefficients, rows_of
+from kirigami.models.sharing.bank import banks, draw_coefficients, rows_of
 
 TAU = 0.95
 

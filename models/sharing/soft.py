@@ -8,13 +8,13 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from models.arguments import at_least, choose
-from models.sharing.bank import Bank, Mix, bank_of, banks, draw_coefficients, draw_templates, row_of
-from models.sharing.fold import Folding, fold, similar
-from models.sharing.groups import PATTERNS, Clusters, Groups, find, split
-from models.sharing.pressure import distance
-from models.sharing.similarity import TAU, Similarity, similarity
-from models.technique import Link, Technique, chain
+from kirigami.models.arguments import at_least, choose
+from kirigami.models.sharing.bank import Bank, Mix, bank_of, banks, draw_coefficients, draw_templates, row_of
+from kirigami.models.sharing.fold import Folding, fold, similar
+from kirigami.models.sharing.groups import PATTERNS, Clusters, Groups, find, split
+from kirigami.models.sharing.pressure import distance
+from kirigami.models.sharing.similarity import TAU, Similarity, similarity
+from kirigami.models.technique import Link, Technique, chain
 
 Parameters: TypeAlias = dict[nn.Parameter, str]
 

@@ -2,8 +2,8 @@
 
 from torch import nn
 
-from models.sharing.groups import Clusters, Groups, find, split
-from models.sharing.soft import SoftSharing
+from kirigami.models.sharing.groups import Clusters, Groups, find, split
+from kirigami.models.sharing.soft import SoftSharing
 
 
 class TiedLayers(SoftSharing):

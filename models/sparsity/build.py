@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from models.arguments import accept, choose, names
-from models.sparsity.continuous import ContinuousSparsification
-from models.sparsity.influence import InfluencePruning
-from models.sparsity.magnitude import GradualPruning, MagnitudePruning, RandomPruning
-from models.sparsity.structured import StructuredPruning
-from models.technique import Technique
+from kirigami.models.arguments import accept, choose, names
+from kirigami.models.sparsity.continuous import ContinuousSparsification
+from kirigami.models.sparsity.influence import InfluencePruning
+from kirigami.models.sparsity.magnitude import GradualPruning, MagnitudePruning, RandomPruning
+from kirigami.models.sparsity.structured import StructuredPruning
+from kirigami.models.technique import Technique
 
 METHODS: dict[str, type[Technique]] = {
     "continuous": ContinuousSparsification,

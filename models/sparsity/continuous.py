@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.arguments import within
-from models.sparsity.mask import Mask, Masking, check_density
+from kirigami.models.arguments import within
+from kirigami.models.sparsity.mask import Mask, Masking, check_density
 
 # A gate's gradient is below 2 % of its largest where |beta s| is above this.
 DECIDED = 4.0

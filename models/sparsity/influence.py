@@ -1,4 +1,4 @@
-"""Masks by what a weight's removal does to the loss, by any criterion of `models.influence`."""
+"""Masks by what a weight's removal does to the loss, by any criterion of `kirigami.models.influence`."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -8,11 +8,11 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
-from models.arguments import at_least, choose, within
-from models.influence import WEIGHT_CRITERIA, surgeon, weight_scores
-from models.influence.probe import Loss
-from models.sparsity.mask import Mask, Masking, check_density, count
-from models.technique import batches_of, loss_of
+from kirigami.models.arguments import at_least, choose, within
+from kirigami.models.influence import WEIGHT_CRITERIA, surgeon, weight_scores
+from kirigami.models.influence.probe import Loss
+from kirigami.models.sparsity.mask import Mask, Masking, check_density, count
+from kirigami.models.technique import batches_of, loss_of
 
 EARLY = ("snip", "grasp", "synflow")
 SCHEDULES = ("one_shot", "gradual")
@@ -26,7 +26,7 @@ class InfluencePruning(Masking):
     `harden` alone prunes only by magnitude and by lot; `prune` takes rows from anywhere.
 
     Args:
-        criterion: a name in `models.influence.WEIGHT_CRITERIA`.
+        criterion: a name in `kirigami.models.influence.WEIGHT_CRITERIA`.
         density: share of the masked weights' entries to keep in the end, in (0, 1].
         schedule: "one_shot", or "gradual": sparsity s_f (1 - (1 - t)^3) over the soft part.
         at: share of the soft part at which "one_shot" prunes, in [0, 1]; by default at the beginning for snip, grasp

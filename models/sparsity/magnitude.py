@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from models.arguments import nearest, within
-from models.sparsity.mask import Masking, check_densities, check_density, count
+from kirigami.models.arguments import nearest, within
+from kirigami.models.sparsity.mask import Masking, check_densities, check_density, count
 
 
 class MagnitudePruning(Masking):

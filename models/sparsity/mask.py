@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from models.technique import Link, Technique
+from kirigami.models.technique import Link, Technique
 
 
 class Mask(Link):

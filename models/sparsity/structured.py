@@ -10,13 +10,13 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from models.arguments import at_least, choose, within
-from models.influence import unit_scores
-from models.structure import Units, remove, resize, shapes, to_shapes, units
-from models.structure.calls import Calls, Inputs, Watch
-from models.structure.price import OF, Price, lowest, price
-from models.structure.tensors import check_links
-from models.technique import Technique, loss_of, network_of, weighted
+from kirigami.models.arguments import at_least, choose, within
+from kirigami.models.influence import unit_scores
+from kirigami.models.structure import Units, remove, resize, shapes, to_shapes, units
+from kirigami.models.structure.calls import Calls, Inputs, Watch
+from kirigami.models.structure.price import OF, Price, lowest, price
+from kirigami.models.structure.tensors import check_links
+from kirigami.models.technique import Technique, loss_of, network_of, weighted
 
 CRITERIA = ("norm", "apoz", "taylor1", "taylor2", "random")
 BY_LAYER = ("norm",)  # scores that mean something beside others of the same layer only
@@ -43,7 +43,7 @@ class StructuredPruning(Technique):
         least: units that every layer keeps, at least.
         batches: how many of the last training batches the units are scored on.
         seed: of the criterion's random numbers.
-        names: of the layers whose units may go, as `models.structure.units` calls them; by default all.
+        names: of the layers whose units may go, as `kirigami.models.structure.units` calls them; by default all.
         harden_at: share of the run after which the shape is fixed; the rest is fine-tuning.
 
     Raises:

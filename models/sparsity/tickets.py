@@ -17,11 +17,11 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from models.arguments import at_least, within
-from models.sparsity.continuous import ContinuousSparsification
-from models.sparsity.magnitude import MagnitudePruning
-from models.sparsity.mask import Mask, check_density
-from models.technique import network_of, progress_of
+from kirigami.models.arguments import at_least, within
+from kirigami.models.sparsity.continuous import ContinuousSparsification
+from kirigami.models.sparsity.magnitude import MagnitudePruning
+from kirigami.models.sparsity.mask import Mask, check_density
+from kirigami.models.technique import network_of, progress_of
 
 Fit = Callable[[Sequence[Callback]], object]
 State = dict[str, Tensor]

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch_pruning import DependencyGraph, ops
 from torch_pruning.pruner import function
 
-from models.activations import LEARNED
-from models.compact.effective import plain
-from models.structure.calls import Calls, Inputs, calls_of
-from models.structure.opaque import opaque
-from models.structure.surgery import length, remove, widen
-from models.structure.tensors import check_links
-from models.structure.units import CONVOLUTIONS, Axis, Role, Units, axis_of, role_of
+from kirigami.models.activations import LEARNED
+from kirigami.models.compact.effective import plain
+from kirigami.models.structure.calls import Calls, Inputs, calls_of
+from kirigami.models.structure.opaque import opaque
+from kirigami.models.structure.surgery import length, remove, widen
+from kirigami.models.structure.tensors import check_links
+from kirigami.models.structure.units import CONVOLUTIONS, Axis, Role, Units, axis_of, role_of
 
 ROLES = ("out", "along", "in")
 OPERATIONS = (
@@ -41,7 +41,7 @@ def units(network: nn.Module, inputs: Inputs, names: Iterable[str] | None = None
 
     Args:
         network: any module.
-        inputs: an example of what it is called with, see `models.structure.calls`.
+        inputs: an example of what it is called with, see `kirigami.models.structure.calls`.
         names: of the layers whose units are wanted, as in `Units.name`; by default all.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.structure.units import axis_of, role_of
+from kirigami.models.structure.units import axis_of, role_of
 
 
 class Opaque(torch.autograd.Function):

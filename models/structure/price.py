@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.arguments import choose
-from models.compact.effective import plain
-from models.structure.calls import Inputs, calls_of
-from models.structure.units import CONVOLUTIONS, Units
+from kirigami.models.arguments import choose
+from kirigami.models.compact.effective import plain
+from kirigami.models.structure.calls import Inputs, calls_of
+from kirigami.models.structure.units import CONVOLUTIONS, Units
 
 OF = ("units", "params", "macs")
 
@@ -50,7 +50,7 @@ def price(network: nn.Module, units: Sequence[Units], inputs: Inputs, of: str = 
 
     Args:
         network: the network of the units, as it is now.
-        units: from `models.structure.units`.
+        units: from `kirigami.models.structure.units`.
         inputs: an example of what the network is called with; `macs` are those for one sample of it.
         of: "units", "params" (a weight with links counts as without them) or "macs" (as `models.cost.macs` has them).
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from models.structure.tensors import check_links, reindex
-from models.structure.units import axis_of
+from kirigami.models.structure.tensors import check_links, reindex
+from kirigami.models.structure.units import axis_of
 
 CHAIN = ".parametrizations."
 
@@ -27,7 +27,7 @@ def resize(network: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:
     """Bring a network's tensors to shapes, so that the weights saved with them load.
 
     What values there are is of no account: those at the front stay, new ones are neutral. `out_features`, `groups` and
-    the like follow for every kind of layer that `models.structure.units` understands.
+    the like follow for every kind of layer that `kirigami.models.structure.units` understands.
 
     Args:
         network: built as the one saved was before its units were changed; links may be attached.

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
-from models.structure.tensors import check_followers, check_links, reindex
-from models.structure.units import Axis, Units, related
+from kirigami.models.structure.tensors import check_followers, check_links, reindex
+from kirigami.models.structure.units import Axis, Units, related
 
 Optimizers: TypeAlias = Optimizer | Iterable[Optimizer] | None
 """An optimiser, several, or none."""
@@ -24,7 +24,7 @@ def remove(network: nn.Module, units: Units, indices: Sequence[int] | Tensor, op
 
     Args:
         network: the network in which the units were found.
-        units: from `models.structure.units`.
+        units: from `kirigami.models.structure.units`.
         indices: which of them, from 0 to `units.count` - 1; some must remain.
         optimizer: the optimiser, or several, whose state is to follow.
 
@@ -76,7 +76,7 @@ def widen(
 
     Args:
         network: the network in which the units were found.
-        units: from `models.structure.units`; brought up to date.
+        units: from `kirigami.models.structure.units`; brought up to date.
         sources: n, or the indices (n,) of the units to copy, which may repeat.
         incoming: {tensor such as `conv1.weight` or `conv1.bias`: values} of `out` and `along` axes, of the tensor's
             shape with the number of new entries at the units' dimension, one new unit after another.

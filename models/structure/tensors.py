@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
-from models.bits.smol import SmolLink
-from models.technique import chain
+from kirigami.models.bits.smol import SmolLink
+from kirigami.models.technique import chain
 
 NEUTRAL = {"running_var": 1.0}
 

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from models.activations import LEARNED
+from kirigami.models.activations import LEARNED
 
 Role = Literal["out", "along", "in"]
 """A layer makes units (`out`), works on each for itself (`along`: norms, depthwise convolutions), or reads them."""
@@ -43,7 +43,7 @@ class Axis:
 class Units:
     """Units that are coupled alike: all can be removed, and more can be added.
 
-    `models.structure.remove` and `widen` keep this and all others from the same call of `units` up to date.
+    `kirigami.models.structure.remove` and `widen` keep this and all others from the same call of `units` up to date.
 
     Attributes:
         name: dotted name of the first layer that makes them.

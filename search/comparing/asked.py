@@ -8,8 +8,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from search.errors import InputError, one_of
-from search.statistics import LEAST_PAIRS
+from kirigami.search.comparing.statistics import LEAST_PAIRS
+from kirigami.search.errors import InputError, one_of
 
 SOURCES = ("auto", "best", "config")
 FORMATS = ("table", "json")

@@ -10,12 +10,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from search import provenance, statistics
-from search.comparing import plan as plans
-from search.comparing.asked import Asked
-from search.comparing.paired import run_all, seeds_after
-from search.comparing.record import Arm, Key, Record, Run, stored, write_json
-from search.job import Job, Outcome
+from kirigami.search.comparing import plan as plans
+from kirigami.search.comparing import statistics
+from kirigami.search.comparing.asked import Asked
+from kirigami.search.comparing.paired import run_all, seeds_after
+from kirigami.search.comparing.record import Arm, Key, Record, Run, stored, write_json
+from kirigami.search.study import provenance
+from kirigami.search.training.job import Job, Outcome
 
 FOLDER = "compare"
 Repeat = Callable[[Job, int], Outcome]

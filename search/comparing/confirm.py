@@ -9,18 +9,20 @@ from typing import Any
 from optuna.study import Study
 from rich.console import Console
 
-from models.technique import network_of
-from search import building, provenance, statistics, trial
-from search import study as studies
-from search.comparing import training
-from search.comparing.networks import Networks
-from search.comparing.paired import run_all, seeds_after
-from search.comparing.plan import origin
-from search.comparing.record import Arm, Key, Record, Run, append_line, digest, lines, stored, write_json
-from search.errors import InputError, StudyStopped, one_line
-from search.job import Job, Outcome
-from search.resolve import unlimited
-from spaces import Budget
+from kirigami.models.technique import network_of
+from kirigami.search.comparing import statistics, training
+from kirigami.search.comparing.networks import Networks
+from kirigami.search.comparing.paired import run_all, seeds_after
+from kirigami.search.comparing.plan import origin
+from kirigami.search.comparing.record import Arm, Key, Record, Run, append_line, digest, lines, stored, write_json
+from kirigami.search.config.resolve import unlimited
+from kirigami.search.errors import InputError, StudyStopped, one_line
+from kirigami.search.study import provenance
+from kirigami.search.study import study as studies
+from kirigami.search.training import alone as trial
+from kirigami.search.training import building
+from kirigami.search.training.job import Job, Outcome
+from kirigami.spaces import Budget
 
 FOLDER = "confirm"
 Retrain = Callable[[Job, int], Outcome]

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from search.comparing.paired import Train, attempt
-from search.comparing.record import Arm
-from search.errors import StudyStopped
-from search.job import Outcome
+from kirigami.search.comparing.paired import Train, attempt
+from kirigami.search.comparing.record import Arm
+from kirigami.search.errors import StudyStopped
+from kirigami.search.training.job import Outcome
 
 
 class Networks:

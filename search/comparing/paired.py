@@ -10,9 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from search.comparing.record import Arm, Key, Record, Run
-from search.errors import InputError, StudyStopped
-from search.job import Interrupted, Job, Outcome
+from kirigami.search.comparing.record import Arm, Key, Record, Run
+from kirigami.search.errors import InputError, StudyStopped
+from kirigami.search.training.job import Interrupted, Job, Outcome
 
 Train = Callable[[Job], Outcome]
 FIRST_SEED = 1000  # beyond the study's own seed: repeats are not the runs that the search selected by

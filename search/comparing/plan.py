@@ -10,17 +10,18 @@ import torch
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-import tasks
-from search import rehearsal, storage
-from search import study as studies
-from search.comparing.asked import Asked
-from search.comparing.record import Arm
-from search.compose import compose
-from search.errors import InputError, did_you_mean
-from search.identity import difference, identity, leaves
-from search.resolve import resolve, unlimited
-from search.run import check_config
-from spaces import Space
+from kirigami import tasks
+from kirigami.search import storage
+from kirigami.search.command.search import check_config
+from kirigami.search.comparing.asked import Asked
+from kirigami.search.comparing.record import Arm
+from kirigami.search.config.compose import compose
+from kirigami.search.config.identity import difference, identity, leaves
+from kirigami.search.config.resolve import resolve, unlimited
+from kirigami.search.errors import InputError, did_you_mean
+from kirigami.search.rehearsal import building as rehearsal
+from kirigami.search.study import study as studies
+from kirigami.spaces import Space
 
 FILES = (
     *("imbalance", "network", "init", "growth", "sharing", "sparsity", "bits"),

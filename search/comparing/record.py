@@ -9,7 +9,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from search.identity import identity
+from kirigami.search.config.identity import identity
 
 # What may change without changing what a run of an arm comes to; its seed is told apart.
 BESIDE = ("seed", "space", "budget", "objective")

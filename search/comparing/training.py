@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import tasks
-from search import kept, trial
-from search.errors import InputError
-from search.export.finish import metrics_of
-from search.job import Job, Outcome
+from kirigami import tasks
+from kirigami.search.errors import InputError
+from kirigami.search.export.finish import metrics_of
+from kirigami.search.training import alone as trial
+from kirigami.search.training import kept
+from kirigami.search.training.job import Job, Outcome
 
 
 def repeat(job: Job, test_split: int, threads: int | None = None) -> Outcome:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import tasks
+from kirigami import tasks
 
 RESAMPLES = 500
 Z = 1.959964  # 95 %

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from models import compact
+from kirigami.models import compact
 
 WIDTHS = {"half": 16}
 
@@ -15,7 +15,7 @@ def table(found: compact.File, costs: Mapping[str, float] | None = None) -> list
 
     Args:
         found: the file.
-        costs: bytes by tensor, of `models.compact.costs`; a file alone does not tell them.
+        costs: bytes by tensor, of `kirigami.models.compact.costs`; a file alone does not tell them.
     """
     rows = [_row(name, value, found.parts[name]) for name, value in found.state.items()]
     return rows if costs is None else [{**row, "bytes": round(costs[row["name"]], 1)} for row in rows]

@@ -11,13 +11,12 @@ from typing import Any
 
 from torch import nn
 
-import models
-import tasks
-from models import compact
-from models.sharing import fold, normalise
-from models.sharing.bank import banks
-from search.building import build_loss, calibrate
-from search.trainers import build_trainer
+from kirigami import models, tasks
+from kirigami.models import compact
+from kirigami.models.sharing import fold, normalise
+from kirigami.models.sharing.bank import banks
+from kirigami.search.training.building import build_loss, calibrate
+from kirigami.search.training.trainer import build_trainer
 
 ROUNDINGS: tuple[int | None, ...] = (None, 8, 7, 6, 5, 4, 3, 2)  # bits of what has no link; None leaves it as it is
 TUNING = 0.2  # of the trial's epochs, after a fold

@@ -8,9 +8,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from search.errors import InputError, one_line
-from search.export import contents
-from search.export.predict import onnx_bytes
+from kirigami.search.errors import InputError, one_line
+from kirigami.search.export import contents
+from kirigami.search.export.predict import onnx_bytes
 
 LARGEST = 1 << 31  # bytes; what is larger is no file of ours
 
@@ -28,7 +28,7 @@ def inspect_file(file: Path, *, unpack: bool, to: Path | None) -> None:
             raise InputError(f"{file}: is an ONNX already. --unpack takes a .kgm.")
         _onnx(file, data, console)
         return
-    from models import compact
+    from kirigami.models import compact
 
     try:
         found = compact.read(data)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from search.errors import StudyStopped
+from kirigami.search.errors import StudyStopped
 
 ROWS = 1024  # a batch
 CLOSE = 1e-3  # values may differ by this share of their spread

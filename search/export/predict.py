@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.errors import InputError, one_line
-from search.export.parity import onnx_session
+from kirigami.search.errors import InputError, one_line
+from kirigami.search.export.parity import onnx_session
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 TABLES = (".csv", ".parquet")
@@ -52,7 +52,7 @@ def onnx_bytes(file: Path) -> bytes:
     Raises:
         InputError: where it is neither, or damaged.
     """
-    from models import compact, graph
+    from kirigami.models import compact, graph
 
     try:
         data = file.read_bytes()
@@ -97,7 +97,7 @@ def _table(data: Path, given: Any, rules: Mapping[str, Any]) -> tuple[Sequence[A
     except (ValueError, OSError) as error:
         raise InputError(f"{data}: cannot be read ({one_line(error)}).") from error
     if rules.get("columns") is not None or rules.get("categories"):
-        from tasks.features import Features
+        from kirigami.tasks.features import Features
 
         features = Features.from_dict({"log1p": [], "fill": [], "indicators": [], "categories": {}, **rules})
         missing = [name for name in (*features.numbers, *dict(features.categories)) if name not in frame.columns]

@@ -14,24 +14,28 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from torch import nn
 
-import tasks
-from models import compact, graph
-from models.loading import about
-from models.technique import stored_parameters
-from search import building, kept, provenance, results, trainers, trial
-from search import study as studies
-from search.artifacts import Artifacts
-from search.errors import InputError, StudyStopped, one_line
-from search.export import card as cards
-from search.export import contents, parity
-from search.export.finish import Finished, Judge, finish, metrics_of
-from search.export.folder import replaced
-from search.identity import leaves
-from search.job import Job
-from search.ledger import Ledger, outcome_of
-from search.networks import Networks
-from search.resolve import unlimited
-from tasks.serving import Preparation, Unit
+from kirigami import tasks
+from kirigami.models import compact, graph
+from kirigami.models.loading import about
+from kirigami.models.technique import stored_parameters
+from kirigami.search.config.identity import leaves
+from kirigami.search.config.resolve import unlimited
+from kirigami.search.errors import InputError, StudyStopped, one_line
+from kirigami.search.export import card as cards
+from kirigami.search.export import contents, parity
+from kirigami.search.export.finish import Finished, Judge, finish, metrics_of
+from kirigami.search.export.folder import replaced
+from kirigami.search.report import results
+from kirigami.search.storage.artifacts import Artifacts
+from kirigami.search.study import provenance
+from kirigami.search.study import study as studies
+from kirigami.search.study.ledger import Ledger, outcome_of
+from kirigami.search.training import alone as trial
+from kirigami.search.training import building, kept
+from kirigami.search.training import trainer as trainers
+from kirigami.search.training.job import Job
+from kirigami.search.training.networks import Networks
+from kirigami.tasks.serving import Preparation, Unit
 
 GROUPS = ("growth", "sharing", "sparsity", "bits")
 

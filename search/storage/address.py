@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy
 
-from search.errors import InputError, masked
+from kirigami.search.errors import InputError, masked
 
 SQLITE = "sqlite:///"
 URLS = "Set storage.url=sqlite:///studies.db or storage.url=postgresql+psycopg://USER@HOST/DATABASE."

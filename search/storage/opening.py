@@ -9,12 +9,12 @@ import optuna
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 
-from search.errors import InputError, one_line
-from search.storage import postgres, sqlite
-from search.storage.address import Settings
-from search.storage.outage import Away, StoreAway, is_away, reason_of
-from search.storage.patience import Watch, skew
-from search.storage.store import Store
+from kirigami.search.errors import InputError, one_line
+from kirigami.search.storage import postgres, sqlite
+from kirigami.search.storage.address import Settings
+from kirigami.search.storage.outage import Away, StoreAway, is_away, reason_of
+from kirigami.search.storage.patience import Watch, skew
+from kirigami.search.storage.store import Store
 
 ATTEMPTS = 5
 STARTING_SECONDS = 15

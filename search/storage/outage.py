@@ -7,7 +7,7 @@ is what waiting does not mend: a wrong password, a missing table, a full disk. W
 import re
 from typing import Any
 
-from search.errors import InputError, StudyStopped, masked, one_line
+from kirigami.search.errors import InputError, StudyStopped, masked, one_line
 
 # SQLSTATE of PostgreSQL. 40001, 40P01 and 55P03 lost a race for a lock; 25006 is a server that is being replaced.
 AWAY = {"57P01", "57P02", "57P03", "57P05", "53300", "25P03", "25P04", "25006", "40001", "40P01", "55P03"}

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from optuna.exceptions import StorageInternalError
 
-from search.errors import StudyStopped, masked, one_line
-from search.storage.outage import Away, Refused, StoreAway
+from kirigami.search.errors import StudyStopped, masked, one_line
+from kirigami.search.storage.outage import Away, Refused, StoreAway
 
 T = TypeVar("T")
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 5.0

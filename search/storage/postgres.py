@@ -6,8 +6,8 @@ from typing import Any
 
 import sqlalchemy
 
-from search.errors import InputError
-from search.storage.address import Settings
+from kirigami.search.errors import InputError
+from kirigami.search.storage.address import Settings
 
 CONNECT_SECONDS = 8  # for each address that the host's name has
 # A worker that is frozen or cut off in the middle of a transaction holds locks that all others wait for.

@@ -8,7 +8,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
-from search.storage.batch import INSERTS
+from kirigami.search.storage.batch import INSERTS
 
 EPOCH = datetime(1970, 1, 1)
 

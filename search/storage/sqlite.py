@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy
 
-from search.errors import InputError
+from kirigami.search.errors import InputError
 
 BUSY_SECONDS = 20
 ATTEMPTS = 5

@@ -20,11 +20,11 @@ from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState
 
-from search.storage import batch as batches
-from search.storage import pulse
-from search.storage.address import Settings
-from search.storage.outage import on_error
-from search.storage.patience import Watch, skew
+from kirigami.search.storage import batch as batches
+from kirigami.search.storage import pulse
+from kirigami.search.storage.address import Settings
+from kirigami.search.storage.outage import on_error
+from kirigami.search.storage.patience import Watch, skew
 
 T = TypeVar("T")
 TRIED_AGAIN = (

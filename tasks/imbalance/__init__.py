@@ -1,7 +1,7 @@
 """Rare classes: weigh them, repeat their rows or make new ones, among the kept train rows alone.
 
 task = tasks.build({"name": "breast_cancer"}, seed=0)
-task.imbalance = tasks.imbalance.build({"method": "smote", "ratio": 1.0})
+task.imbalance = kirigami.tasks.imbalance.build({"method": "smote", "ratio": 1.0})
 task.setup("fit")
 """
 
@@ -9,12 +9,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tasks.imbalance.base import Imbalance, Oversampler
-from tasks.imbalance.neighbours import Smote
-from tasks.imbalance.repeats import Repeats
-from tasks.imbalance.rings import Fuzzy, Radial
-from tasks.imbalance.weights import Weights
-from tasks.names import check_name, nearest
+from kirigami.tasks.imbalance.base import Imbalance, Oversampler
+from kirigami.tasks.imbalance.neighbours import Smote
+from kirigami.tasks.imbalance.repeats import Repeats
+from kirigami.tasks.imbalance.rings import Fuzzy, Radial
+from kirigami.tasks.imbalance.weights import Weights
+from kirigami.tasks.names import check_name, nearest
 
 METHODS: dict[str, Callable[..., Imbalance]] = {one.method: one for one in (Weights, Repeats, Smote, Fuzzy, Radial)}
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.splits import IMBALANCE_STREAM
+from kirigami.tasks.splits import IMBALANCE_STREAM
 
 LEVELS = 255  # images that stay uint8 count in [0, 1], as 0 to 255 divided by this
 

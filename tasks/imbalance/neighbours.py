@@ -4,8 +4,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from tasks.imbalance.base import Oversampler, check_count, check_share
-from tasks.imbalance.repeats import missing
+from kirigami.tasks.imbalance.base import Oversampler, check_count, check_share
+from kirigami.tasks.imbalance.repeats import missing
 
 
 class Smote(Oversampler):

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from tasks.imbalance.base import Oversampler, check_share
+from kirigami.tasks.imbalance.base import Oversampler, check_share
 
 
 class Repeats(Oversampler):

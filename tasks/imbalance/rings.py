@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from tasks.imbalance.base import Oversampler, check_count, check_positive
+from kirigami.tasks.imbalance.base import Oversampler, check_count, check_positive
 
 
 class Fuzzy(Oversampler):

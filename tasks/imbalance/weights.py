@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tasks.imbalance.base import Imbalance, check_share
+from kirigami.tasks.imbalance.base import Imbalance, check_share
 
 
 class Weights(Imbalance):

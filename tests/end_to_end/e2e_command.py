@@ -15,7 +15,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-COMMAND = [sys.executable, "-c", "from search.cli import entry; entry()"]
+COMMAND = [sys.executable, "-c", "from kirigami.search.command.cli import entry; entry()"]
 SECONDS = 180
 Cores = tuple[int, int | None]
 FIRST_CORE, LAST_CORE, TWO_CORES = (0, 1), (-1, None), (0, 2)

@@ -9,7 +9,7 @@ import pytest
 from e2e_command import LAST_CORE, TWO_CORES, Cores, Ended, Folder, finish, running, state_of, wait_for
 from optuna.trial import FrozenTrial
 
-from search.recovery import is_gone
+from kirigami.search.study.recovery import is_gone
 
 STUDY = ("search", "study=breast_cancer", "network._target_=slow.Slow", "space=[optimizer]", "pruner=none")
 SHORT = ("trainer.epochs=4", "trainer.batch_size=64")

@@ -11,7 +11,7 @@ import pytest
 from e2e_command import TWO_CORES, Folder, finish, running, state_of, wait_for
 from optuna.trial import FrozenTrial
 
-from search.recovery import is_gone
+from kirigami.search.study.recovery import is_gone
 
 pytestmark = pytest.mark.slow
 

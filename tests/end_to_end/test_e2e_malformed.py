@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from e2e_command import Folder
 
-from search import worker
-from search.cli import main
-from search.errors import InputError
-from search.supervisor import Supervisor
+from kirigami.search.command.cli import main
+from kirigami.search.errors import InputError
+from kirigami.search.workers import worker
+from kirigami.search.workers.supervisor import Supervisor
 
 TABLE = "a,b,kind\n" + "".join(f"{n},{n * n},{'cat' if n % 2 else 'dog'}\n" for n in range(40))
 FILES = {

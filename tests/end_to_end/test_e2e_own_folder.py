@@ -9,7 +9,7 @@ import pytest
 from e2e_command import FIRST_CORE, Ended, Folder, finish
 from safetensors.numpy import load_file
 
-from search.cli import main
+from kirigami.search.command.cli import main
 
 NETWORK = """
 import torch

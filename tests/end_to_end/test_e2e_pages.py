@@ -7,13 +7,13 @@ import subprocess
 import optuna
 import pytest
 
-from search.job import surrogate
-from search.loop import Loop
-from search.report import write_report
-from search.samplers import build_pruner, sampler_factory
-from search.storage import open_storage
-from search.study import create
-from spaces import Budget, PriorSampler, Space
+from kirigami.search.loop import Loop
+from kirigami.search.proposal.samplers import build_pruner, sampler_factory
+from kirigami.search.report.page import write_report
+from kirigami.search.storage import open_storage
+from kirigami.search.study.study import create
+from kirigami.search.training.job import surrogate
+from kirigami.spaces import Budget, PriorSampler, Space
 
 CHROMIUM = shutil.which("chromium")
 SPACE = {"x": {"low": 0.0, "high": 1.0}, "kind": {"choices": ["a", "b"]}}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from e2e_command import FIRST_CORE, Ended, Folder, environment, finish
 
-from search.cli import main
+from kirigami.search.command.cli import main
 
 STUDY = ("study=breast_cancer", "trainer.epochs=2", "pruner.min_resource=1")
 FEW, MORE = "budget.trials=4", "budget.trials=6"
@@ -186,7 +186,7 @@ TORCH_FREE = [
 ]
 ASK = """
 import json, sys
-from search.cli import main
+from kirigami.search.command.cli import main
 for arguments in json.loads(sys.argv[1]):
     try:
         main(arguments)

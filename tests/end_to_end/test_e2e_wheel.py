@@ -28,8 +28,7 @@ class Net(nn.Module):
     def __init__(self, in_shape, out_features):
         super().__init__()
         self.layer = nn.Linear(in_shape[0], out_features)
-        rooms = ("search", "spaces", "tasks", "models", "conf")
-        ours = [module for name, module in sys.modules.items() if name.split(".")[0] in rooms]
+        ours = [module for name, module in sys.modules.items() if name.split(".")[0] == "kirigami"]
         files = [module.__file__ for module in ours if getattr(module, "__file__", None)]
         Path(os.environ["MODULES"]).write_text(json.dumps(sorted(files)))
 
@@ -72,12 +71,13 @@ def ran(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Fold
 def test_wheel_holds_every_room_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    ours = {f"{room}/{file.relative_to(ROOT / room).as_posix()}" for room in ROOMS for file in sources(ROOT / room)}
+    parts = [(room, file.relative_to(ROOT / room)) for room in ROOMS for file in sources(ROOT / room)]
+    ours = {"kirigami/__init__.py", *(f"kirigami/{room}/{file.as_posix()}" for room, file in parts)}
     found = {name for name in names if ".dist-info/" not in name}
 
     assert found == ours
-    assert "conf/config.yaml" in found
-    assert any(name.startswith("conf/study/") for name in found)
+    assert "kirigami/conf/config.yaml" in found
+    assert any(name.startswith("kirigami/conf/study/") for name in found)
 
 
 def sources(folder: Path) -> list[Path]:
@@ -90,7 +90,7 @@ def test_wheel_brings_the_command_and_the_licence(wheel: Path) -> None:
         texts = {name: archive.read(name).decode() for name in archive.namelist() if ".dist-info/" in name}
     commands = next(text for name, text in texts.items() if name.endswith("entry_points.txt"))
 
-    assert "kirigami = search.cli:entry" in commands
+    assert "kirigami = kirigami.search.command.cli:entry" in commands
     assert any("LICENSE" in name for name in texts)
 
 
@@ -104,7 +104,7 @@ def test_study_runs_from_an_empty_folder(ran: tuple[Folder, Ended, Path]) -> Non
 
 def test_modules_come_from_the_installed_wheel(ran: tuple[Folder, Ended, Path], installed: Path) -> None:
     files = json.loads(ran[2].read_text())
-    rooms = {Path(file).relative_to(installed).parts[0] for file in files if file.startswith(f"{installed}/")}
+    rooms = {Path(file).relative_to(installed).parts[1] for file in files if file.startswith(f"{installed}/")}
 
     assert [file for file in files if not file.startswith(f"{installed}/")] == []
     assert {"search", "spaces", "tasks", "models"} <= rooms
@@ -112,7 +112,7 @@ def test_modules_come_from_the_installed_wheel(ran: tuple[Folder, Ended, Path], 
 
 def test_configs_come_from_the_installed_wheel(ran: tuple[Folder, Ended, Path], installed: Path) -> None:
     folder = ran[0]
-    changed = installed / "conf" / "study" / "only_here.yaml"
+    changed = installed / "kirigami" / "conf" / "study" / "only_here.yaml"
     changed.write_text("# @package _global_\nseed: 4711\n")
 
     assert "seed: 4711" in folder.run("config", "study=only_here").check().out

@@ -9,13 +9,13 @@ import torch
 from test_foreign import Foreign, fit, rows
 from torch import nn
 
-from models.bits import SMOL, Uniform
-from models.compact import decode, encode, plain
-from models.growth import GrowAndShrink
-from models.sharing import SoftSharing, TiedLayers
-from models.sparsity import ContinuousSparsification, GradualPruning, MagnitudePruning, RandomPruning
-from models.sparsity.structured import StructuredPruning
-from models.technique import ORDER, Technique, chain
+from kirigami.models.bits import SMOL, Uniform
+from kirigami.models.compact import decode, encode, plain
+from kirigami.models.growth import GrowAndShrink
+from kirigami.models.sharing import SoftSharing, TiedLayers
+from kirigami.models.sparsity import ContinuousSparsification, GradualPruning, MagnitudePruning, RandomPruning
+from kirigami.models.sparsity.structured import StructuredPruning
+from kirigami.models.technique import ORDER, Technique, chain
 
 AT = 0.5  # all harden at the same step
 SHARE: dict[str, Callable[[], Technique]] = {

@@ -17,13 +17,13 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-import models
-from models.bits import SMOL, Quantisation, Uniform
-from models.compact import decode, encode, plain
-from models.growth import GrowAndShrink
-from models.influence import WEIGHT_CRITERIA
-from models.sharing import SoftSharing, TiedLayers
-from models.sparsity import (
+from kirigami import models
+from kirigami.models.bits import SMOL, Quantisation, Uniform
+from kirigami.models.compact import decode, encode, plain
+from kirigami.models.growth import GrowAndShrink
+from kirigami.models.influence import WEIGHT_CRITERIA
+from kirigami.models.sharing import SoftSharing, TiedLayers
+from kirigami.models.sparsity import (
     ContinuousSparsification,
     GradualPruning,
     InfluencePruning,
@@ -31,8 +31,8 @@ from models.sparsity import (
     Masking,
     RandomPruning,
 )
-from models.sparsity.structured import StructuredPruning
-from models.technique import Technique
+from kirigami.models.sparsity.structured import StructuredPruning
+from kirigami.models.technique import Technique
 
 BASES = {Technique, Masking, Quantisation}
 TECHNIQUES: dict[str, Callable[[], Technique]] = {

@@ -7,15 +7,15 @@ import torch
 from torch import nn
 from torch.func import grad, vmap
 
-from models.activations import ACTIVATIONS, LEARNED, LearnedSine, LearnedSwish, activation, activations
-from models.bits import Uniform
-from models.compact import encode, read
-from models.graph import cut, fill, to_onnx
-from models.networks import build_network
-from models.optimizers import build_optimizer
-from models.sparsity import RandomPruning
-from models.structure import remove, units
-from spaces.dimension import Dimension
+from kirigami.models.activations import ACTIVATIONS, LEARNED, LearnedSine, LearnedSwish, activation, activations
+from kirigami.models.bits import Uniform
+from kirigami.models.compact import encode, read
+from kirigami.models.graph import cut, fill, to_onnx
+from kirigami.models.networks import build_network
+from kirigami.models.optimizers import build_optimizer
+from kirigami.models.sparsity import RandomPruning
+from kirigami.models.structure import remove, units
+from kirigami.spaces.dimension import Dimension
 
 NON_MONOTONIC = ("gelu", "silu", "swish", "mish", "square", "sin", "gaussian", "swish_learned", "sin_learned")
 POINTS = torch.linspace(-3, 3, 101)
@@ -103,7 +103,7 @@ def test_layers_take_a_list_in_turn_as_they_are_called(config: dict[str, object]
     network = build_network({**config, "activation": ["sin", "gaussian", "square"]}, **shapes).eval()  # type: ignore[arg-type]
     called: list[str] = []
     for module in network.modules():
-        if type(module).__module__ == "models.activations":
+        if type(module).__module__ == "kirigami.models.activations":
             module.register_forward_hook(lambda module, *_: called.append(type(module).__name__))
     network(torch.zeros(2, 6, dtype=torch.long) if text else torch.zeros(2, 1, 8, 8))
     assert called == (["Sine", "Gaussian", "Square"] * 3)[:count]

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 from torch.utils.data import DataLoader, TensorDataset
 
-from models import build_network
-from models.optimizers import AvaGrad, AvaGradW, build_optimizer
-from models.schedules import build_schedule
-from models.structure import remove, units, widen
+from kirigami.models import build_network
+from kirigami.models.optimizers import AvaGrad, AvaGradW, build_optimizer
+from kirigami.models.schedules import build_schedule
+from kirigami.models.structure import remove, units, widen
 
 
 def gradients(shapes: list[tuple[int, ...]], steps: int = 6) -> Iterator[list[Tensor]]:

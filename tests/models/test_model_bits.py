@@ -13,9 +13,9 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.utils import parametrize
 from torch.utils.data import DataLoader, TensorDataset
 
-from models.bits import METHODS, Quantisation, Uniform, build
-from models.bits.levels import decode
-from models.technique import Link
+from kirigami.models.bits import METHODS, Quantisation, Uniform, build
+from kirigami.models.bits.levels import decode
+from kirigami.models.technique import Link
 
 CASES: dict[str, dict[str, Any]] = {
     "uniform": {"method": "uniform", "bits": 3},

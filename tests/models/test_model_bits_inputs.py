@@ -9,10 +9,10 @@ from test_model_bits import Foreign, fit, inputs
 from test_model_compact_damage import closed, opened
 from torch import Tensor, nn
 
-from models.bits import SMOL, Quantisation, Uniform
-from models.bits.inputs import CHILD, InputQuantiser, fitted, grid, insert
-from models.compact import decode, decode_state, encode, plain
-from models.structure import remove, units
+from kirigami.models.bits import SMOL, Quantisation, Uniform
+from kirigami.models.bits.inputs import CHILD, InputQuantiser, fitted, grid, insert
+from kirigami.models.compact import decode, decode_state, encode, plain
+from kirigami.models.structure import remove, units
 
 
 def fixed(low: float, high: float, bits: int) -> InputQuantiser:

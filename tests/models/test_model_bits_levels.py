@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.func import grad, vmap
 
-from models.bits.levels import decode, encode, integers, quantise, step
-from models.bits.stored import code_length, entropy, layer_sizes
+from kirigami.models.bits.levels import decode, encode, integers, quantise, step
+from kirigami.models.bits.stored import code_length, entropy, layer_sizes
 
 ONE = torch.tensor(1.0)
 

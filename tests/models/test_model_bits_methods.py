@@ -8,8 +8,8 @@ from lightning.pytorch import Trainer
 from test_model_bits import Foreign, batches, fit, inputs, masked
 from torch import nn
 
-from models.bits import SMOL, Uniform
-from models.bits.control import Price, bits_of, rounded_bits, s_of, shift_to
+from kirigami.models.bits import SMOL, Uniform
+from kirigami.models.bits.control import Price, bits_of, rounded_bits, s_of, shift_to
 
 
 class TestUniform:

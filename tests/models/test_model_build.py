@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models import build_network
+from kirigami.models import build_network
 
 IMAGES = {"in_shape": (1, 8, 8), "out_features": 10}
 

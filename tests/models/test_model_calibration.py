@@ -10,10 +10,10 @@ import torch
 from sklearn import metrics
 from torch import Tensor, nn
 
-from models import calibration
-from models.bits import Uniform
-from models.calibration import check, choose_threshold, finish, fit_temperature, scores
-from models.networks import build_network
+from kirigami.models import calibration
+from kirigami.models.bits import Uniform
+from kirigami.models.calibration import check, choose_threshold, finish, fit_temperature, scores
+from kirigami.models.networks import build_network
 
 GOALS = {
     "f1": lambda targets, called: metrics.f1_score(targets, called, zero_division=0),
@@ -58,7 +58,7 @@ def test_a_network_that_is_always_sure_is_off_by_its_errors() -> None:
 
 
 def test_tasks_have_the_same_error_as_a_metric() -> None:
-    from tasks.metrics import METRICS
+    from kirigami.tasks.metrics import METRICS
 
     for classes in (2, 10):
         outputs, targets = drawn(500, classes)

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from models.communication import CompressedGradients, Layout, exchange
+from kirigami.models.communication import CompressedGradients, Layout, exchange
 
 SIZES = (144, 16, 1, 4608, 32)
 FORMS = [(0.02, 1, "gaps"), (0.1, 3, "gaps"), (0.5, 2, "mask"), (1.0, 1, "all"), (1.0, 4, "all")]

@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
-from models.communication import CompressedGradients
+from kirigami.models.communication import CompressedGradients
 
 folder = sys.argv[1]
 torch.set_num_threads(1)

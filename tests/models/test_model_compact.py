@@ -9,14 +9,14 @@ from test_model_networks import CASES, batch, build
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from models import build_network
-from models.bits import SMOL, Uniform
-from models.bits.levels import decode as decode_levels
-from models.bits.levels import encode as encode_levels
-from models.compact import decode, decode_state, encode, plain, read
-from models.sharing import SoftSharing
-from models.sparsity import ContinuousSparsification, RandomPruning
-from models.technique import Link, chosen
+from kirigami.models import build_network
+from kirigami.models.bits import SMOL, Uniform
+from kirigami.models.bits.levels import decode as decode_levels
+from kirigami.models.bits.levels import encode as encode_levels
+from kirigami.models.compact import decode, decode_state, encode, plain, read
+from kirigami.models.sharing import SoftSharing
+from kirigami.models.sparsity import ContinuousSparsification, RandomPruning
+from kirigami.models.technique import Link, chosen
 
 IMAGES = {"in_shape": (1, 8, 8), "out_features": 10}
 

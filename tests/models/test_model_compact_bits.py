@@ -7,8 +7,8 @@ import numpy
 import pytest
 import zstandard
 
-from models.compact import compress_bytes
-from models.compact.usual import USUAL
+from kirigami.models.compact import compress_bytes
+from kirigami.models.compact.usual import USUAL
 
 STRENGTHS = {
     "text": (32, 48, 48, 32, 24, 16),

@@ -10,15 +10,15 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from models.bits.uniform import Uniform
-from models.compact import chances, coder, container, decode_state, encode, read
-from models.compact import plan as plans
-from models.compact.kinds import NAMED
-from models.compact.plan import Cursor, Extra, Record
-from models.compact.streams import Reader, Writer, inflate, packed
-from models.compact.text import put_bytes, take_bytes
-from models.sharing.soft import SoftSharing
-from models.sparsity.magnitude import MagnitudePruning
+from kirigami.models.bits.uniform import Uniform
+from kirigami.models.compact import chances, coder, container, decode_state, encode, read
+from kirigami.models.compact import plan as plans
+from kirigami.models.compact.kinds import NAMED
+from kirigami.models.compact.plan import Cursor, Extra, Record
+from kirigami.models.compact.streams import Reader, Writer, inflate, packed
+from kirigami.models.compact.text import put_bytes, take_bytes
+from kirigami.models.sharing.soft import SoftSharing
+from kirigami.models.sparsity.magnitude import MagnitudePruning
 
 
 def sample() -> bytes:
@@ -219,7 +219,7 @@ class TestMalice:
             decode_state(sample(), limit=1000)
 
     def test_next_to_nothing_is_not_written(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("models.compact.file.FREE", 0)
+        monkeypatch.setattr("kirigami.models.compact.file.FREE", 0)
         network = nn.Module()
         network.register_buffer("zeros", torch.zeros(1 << 20, dtype=torch.float64))
         with pytest.raises(ValueError, match="bytes of next to nothing"):

@@ -5,9 +5,9 @@ import torch
 from test_model_compact_reader import Second, assert_same
 from torch import nn
 
-from models.bits import Uniform
-from models.compact import encode, read
-from models.sparsity import MagnitudePruning
+from kirigami.models.bits import Uniform
+from kirigami.models.compact import encode, read
+from kirigami.models.sparsity import MagnitudePruning
 
 
 def alike() -> bytes:

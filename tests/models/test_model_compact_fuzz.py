@@ -14,7 +14,7 @@ import pytest
 from test_model_compact_damage import sample
 from test_model_compact_format import alike, large
 
-from models.compact import container, decode_state
+from kirigami.models.compact import container, decode_state
 
 Damage = Callable[[bytearray, numpy.random.Generator], object]
 

@@ -8,9 +8,9 @@ from test_model_compact import IMAGES, Coded, forms, trained
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from models import build_network
-from models.compact import decode, decode_state, encode
-from models.sparsity import MagnitudePruning
+from kirigami.models import build_network
+from kirigami.models.compact import decode, decode_state, encode
+from kirigami.models.sparsity import MagnitudePruning
 
 
 class TestRefusals:

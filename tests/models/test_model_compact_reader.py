@@ -12,7 +12,7 @@ import torch
 from test_model_compact_bits import Bits, Plan, Rest
 from test_model_compact_damage import sample
 
-from models.compact import File, read
+from kirigami.models.compact import File, read
 
 FLOATS = {0: (8, 23, "u4"), 1: (5, 10, "u2"), 2: (8, 7, "u2"), 3: (11, 52, "u8")}
 SIZES = (4, 2, 2, 8, 8, 4, 2, 1, 1, 1)

@@ -7,8 +7,8 @@ import torch
 from test_model_compact import IMAGES, chained, forms, trained
 from torch import nn
 
-from models import build_network
-from models.compact import change, decode, encode, encoded_bytes, plain, read, reduce, rounded
+from kirigami.models import build_network
+from kirigami.models.compact import change, decode, encode, encoded_bytes, plain, read, reduce, rounded
 
 NETWORKS = {
     "convnet": {"name": "convnet", "width": 8},

@@ -7,9 +7,9 @@ from safetensors.torch import save
 from test_model_compact import IMAGES, chained, forms, harden, shared, trained
 from torch import nn
 
-from models import build_network
-from models.bits import Uniform
-from models.compact import (
+from kirigami.models import build_network
+from kirigami.models.bits import Uniform
+from kirigami.models.compact import (
     change,
     compress_bytes,
     decode,
@@ -19,8 +19,8 @@ from models.compact import (
     expand_bytes,
     lower_bound,
 )
-from models.sharing import SoftSharing
-from models.technique import chosen
+from kirigami.models.sharing import SoftSharing
+from kirigami.models.technique import chosen
 
 
 class TestSize:
@@ -152,7 +152,7 @@ class TestRowsOfBytes:
 
 
 def test_costs_are_those_of_the_file() -> None:
-    from models.compact import costs
+    from kirigami.models.compact import costs
 
     network = build_network({"name": "convnet", "width": 8}, in_shape=[1, 8, 8], out_features=10)
     spent, whole = costs(network), len(encode(network))

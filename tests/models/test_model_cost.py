@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models import cost
+from kirigami.models import cost
 
 ROWS = 32
 

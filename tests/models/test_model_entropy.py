@@ -11,8 +11,8 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from models.bits import Uniform
-from models.entropy import WeightEntropy, compress_weights, expand_weights, weight_entropy, weights
+from kirigami.models.bits import Uniform
+from kirigami.models.entropy import WeightEntropy, compress_weights, expand_weights, weight_entropy, weights
 
 
 def network() -> nn.Sequential:

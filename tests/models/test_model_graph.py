@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models import build_network
-from models.bits import SMOL, Uniform
-from models.compact import encode, read
-from models.graph import cut, fill, to_onnx
-from models.sharing import SoftSharing, fold
-from models.sharing.bank import bank_of, banks, row_of
-from models.sparsity import RandomPruning
-from models.technique import Technique
+from kirigami.models import build_network
+from kirigami.models.bits import SMOL, Uniform
+from kirigami.models.compact import encode, read
+from kirigami.models.graph import cut, fill, to_onnx
+from kirigami.models.sharing import SoftSharing, fold
+from kirigami.models.sharing.bank import bank_of, banks, row_of
+from kirigami.models.sparsity import RandomPruning
+from kirigami.models.technique import Technique
 
 IMAGES = {"in_shape": (1, 8, 8), "out_features": 10}
 CLASSES = [str(digit) for digit in range(10)]

@@ -7,12 +7,12 @@ from test_model_graph import assert_same_outputs, session
 from test_model_networks import CASES, batch, build
 from torch import Tensor, nn
 
-from models import Learner
-from models.bits import Uniform
-from models.compact import encode, read
-from models.graph import cut, fill, to_onnx
-from models.networks import NETWORKS
-from models.sparsity import RandomPruning
+from kirigami.models import Learner
+from kirigami.models.bits import Uniform
+from kirigami.models.compact import encode, read
+from kirigami.models.graph import cut, fill, to_onnx
+from kirigami.models.networks import NETWORKS
+from kirigami.models.sparsity import RandomPruning
 
 CHOSEN = ("mlp-norm", "convnet-group", "resnet", "wrn", "vgg-dense")
 

@@ -10,9 +10,9 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from models.graph import cut, fill, to_onnx
-from models.graph.grid import find, pack
-from models.graph.model import BITS, INT2, INT4, INT8, INT16, Form, Model, Node, Port, Tensor, letters
+from kirigami.models.graph import cut, fill, to_onnx
+from kirigami.models.graph.grid import find, pack
+from kirigami.models.graph.model import BITS, INT2, INT4, INT8, INT16, Form, Model, Node, Port, Tensor, letters
 
 TYPES = onnx.TensorProto.DataType
 

@@ -9,10 +9,10 @@ from onnx import numpy_helper
 from test_model_graph import Scaled, assert_same_outputs, coded, folded, pixels, trained
 from torch import nn
 
-from models.compact import encode, read
-from models.graph import cut, fill, to_onnx
-from models.sharing.bank import bank_of
-from models.structure import remove, units
+from kirigami.models.compact import encode, read
+from kirigami.models.graph import cut, fill, to_onnx
+from kirigami.models.sharing.bank import bank_of
+from kirigami.models.structure import remove, units
 
 TYPES = onnx.TensorProto.DataType
 

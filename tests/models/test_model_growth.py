@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import models
-from models.growth import INITS, Ground, firefly, gradmax, net2wider, random
-from models.growth.initial import derivative
-from models.growth.place import TINY
-from models.growth.view import gradient, matrix, mean_loss, trial
-from models.structure import units
+from kirigami import models
+from kirigami.models.growth import INITS, Ground, firefly, gradmax, net2wider, random
+from kirigami.models.growth.initial import derivative
+from kirigami.models.growth.place import TINY
+from kirigami.models.growth.view import gradient, matrix, mean_loss, trial
+from kirigami.models.structure import units
 
 IMAGES: dict[str, dict[str, Any]] = {
     "mlp": {"name": "mlp", "depth": 2, "width": 12},

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import models
-from models.growth import activations, deepen, insert
-from models.growth.deeper import take_out
+from kirigami import models
+from kirigami.models.growth import activations, deepen, insert
+from kirigami.models.growth.deeper import take_out
 
 IMAGES: dict[str, dict[str, Any]] = {
     "mlp": {"name": "mlp", "depth": 2, "width": 12},

@@ -12,10 +12,10 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from models import cost, growth
-from models.growth import CURRENCIES, Budget, Ground, GrowAndShrink
-from models.growth.budget import one_budget
-from models.technique import network_of
+from kirigami.models import cost, growth
+from kirigami.models.growth import CURRENCIES, Budget, Ground, GrowAndShrink
+from kirigami.models.growth.budget import one_budget
+from kirigami.models.technique import network_of
 
 ROWS = 96
 INPUTS = (1, 6, 6)

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
-from models.influence import WEIGHT_CRITERIA, weight_scores
-from models.influence.flow import linear_copy, saliency
-from models.influence.probe import cut, rows
-from models.sparsity import Mask
-from models.technique import Link
+from kirigami.models.influence import WEIGHT_CRITERIA, weight_scores
+from kirigami.models.influence.flow import linear_copy, saliency
+from kirigami.models.influence.probe import cut, rows
+from kirigami.models.sparsity import Mask
+from kirigami.models.technique import Link
 
 
 def small() -> nn.Sequential:

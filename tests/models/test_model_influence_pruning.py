@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.data import DataLoader, TensorDataset
 
-from models import sparsity
-from models.influence import WEIGHT_CRITERIA, weight_scores
-from models.sparsity import InfluencePruning
-from models.sparsity.influence import EARLY
-from models.technique import Link
+from kirigami.models import sparsity
+from kirigami.models.influence import WEIGHT_CRITERIA, weight_scores
+from kirigami.models.sparsity import InfluencePruning
+from kirigami.models.sparsity.influence import EARLY
+from kirigami.models.technique import Link
 
 STEPS = 20
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import hessian, vmap
 
-from models.influence import UNIT_CRITERIA, Gates, removable, unit_scores
-from models.structure import Units, remove, units
+from kirigami.models.influence import UNIT_CRITERIA, Gates, removable, unit_scores
+from kirigami.models.structure import Units, remove, units
 
 
 class Residual(nn.Module):

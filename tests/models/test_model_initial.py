@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-import models
-from models.initial import ClosedForm, Moments, build
-from models.initial.closed import best_scale
-from models.sparsity import ContinuousSparsification
+from kirigami import models
+from kirigami.models.initial import ClosedForm, Moments, build
+from kirigami.models.initial.closed import best_scale
+from kirigami.models.sparsity import ContinuousSparsification
 
 
 def table(rows=60, features=7, outputs=3, seed=0):

@@ -13,8 +13,8 @@ from lightning.pytorch.loggers import CSVLogger
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from models import Learner, build_network
-from models.outputs import loss
+from kirigami.models import Learner, build_network
+from kirigami.models.outputs import loss
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from models import build_network
-from models.networks import NETWORKS
+from kirigami.models import build_network
+from kirigami.models.networks import NETWORKS
 
 IMAGES = {"in_shape": (3, 8, 8), "out_features": 5}
 TEXT = {"in_shape": (9,), "out_features": 7, "vocabulary": 7}

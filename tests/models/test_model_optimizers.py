@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from models import build_network
-from models.optimizers import OPTIMIZERS, build_optimizer
+from kirigami.models import build_network
+from kirigami.models.optimizers import OPTIMIZERS, build_optimizer
 
 
 def network() -> nn.Module:

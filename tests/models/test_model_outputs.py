@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.outputs import LOSSES, loss
+from kirigami.models.outputs import LOSSES, loss
 
 KINDS = {
     "classes": ((6, 4), torch.arange(6) % 4),

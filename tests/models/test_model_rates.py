@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, TensorDataset
 
-from models import Learner
-from models.schedules import LipschitzLR, build_schedule, schedule_callbacks
+from kirigami.models import Learner
+from kirigami.models.schedules import LipschitzLR, build_schedule, schedule_callbacks
 
 BATCHES, ROWS, WIDTH = 3, 8, 5
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models import Learner
-from models.schedules import range_test
+from kirigami.models import Learner
+from kirigami.models.schedules import range_test
 
 
 def network() -> nn.Module:

@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from models import Learner, build_network, cost, outputs
-from models.bits import Uniform
-from models.growth import GrowAndShrink
-from models.regimes import Greedy, Local, Regime, build
-from models.sparsity import ContinuousSparsification
-from models.technique import stored_parameters
-from tasks.batches import Batches
+from kirigami.models import Learner, build_network, cost, outputs
+from kirigami.models.bits import Uniform
+from kirigami.models.growth import GrowAndShrink
+from kirigami.models.regimes import Greedy, Local, Regime, build
+from kirigami.models.sparsity import ContinuousSparsification
+from kirigami.models.technique import stored_parameters
+from kirigami.tasks.batches import Batches
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 

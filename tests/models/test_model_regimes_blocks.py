@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models import build_network, cost
-from models.regimes import Greedy, Local, build, find, predictor, similarity
-from models.regimes.heads import described, mismatch
-from models.regimes.phases import Phase, lengths
+from kirigami.models import build_network, cost
+from kirigami.models.regimes import Greedy, Local, build, find, predictor, similarity
+from kirigami.models.regimes.heads import described, mismatch
+from kirigami.models.regimes.phases import Phase, lengths
 
 IMAGES = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 OURS: list[tuple[dict[str, Any], list[str]]] = [

@@ -5,7 +5,7 @@ from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 
-from models.schedules import SCHEDULES, build_schedule
+from kirigami.models.schedules import SCHEDULES, build_schedule
 
 PEAK = 0.5
 

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.utils.data import DataLoader, TensorDataset
 
-from models import Learner, build_network, cost, sharing
-from models.optimizers.build import OPTIMIZERS
-from models.sharing import SoftSharing, TiedLayers, find
-from models.sharing.bank import bank_of, banks, draw_coefficients, row_of, rows_of
-from models.technique import Link
+from kirigami.models import Learner, build_network, cost, sharing
+from kirigami.models.optimizers.build import OPTIMIZERS
+from kirigami.models.sharing import SoftSharing, TiedLayers, find
+from kirigami.models.sharing.bank import bank_of, banks, draw_coefficients, row_of, rows_of
+from kirigami.models.technique import Link
 
 
 class Step(nn.Module):

@@ -10,9 +10,9 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from models import build_network, cost
-from models.sharing import SoftSharing, fold, loops, lsm, null, shuffled, similarity
-from models.sharing.bank import bank_of, banks, row_of
+from kirigami.models import build_network, cost
+from kirigami.models.sharing import SoftSharing, fold, loops, lsm, null, shuffled, similarity
+from kirigami.models.sharing.bank import bank_of, banks, row_of
 
 
 class Turn(nn.Module):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.norms import reestimate
+from kirigami.models.norms import reestimate
 
 
 def build() -> nn.Sequential:

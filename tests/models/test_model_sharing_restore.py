@@ -13,12 +13,12 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from models import Learner, build_network, compact, cost
-from models.bits import Uniform
-from models.sharing import SoftSharing, TiedLayers, fold, normalise
-from models.sharing.bank import bank_of, banks
-from models.sparsity import ContinuousSparsification, MagnitudePruning
-from models.technique import Technique, stored_parameters
+from kirigami.models import Learner, build_network, compact, cost
+from kirigami.models.bits import Uniform
+from kirigami.models.sharing import SoftSharing, TiedLayers, fold, normalise
+from kirigami.models.sharing.bank import bank_of, banks
+from kirigami.models.sparsity import ContinuousSparsification, MagnitudePruning
+from kirigami.models.technique import Technique, stored_parameters
 
 RESNET = {"name": "resnet", "stages": 1, "blocks": 4, "width": 8, "preactivation": True}
 VGG = {"name": "vgg", "plan": [4, 0, 4, 4, 4, 4, 4, 4]}

@@ -13,9 +13,9 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.utils import parametrize
 from torch.utils.data import DataLoader, TensorDataset
 
-from models import sparsity
-from models.sparsity import Mask, Masking
-from models.technique import Link, chain
+from kirigami.models import sparsity
+from kirigami.models.sparsity import Mask, Masking
+from kirigami.models.technique import Link, chain
 
 METHODS: dict[str, dict[str, Any]] = {
     "continuous": {"density": 0.2},

@@ -8,7 +8,7 @@ from test_model_sparsity import Foreign, fit, rows
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from models.sparsity import (
+from kirigami.models.sparsity import (
     ContinuousSparsification,
     GradualPruning,
     MagnitudePruning,
@@ -19,7 +19,7 @@ from models.sparsity import (
     state_of,
     winning_ticket,
 )
-from models.sparsity.continuous import Gate, shift
+from kirigami.models.sparsity.continuous import Gate, shift
 
 
 def attached(technique: ContinuousSparsification, seed: int = 0) -> Foreign:

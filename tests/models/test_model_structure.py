@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.cost import macs, parameters
-from models.networks import build_network
-from models.structure import Units, remove, units, widen
-from models.structure.price import price
+from kirigami.models.cost import macs, parameters
+from kirigami.models.networks import build_network
+from kirigami.models.structure import Units, remove, units, widen
+from kirigami.models.structure.price import price
 
 IMAGE = (1, 8, 8)
 CASES: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.structure import remove, resize, shapes, units, widen
+from kirigami.models.structure import remove, resize, shapes, units, widen
 
 
 class Mobile(nn.Module):

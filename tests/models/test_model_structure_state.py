@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adafactor, AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import LambdaLR
 
-from models import bits, sharing, sparsity
-from models.structure import Units, remove, resize, shapes, units, widen
+from kirigami.models import bits, sharing, sparsity
+from kirigami.models.structure import Units, remove, resize, shapes, units, widen
 
 
 def make(seed: int = 0) -> nn.Sequential:

@@ -16,11 +16,11 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from models import bits, compact, sharing, sparsity
-from models.cost import macs, parameters
-from models.sparsity.structured import CRITERIA, StructuredPruning
-from models.structure import shapes, units
-from models.structure.price import lowest, price
+from kirigami.models import bits, compact, sharing, sparsity
+from kirigami.models.cost import macs, parameters
+from kirigami.models.sparsity.structured import CRITERIA, StructuredPruning
+from kirigami.models.structure import shapes, units
+from kirigami.models.structure.price import lowest, price
 
 ROWS = 96
 

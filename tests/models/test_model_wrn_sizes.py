@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from models import build_network
-from models.networks import ResNet
+from kirigami.models import build_network
+from kirigami.models.networks import ResNet
 
 
 def on_meta(config: dict) -> nn.Module:

@@ -15,15 +15,15 @@ from pathlib import Path
 import optuna
 import pytest
 
-from search import ledger
-from search import study as studies
-from search.errors import InputError, StudyStopped
-from search.job import surrogate
-from search.loop import Loop
-from search.samplers import build_pruner, sampler_factory
-from search.server import Server
-from search.storage import open_storage
-from spaces import Budget, PriorSampler, Space
+from kirigami.search.errors import InputError, StudyStopped
+from kirigami.search.loop import Loop
+from kirigami.search.proposal.samplers import build_pruner, sampler_factory
+from kirigami.search.storage import open_storage
+from kirigami.search.storage.server.server import Server
+from kirigami.search.study import ledger
+from kirigami.search.study import study as studies
+from kirigami.search.training.job import surrogate
+from kirigami.spaces import Budget, PriorSampler, Space
 
 HEARTBEAT = {"heartbeat_s": 1, "grace_s": 2}
 SPACE = {"x": {"low": 0.0, "high": 1.0}, "y": {"low": 1, "high": 8}}

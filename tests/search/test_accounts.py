@@ -7,11 +7,11 @@ import json
 import pytest
 from test_ledger import trial
 
-from search import ledger as ledgers
-from search.accounts import entries, rows, stored_bytes
-from search.cli import main
-from search.job import Outcome, Pruned, Solo
-from search.ledger import Ledger, outcome_of
+from kirigami.search.command.cli import main
+from kirigami.search.report.accounts import entries, rows, stored_bytes
+from kirigami.search.study import ledger as ledgers
+from kirigami.search.study.ledger import Ledger, outcome_of
+from kirigami.search.training.job import Outcome, Pruned, Solo
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),

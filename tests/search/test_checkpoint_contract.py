@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-import conf
-from search import trial
-from search.compose import compose
-from search.job import Job, Outcome
-from search.resolve import resolve
+from kirigami import conf
+from kirigami.search.config.compose import compose
+from kirigami.search.config.resolve import resolve
+from kirigami.search.training import alone as trial
+from kirigami.search.training.job import Job, Outcome
 
 EPOCHS = 4
 SMALL = (

@@ -12,14 +12,14 @@ import pytest
 import torch
 from test_checkpoint_contract import Kept, assert_same, run
 
-from search import recovery
-from search.artifacts import Folder, Prefixed, absolute, open_artifacts, place
-from search.checkpoints import Shelf, check
-from search.checkpoints.state import Refused, loaded, random_state, set_random_state
-from search.errors import InputError
-from search.job import Job, Metrics, Outcome, Pruned, Solo
-from search.ledger import outcome_of, state_of
-from search.networks import Networks
+from kirigami.search.errors import InputError
+from kirigami.search.storage.artifacts import Folder, Prefixed, absolute, open_artifacts, place
+from kirigami.search.study import recovery
+from kirigami.search.study.ledger import outcome_of, state_of
+from kirigami.search.training.checkpoints import Shelf, check
+from kirigami.search.training.checkpoints.state import Refused, loaded, random_state, set_random_state
+from kirigami.search.training.job import Job, Metrics, Outcome, Pruned, Solo
+from kirigami.search.training.networks import Networks
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
@@ -144,7 +144,7 @@ class TestPlace:
 
     @pytest.mark.parametrize(("scheme", "package"), [("s3", "boto3"), ("gs", "google-cloud-storage")])
     def test_a_missing_package_is_named(self, scheme, package, tmp_path, monkeypatch):
-        monkeypatch.setattr("search.artifacts._is_installed", lambda module: False)
+        monkeypatch.setattr("kirigami.search.storage.artifacts._is_installed", lambda module: False)
         with pytest.raises(InputError, match=f"pip install {package}"):
             open_artifacts({"artifacts": f"{scheme}://bucket/some"}, tmp_path)
 
@@ -328,7 +328,7 @@ class TestLoop:
         assert state_of(loop.study.trials[2]) == "pruned"
 
     def test_rungs_of_several_objectives_are_taken_over(self, make_loop, shelf, dead_worker):
-        from search import halving
+        from kirigami.search.proposal import halving
 
         halve = halving.build({"name": "asha", "min_resource": 1, "reduction_factor": 3}, fidelities=9)
         settings = {"objectives": ("score", "size"), "shelf": shelf, "trials": 1, "halving": halve}

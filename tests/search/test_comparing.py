@@ -10,12 +10,12 @@ from math import isnan
 import pytest
 from rich.console import Console
 
-from search.comparing.asked import Asked, read_value
-from search.comparing.paired import run_all, seeds_after
-from search.comparing.record import Arm, Record, Run, append_line, as_json, lines, write_json
-from search.errors import InputError, StudyStopped
-from search.job import Interrupted, Job, Outcome
-from search.resolve import unlimited
+from kirigami.search.comparing.asked import Asked, read_value
+from kirigami.search.comparing.paired import run_all, seeds_after
+from kirigami.search.comparing.record import Arm, Record, Run, append_line, as_json, lines, write_json
+from kirigami.search.config.resolve import unlimited
+from kirigami.search.errors import InputError, StudyStopped
+from kirigami.search.training.job import Interrupted, Job, Outcome
 
 OPTIONS = {
     "over": "task.fraction",

@@ -12,15 +12,15 @@ import pytest
 from rich.console import Console
 from safetensors import safe_open
 
-from search import building
-from search import study as studies
-from search.comparing import verbs
-from search.comparing.confirm import confirm, leaders
-from search.comparing.training import retrain, scores_on_test
-from search.compose import compose
-from search.errors import InputError, StudyStopped
-from search.job import Interrupted, Job, Outcome
-from search.resolve import resolve
+from kirigami.search.command import compare as verbs
+from kirigami.search.comparing.confirm import confirm, leaders
+from kirigami.search.comparing.training import retrain, scores_on_test
+from kirigami.search.config.compose import compose
+from kirigami.search.config.resolve import resolve
+from kirigami.search.errors import InputError, StudyStopped
+from kirigami.search.study import study as studies
+from kirigami.search.training import building
+from kirigami.search.training.job import Interrupted, Job, Outcome
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning", "ignore:Heartbeat of storage")
 OVERRIDES = ["study=digits_dense", "network=mlp", "~space.network", "space=[]", "trainer.epochs=1", "seed=3"]

@@ -5,13 +5,13 @@ from functools import cache
 
 import pytest
 
-from search import study as studies
-from search.comparing import plan
-from search.comparing.asked import Asked
-from search.compose import compose
-from search.errors import InputError
-from search.identity import identity
-from search.resolve import resolve
+from kirigami.search.comparing import plan
+from kirigami.search.comparing.asked import Asked
+from kirigami.search.config.compose import compose
+from kirigami.search.config.identity import identity
+from kirigami.search.config.resolve import resolve
+from kirigami.search.errors import InputError
+from kirigami.search.study import study as studies
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning", "ignore:Heartbeat of storage")
 

@@ -5,15 +5,16 @@ import sys
 import numpy as np
 import pytest
 
-import tasks
-from search import building, trial
-from search.comparing import confirm as confirming
-from search.comparing import verbs
-from search.comparing.record import Arm
-from search.compose import compose
-from search.errors import InputError
-from search.job import Outcome
-from search.resolve import resolve
+from kirigami import tasks
+from kirigami.search.command import compare as verbs
+from kirigami.search.comparing import confirm as confirming
+from kirigami.search.comparing.record import Arm
+from kirigami.search.config.compose import compose
+from kirigami.search.config.resolve import resolve
+from kirigami.search.errors import InputError
+from kirigami.search.training import alone as trial
+from kirigami.search.training import building
+from kirigami.search.training.job import Outcome
 
 OPTIONS = {"reference": "", "against": "", "repeats": 6, "margin": "0.02", "from": "config", "format": "json"}
 OVER = {"over": "network.width", "values": "[4,8]", "metric": "balanced_accuracy"}

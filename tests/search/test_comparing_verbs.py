@@ -6,9 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from search.comparing import training, verbs
-from search.errors import InputError
-from search.job import Interrupted, Job, Outcome
+from kirigami.search.command import compare as verbs
+from kirigami.search.comparing import training
+from kirigami.search.errors import InputError
+from kirigami.search.training.job import Interrupted, Job, Outcome
 
 OPTIONS = {
     "over": "network.activation",

@@ -14,11 +14,11 @@ import pytest
 from optuna.trial import create_trial
 from optuna_dashboard import get_note, save_note, wsgi
 
-from search import report
-from search import study as studies
-from search.cli import main
-from search.dashboard import note
-from search.dashboard.serving import application
+from kirigami.search.command.cli import main
+from kirigami.search.report import page as report
+from kirigami.search.report.dashboard import note
+from kirigami.search.report.dashboard.serving import application
+from kirigami.search.study import study as studies
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
@@ -139,7 +139,7 @@ def test_a_trial_that_ends_shows_at_the_next_look(study, monkeypatch):
     app = application(study._storage)
     shown(app, study)
     study.add_trial(ended([0.95], 2900))
-    monkeypatch.setattr("search.dashboard.page.SECONDS", -1.0)
+    monkeypatch.setattr("kirigami.search.report.dashboard.page.SECONDS", -1.0)
     body = shown(app, study)
     assert [trial["number"] for trial in body["best_trials"]] == [4]
     assert "trial 4" in body["note"]["body"]
@@ -158,7 +158,7 @@ def test_a_store_out_of_reach_is_said_in_one_line(study, monkeypatch, capsys):
     def gone(*_):
         raise optuna.exceptions.StorageInternalError("the server is gone\n(Background on this error …)")
 
-    monkeypatch.setattr("search.dashboard.page.load", gone)
+    monkeypatch.setattr("kirigami.search.report.dashboard.page.load", gone)
     status, answer = ask(app, f"/api/studies/{study._study_id}")
     assert status == 503
     assert answer == {"reason": "The store cannot be read now: the server is gone"}
@@ -250,7 +250,13 @@ def dashboard(tmp_path):
     environment.pop("KIRIGAMI_STORAGE", None)
 
     def start(*arguments):
-        command = [sys.executable, "-c", "from search.cli import entry; entry()", "dashboard", *arguments]
+        command = [
+            sys.executable,
+            "-c",
+            "from kirigami.search.command.cli import entry; entry()",
+            "dashboard",
+            *arguments,
+        ]
         kept = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         started.append(subprocess.Popen(command, cwd=tmp_path, env=environment, **kept))
         for line in started[-1].stdout:

@@ -4,17 +4,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from search import rehearsal, trial
-from search.compose import compose
-from search.distributed import places
-from search.distributed.strategy import own_chance, share
-from search.distributed.team import TEAM
-from search.errors import InputError
-from search.identity import difference, identity
-from search.job import Interrupted, Job, Pruned, Solo
-from search.resolve import resolve
-from search.trainers import check_trainer
-from spaces import Space
+from kirigami.search.config.compose import compose
+from kirigami.search.config.identity import difference, identity
+from kirigami.search.config.resolve import resolve
+from kirigami.search.errors import InputError
+from kirigami.search.rehearsal import building as rehearsal
+from kirigami.search.training import alone as trial
+from kirigami.search.training.job import Interrupted, Job, Pruned, Solo
+from kirigami.search.training.ranks import places
+from kirigami.search.training.ranks.strategy import own_chance, share
+from kirigami.search.training.ranks.team import TEAM
+from kirigami.search.training.trainer import check_trainer
+from kirigami.spaces import Space
 
 # 37 rows do not divide by two, and neither do the 13 of the last batch.
 SMALL = ["study=digits_dense", "~space.network", "space=[]", "trainer.device=cpu", "network=mlp", "network.width=32"]

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from search.energy import Counter, Meter, gpus, packages
+from kirigami.search.study.energy import Counter, Meter, gpus, packages
 
 
 def zone(folder, name, kind, microjoules, wraps=1_000_000):

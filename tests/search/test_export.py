@@ -10,17 +10,18 @@ import pandas
 import pytest
 import torch
 
-import models
-import tasks
-from search import building, cli, trial
-from search.compose import compose
-from search.job import Solo
-from search.loop import Loop
-from search.resolve import resolve
-from search.samplers import build_pruner, sampler_factory
-from search.storage import open_storage
-from search.study import check_data, create
-from spaces import Budget, PriorSampler, Space
+from kirigami import models, tasks
+from kirigami.search.command import cli
+from kirigami.search.config.compose import compose
+from kirigami.search.config.resolve import resolve
+from kirigami.search.loop import Loop
+from kirigami.search.proposal.samplers import build_pruner, sampler_factory
+from kirigami.search.storage import open_storage
+from kirigami.search.study.study import check_data, create
+from kirigami.search.training import alone as trial
+from kirigami.search.training import building
+from kirigami.search.training.job import Solo
+from kirigami.spaces import Budget, PriorSampler, Space
 
 NAME = "small"
 OVERRIDES = [
@@ -231,7 +232,7 @@ def test_front_is_exported_and_what_was_not_kept_is_trained_again(folder: Path, 
 
 
 def _kept(path: Path) -> torch.nn.Module:
-    from search import kept
+    from kirigami.search.training import kept
 
     return kept.load(path)[0]
 
@@ -242,7 +243,7 @@ def test_forms_that_disagree_leave_the_old_files(
     target = folder / "studies" / NAME / "export"
     before = {file: file.read_bytes() for file in target.rglob("*") if file.is_file()}
     assert before
-    from search.export import parity
+    from kirigami.search.export import parity
 
     outputs = parity.onnx_outputs
     monkeypatch.setattr(parity, "onnx_outputs", lambda *args, **options: -outputs(*args, **options))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from search.export import folder as folders
-from search.export.folder import replaced
+from kirigami.search.export import folder as folders
+from kirigami.search.export.folder import replaced
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -58,7 +58,7 @@ def test_killed_between_two_renames_it_is_put_right_by_the_next_run(tmp_path: Pa
 
 def test_killed_at_any_moment_one_of_the_two_is_whole(tmp_path: Path) -> None:
     script = (
-        "import itertools, sys; from pathlib import Path; from search.export.folder import replaced\n"
+        "import itertools, sys; from pathlib import Path; from kirigami.search.export.folder import replaced\n"
         "for turn in itertools.count():\n"
         "    with replaced(Path(sys.argv[1])) as unfinished:\n"
         "        for name in ('one', 'two'):\n"

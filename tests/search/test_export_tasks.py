@@ -8,16 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-import models
-import tasks
-from models.sharing import SoftSharing
-from search.building import build_network
-from search.compose import compose
-from search.export import parity
-from search.export.finish import Judge, finish
-from search.export.predict import predict
-from search.export.run import Finished, compare, to_onnx, written
-from search.resolve import resolve
+from kirigami import models, tasks
+from kirigami.models.sharing import SoftSharing
+from kirigami.search.config.compose import compose
+from kirigami.search.config.resolve import resolve
+from kirigami.search.export import parity
+from kirigami.search.export.finish import Judge, finish
+from kirigami.search.export.predict import predict
+from kirigami.search.export.run import Finished, compare, to_onnx, written
+from kirigami.search.training.building import build_network
 
 
 @pytest.fixture

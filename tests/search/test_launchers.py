@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from search import launchers
-from search.compose import compose
-from search.errors import InputError, StudyStopped
-from search.launchers import process
-from search.launchers.base import LONGEST_PAUSE_S, Patience
-from search.launchers.local import Local
-from search.progress import Progress
-from search.run import check_config
-from search.supervisor import Supervisor
-from search.worker import Orders
+from kirigami.search.command.search import check_config
+from kirigami.search.config.compose import compose
+from kirigami.search.errors import InputError, StudyStopped
+from kirigami.search.report.progress import Progress
+from kirigami.search.workers import launchers
+from kirigami.search.workers.launchers import process
+from kirigami.search.workers.launchers.base import LONGEST_PAUSE_S, Patience
+from kirigami.search.workers.launchers.local import Local
+from kirigami.search.workers.supervisor import Supervisor
+from kirigami.search.workers.worker import Orders
 
 # A worker without a study: does what the config says, after it has joined.
 FAKE_WORKER = """
@@ -173,7 +173,7 @@ class TestLocal:
 def test_sigterm_asks_a_worker_to_stop(tmp_path):
     """SLURM and Kubernetes send it to every process before they end them."""
     program = """
-import search.worker as worker
+import kirigami.search.workers.worker as worker
 def work(orders, stop, on_joined):
     on_joined()
     assert stop.wait(30)
@@ -280,7 +280,7 @@ class TestRay:
             built("launcher=ray", "launcher.address=cluster").start()
 
     def test_a_store_of_this_machine_is_refused_on_others(self):
-        from search.launchers.cluster import check_store
+        from kirigami.search.workers.launchers.cluster import check_store
 
         for url in ("sqlite:////a/studies.db", "postgresql://a:secret@localhost/b", "postgresql:///b?host=/run"):
             check_store(url, {"10.0.0.1"}, "local")
@@ -292,7 +292,7 @@ class TestRay:
         check_store("postgresql://a@db.example/b", {"10.0.0.1", "10.0.0.2"}, "ray://10.0.0.1:10001")
 
     def test_workers_are_counted_by_whole_nodes(self):
-        from search.launchers.cluster import Needs, needs_of, no_room
+        from kirigami.search.workers.launchers.cluster import Needs, needs_of, no_room
 
         nodes = [{"Resources": {"CPU": 5.0, "GPU": 1.0}}, {"Resources": {"CPU": 3.0}}]
         assert [Needs(2, 0).fit(node) for node in nodes] == [2, 1]
@@ -326,7 +326,7 @@ def test_sbatch_gets_an_array_and_no_password(built, tmp_path, monkeypatch):
         (tmp_path / "bin" / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("SAW", str(tmp_path))
-    monkeypatch.setattr("search.storage.check", lambda settings, create: settings["url"])
+    monkeypatch.setattr("kirigami.search.storage.check", lambda settings, create: settings["url"])
     url = "postgresql://kirigami:hunter2@db.example/studies"
     launcher = built(
         *("launcher=slurm", "workers=4", f"storage.url={url}", "launcher.wait=false", "launcher.partition=gpu"),

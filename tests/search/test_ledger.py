@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from search.ledger import Ledger, outcome_of, state_of
+from kirigami.search.study.ledger import Ledger, outcome_of, state_of
 
 NOON = datetime(2026, 1, 1, 12)
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from search import optimize
-from search.job import Outcome, Solo
-from search.ledger import Ledger, is_feasible
-from search.results import leaders, summary
-from search.study import best_trial
-from spaces import Budget
+from kirigami.search import optimize
+from kirigami.search.report.results import leaders, summary
+from kirigami.search.study.ledger import Ledger, is_feasible
+from kirigami.search.study.study import best_trial
+from kirigami.search.training.job import Outcome, Solo
+from kirigami.spaces import Budget
 
 LIMITED = Budget(trials=12, params=100)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from search import recovery
-from search.errors import StudyStopped
-from search.job import Interrupted, Job, Outcome, Solo
-from search.ledger import Ledger, outcome_of, state_of
+from kirigami.search.errors import StudyStopped
+from kirigami.search.study import recovery
+from kirigami.search.study.ledger import Ledger, outcome_of, state_of
+from kirigami.search.training.job import Interrupted, Job, Outcome, Solo
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
@@ -146,11 +146,12 @@ class TestBudgetOfTrials:
 WORKER = """
 import json, sys, time
 from pathlib import Path
-from search import storage, study
-from search.job import surrogate
-from search.loop import Loop
-from search.samplers import sampler_factory
-from spaces import Budget, PriorSampler, Space
+from kirigami.search import storage
+from kirigami.search.study import study
+from kirigami.search.training.job import surrogate
+from kirigami.search.loop import Loop
+from kirigami.search.proposal.samplers import sampler_factory
+from kirigami.spaces import Budget, PriorSampler, Space
 
 runs = []
 

@@ -7,9 +7,9 @@ import optuna
 import pytest
 from test_loop import constant, reasons, states, trials_of, xs
 
-from search import recovery
-from search.job import Outcome, Pruned, Solo, not_a_number
-from search.ledger import Ledger, outcome_of, state_of
+from kirigami.search.study import recovery
+from kirigami.search.study.ledger import Ledger, outcome_of, state_of
+from kirigami.search.training.job import Outcome, Pruned, Solo, not_a_number
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),

@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from search import storage
-from search import study as studies
-from search.job import Outcome, surrogate
-from search.ledger import Ledger
-from search.loop import Loop
-from search.samplers import sampler_factory
-from search.storage import patience
-from search.storage.outage import Away
-from search.supervisor import reader
-from spaces import Budget, PriorSampler, Space
+from kirigami.search import storage
+from kirigami.search.loop import Loop
+from kirigami.search.proposal.samplers import sampler_factory
+from kirigami.search.storage import patience
+from kirigami.search.storage.outage import Away
+from kirigami.search.study import study as studies
+from kirigami.search.study.ledger import Ledger
+from kirigami.search.training.job import Outcome, surrogate
+from kirigami.search.workers.supervisor import reader
+from kirigami.spaces import Budget, PriorSampler, Space
 
 CONFIG = {"x": 0.5, "y": 2}
 SPACE = {"x": {"low": 0.0, "high": 1.0}, "y": {"low": 1, "high": 8}}
@@ -217,7 +217,7 @@ def freezing(folder):
         batch = 1
 
         def __call__(self, jobs):
-            from search.job import Solo
+            from kirigami.search.training.job import Solo
 
             return Solo(run)(jobs)
 

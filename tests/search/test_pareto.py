@@ -7,14 +7,16 @@ import numpy as np
 import optuna
 import pytest
 
-from search import halving, optimize, recovery
-from search import study as studies
-from search.errors import InputError
-from search.halving import Halving, at_rung, excess
-from search.job import Interrupted, Outcome, Solo
-from search.ledger import Ledger, outcome_of, state_of
-from search.run import check_config
-from spaces import Budget
+from kirigami.search import optimize
+from kirigami.search.command.search import check_config
+from kirigami.search.errors import InputError
+from kirigami.search.proposal import halving
+from kirigami.search.proposal.halving import Halving, at_rung, excess
+from kirigami.search.study import recovery
+from kirigami.search.study import study as studies
+from kirigami.search.study.ledger import Ledger, outcome_of, state_of
+from kirigami.search.training.job import Interrupted, Outcome, Solo
+from kirigami.spaces import Budget
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
@@ -85,7 +87,7 @@ class TestRungs:
             both({"budget": 1, "pruner": name})
 
     def test_the_refusal_comes_before_torch(self, tmp_path):
-        from search.compose import compose
+        from kirigami.search.config.compose import compose
 
         raw = compose(
             ["study=digits", "objective=[accuracy,params]", "pruner=median", f"storage.url=sqlite:///{tmp_path}/s.db"]
@@ -269,12 +271,14 @@ def test_a_study_that_was_stopped_goes_on_as_if_it_had_not(make_loop, sqlite_url
 
 KILLED = """
 import sys, time
-from search import halving, storage, study
-from search.job import Outcome, Solo
-from search.ledger import place
-from search.loop import Loop
-from search.samplers import sampler_factory
-from spaces import Budget, PriorSampler, Space
+from kirigami.search import storage
+from kirigami.search.proposal import halving
+from kirigami.search.study import study
+from kirigami.search.training.job import Outcome, Solo
+from kirigami.search.study.ledger import place
+from kirigami.search.loop import Loop
+from kirigami.search.proposal.samplers import sampler_factory
+from kirigami.spaces import Budget, PriorSampler, Space
 
 def run(job):
     job.report(1, {"loss": 0.0, "size": 0.0})

@@ -6,16 +6,21 @@ import pytest
 from optuna.storages import InMemoryStorage
 from rich.console import Console
 
-import models
-from search import building, figures, halving, rehearsal, report, results, techniques, trial
-from search import study as studies
-from search.compose import compose
-from search.errors import InputError
-from search.job import Job
-from search.loop import Loop
-from search.resolve import resolve
-from search.samplers import sampler_factory
-from spaces import Budget, PriorSampler, Space
+from kirigami import models
+from kirigami.search.config.compose import compose
+from kirigami.search.config.resolve import resolve
+from kirigami.search.errors import InputError
+from kirigami.search.loop import Loop
+from kirigami.search.proposal import halving
+from kirigami.search.proposal.samplers import sampler_factory
+from kirigami.search.rehearsal import building as rehearsal
+from kirigami.search.report import figures, results
+from kirigami.search.report import page as report
+from kirigami.search.study import study as studies
+from kirigami.search.training import alone as trial
+from kirigami.search.training import building, techniques
+from kirigami.search.training.job import Job
+from kirigami.spaces import Budget, PriorSampler, Space
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
@@ -160,7 +165,7 @@ def digits():
 
 
 def trial_runner():
-    from search.job import Solo
+    from kirigami.search.training.job import Solo
 
     return Solo(trial.train)
 
@@ -202,7 +207,7 @@ def test_the_front_is_a_figure_of_the_page(digits, tmp_path):
 
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_any_number_of_objectives_has_a_page(count, tmp_path):
-    from search import optimize
+    from kirigami.search import optimize
 
     names = [f"f{index}" for index in range(count)]
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from search.launchers import places
+from kirigami.search.workers.launchers import places
 
 
 class TestPlaces:

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from search import History, optimize
-from search.errors import InputError, StudyStopped
+from kirigami.search import History, optimize
+from kirigami.search.errors import InputError, StudyStopped
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 

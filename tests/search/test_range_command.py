@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from models.schedules import RangeTest
-from search import cli
-from search.range_test import Asked, sentences, steepest
+from kirigami.models.schedules import RangeTest
+from kirigami.search.command import cli
+from kirigami.search.comparing.range_test import Asked, sentences, steepest
 
 SMALL = ["study=breast_cancer", "network.width=8", "trainer.device=cpu"]
 OWN = """

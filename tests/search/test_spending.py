@@ -8,9 +8,9 @@ import pytest
 from optuna.trial import TrialState
 from test_ledger import NOON, trial
 
-from search.ledger import Ledger, outcome_of, state_of
-from search.spending import Deadline, Left, left, shares
-from spaces import Budget
+from kirigami.search.study.ledger import Ledger, outcome_of, state_of
+from kirigami.search.study.spending import Deadline, Left, left, shares
+from kirigami.spaces import Budget
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
@@ -22,11 +22,12 @@ STEP = 0.02
 # A worker whose trials take steps of 20 ms and would go on for a minute.
 WORKER = f"""
 import sys, time
-from search import storage, study
-from search.job import Outcome, Solo
-from search.loop import Loop
-from search.samplers import sampler_factory
-from spaces import Budget, PriorSampler, Space
+from kirigami.search import storage
+from kirigami.search.study import study
+from kirigami.search.training.job import Outcome, Solo
+from kirigami.search.loop import Loop
+from kirigami.search.proposal.samplers import sampler_factory
+from kirigami.spaces import Budget, PriorSampler, Space
 
 def run(job):
     began = last = time.monotonic()

@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from search import statistics
-from search.statistics import cliffs_delta, compare, decide, differences, holm, median_interval, wilcoxon_p
+from kirigami.search.comparing import statistics
+from kirigami.search.comparing.statistics import (
+    cliffs_delta,
+    compare,
+    decide,
+    differences,
+    holm,
+    median_interval,
+    wilcoxon_p,
+)
 
 
 def noise(seed: int, scale: float = 0.01, repeats: int = 20) -> np.ndarray:

@@ -12,9 +12,9 @@ from pathlib import Path
 import optuna
 import pytest
 
-from search import storage
-from search.errors import InputError
-from search.storage import folder_of, open_storage, shown, sqlite
+from kirigami.search import storage
+from kirigami.search.errors import InputError
+from kirigami.search.storage import folder_of, open_storage, shown, sqlite
 
 SECRET = "s3cr3t"
 SETTINGS = {"heartbeat_s": 10, "grace_s": 60}
@@ -241,5 +241,5 @@ def test_a_studys_files_lie_beside_its_store(tmp_path, monkeypatch):
 
 
 def test_importing_the_store_needs_no_torch():
-    program = "import sys, search.storage, search.loop; sys.exit('torch' in sys.modules)"
+    program = "import sys, kirigami.search.storage, kirigami.search.loop; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

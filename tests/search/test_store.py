@@ -16,15 +16,15 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from search import recovery
-from search import study as studies
-from search.errors import StudyStopped
-from search.ledger import Ledger, state_of
-from search.storage import StoreAway
-from search.storage import patience as patient
-from search.storage.batch import Batch
-from search.storage.outage import Away, is_away, reason_of, refusal
-from search.storage.patience import Watch
+from kirigami.search.errors import StudyStopped
+from kirigami.search.storage import StoreAway
+from kirigami.search.storage import patience as patient
+from kirigami.search.storage.batch import Batch
+from kirigami.search.storage.outage import Away, is_away, reason_of, refusal
+from kirigami.search.storage.patience import Watch
+from kirigami.search.study import recovery
+from kirigami.search.study import study as studies
+from kirigami.search.study.ledger import Ledger, state_of
 
 pytestmark = [pytest.mark.filterwarnings("ignore:.*Heartbeat of storage.*")]
 BROKEN = {

@@ -9,9 +9,10 @@ import optuna
 import pytest
 import sqlalchemy
 
-from search import cli, storage
-from search.errors import InputError, masked
-from search.storage import open_storage
+from kirigami.search import storage
+from kirigami.search.command import cli
+from kirigami.search.errors import InputError, masked
+from kirigami.search.storage import open_storage
 
 SECRET = "s3cr3t"
 SETTINGS = {"heartbeat_s": 10, "grace_s": 60}
@@ -87,7 +88,7 @@ def test_a_host_that_does_not_answer(monkeypatch):
     """Nothing listens, and nothing says so: the connection is given up by itself."""
     import socket
 
-    from search.storage import postgres as postgres_store
+    from kirigami.search.storage import postgres as postgres_store
 
     monkeypatch.setitem(postgres_store.NETWORK, "connect_timeout", 2)  # libpq takes no less
     silent = socket.socket()

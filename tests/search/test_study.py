@@ -6,8 +6,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from search import study as studies
-from search.errors import InputError
+from kirigami.search.errors import InputError
+from kirigami.search.study import study as studies
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 

@@ -3,12 +3,14 @@
 import pytest
 import torch
 
-from search import building, kept, rehearsal, trial
-from search.compose import compose
-from search.errors import InputError
-from search.job import Job
-from search.resolve import resolve
-from spaces import Space
+from kirigami.search.config.compose import compose
+from kirigami.search.config.resolve import resolve
+from kirigami.search.errors import InputError
+from kirigami.search.rehearsal import building as rehearsal
+from kirigami.search.training import alone as trial
+from kirigami.search.training import building, kept
+from kirigami.search.training.job import Job
+from kirigami.spaces import Space
 
 SMALL = ["study=breast_cancer", "space=[]", "network.width=24", "trainer.epochs=3"]
 MODULE = """

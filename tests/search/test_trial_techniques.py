@@ -4,14 +4,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-import models
-from models.technique import chain, stored_parameters, weighted
-from search import building, kept, rehearsal, techniques, trial
-from search.compose import compose
-from search.errors import InputError
-from search.job import Job
-from search.resolve import resolve
-from spaces import Space
+from kirigami import models
+from kirigami.models.technique import chain, stored_parameters, weighted
+from kirigami.search.config.compose import compose
+from kirigami.search.config.resolve import resolve
+from kirigami.search.errors import InputError
+from kirigami.search.rehearsal import building as rehearsal
+from kirigami.search.training import alone as trial
+from kirigami.search.training import building, kept, techniques
+from kirigami.search.training.job import Job
+from kirigami.spaces import Space
 
 SMALL = [
     "study=digits_dense",

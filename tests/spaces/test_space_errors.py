@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from spaces import Budget, Space
+from kirigami.spaces import Budget, Space
 
 CONFIG = {
     "seed": 0,

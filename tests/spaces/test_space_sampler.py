@@ -18,9 +18,9 @@ from optuna.samplers import (
 )
 from optuna.trial import TrialState
 
-from spaces import PriorSampler, Space
-from spaces.sampler import derive_seed
-from spaces.window import Window
+from kirigami.spaces import PriorSampler, Space
+from kirigami.spaces.sampler import derive_seed
+from kirigami.spaces.window import Window
 
 CONFIG = {"optimizer": {"lr": 0.1, "momentum": 0.9}, "network": {"depth": 2, "kind": "a", "plan": [1], "width": 8}}
 PLAIN = {
@@ -129,7 +129,7 @@ def test_the_test_can_fail_without_the_wrapper():
 PROGRAM = """
 import warnings; warnings.simplefilter("ignore")
 from tests_of_sampler import run, SAMPLERS, BELIEVED, CONFIG
-from spaces import PriorSampler, Space
+from kirigami.spaces import PriorSampler, Space
 space = Space.from_config(BELIEVED, CONFIG)
 print(run(PriorSampler(SAMPLERS["tpe groups"], space, seed=3), space, 25))
 """

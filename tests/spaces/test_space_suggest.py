@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.trial import FixedTrial
 
-from spaces import Dimension, Space
+from kirigami.spaces import Dimension, Space
 
 CONFIG = {
     "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9},

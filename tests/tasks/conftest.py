@@ -9,8 +9,8 @@ import pytest
 from pyarrow import parquet
 from task_samples import write_images, write_table
 
-import tasks
-from tasks import bundled, files, frames, image_store, images, paths, table, text
+from kirigami import tasks
+from kirigami.tasks import bundled, files, frames, image_store, images, paths, table, text
 
 LETTERS = list("abcdefghijklmnop .,\n")
 

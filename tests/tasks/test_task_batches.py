@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tasks import Batches, build
+from kirigami.tasks import Batches, build
 
 
 def numbered(rows: int) -> tuple[Tensor, Tensor]:

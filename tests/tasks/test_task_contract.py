@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import tasks
-from tasks import TASKS, Task
+from kirigami import tasks
+from kirigami.tasks import TASKS, Task
 
 Make = Callable[..., Task]
 TYPES = {

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-import tasks
-from tasks import coreset
-from tasks.coreset import CORESETS, comparable, enemy_distances, order
-from tasks.fraction import first, subset
-from tasks.splits import strata_of
+from kirigami import tasks
+from kirigami.tasks import coreset
+from kirigami.tasks.coreset import CORESETS, comparable, enemy_distances, order
+from kirigami.tasks.fraction import first, subset
+from kirigami.tasks.splits import strata_of
 
 CHOSEN = [name for name in CORESETS if name != "random"]
 

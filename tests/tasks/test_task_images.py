@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from task_samples import encode_image, write_images
 
-import tasks
-from tasks import Task
-from tasks.augment import FlipCrop, Normalise, channel_statistics
-from tasks.image_files import Encoded
-from tasks.image_store import ImageStore
+from kirigami import tasks
+from kirigami.tasks import Task
+from kirigami.tasks.augment import FlipCrop, Normalise, channel_statistics
+from kirigami.tasks.image_files import Encoded
+from kirigami.tasks.image_store import ImageStore
 
 
 def pixels(rows: int, *shape: int, seed: int = 0) -> np.ndarray:

@@ -7,10 +7,10 @@ from fractions import Fraction
 import pytest
 import torch
 
-import tasks
-from tasks import Parts, Split, Task, imbalance
-from tasks.bundled import Digits
-from tasks.imbalance import METHODS
+from kirigami import tasks
+from kirigami.tasks import Parts, Split, Task, imbalance
+from kirigami.tasks.bundled import Digits
+from kirigami.tasks.imbalance import METHODS
 
 ADDING = [name for name in METHODS if name != "weights"]
 RARE, FEW = 3, 6

@@ -7,9 +7,9 @@ import pytest
 import torch
 from sklearn import metrics as reference
 
-import tasks
-from tasks import METRICS, direction
-from tasks.metrics import COSTS, available, baselines
+from kirigami import tasks
+from kirigami.tasks import METRICS, direction
+from kirigami.tasks.metrics import COSTS, available, baselines
 
 
 def sample(classes: int, rows: int = 200, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

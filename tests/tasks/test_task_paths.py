@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tasks import build, paths
-from tasks.paths import distances, make_grids
+from kirigami.tasks import build, paths
+from kirigami.tasks.paths import distances, make_grids
 
 
 def search(free: np.ndarray, start: tuple[int, int]) -> np.ndarray:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import tasks
-from tasks import Task
+from kirigami import tasks
+from kirigami.tasks import Task
 
 
 def build(folder: str, name: str, seed: int = 0, **arguments: object) -> Task:

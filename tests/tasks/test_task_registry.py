@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import tasks
+from kirigami import tasks
 
 HEAVY = {"pandas", "datasets", "pyarrow", "sklearn", "PIL"}
 

@@ -7,8 +7,8 @@ import pandas
 import pytest
 import torch
 
-import tasks
-from tasks.serving import Preparation
+from kirigami import tasks
+from kirigami.tasks.serving import Preparation
 
 
 def prepared(task: tasks.Task) -> torch.Tensor:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.fraction import subset
-from tasks.splits import carve, check_amount, rows_of, strata_of
+from kirigami.tasks.fraction import subset
+from kirigami.tasks.splits import carve, check_amount, rows_of, strata_of
 
 
 @pytest.mark.parametrize("sizes", [(50, 50), (1000, 2, 2, 2), (97, 3), (1, 40), (5, 5, 5)])

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
-import tasks
-from tasks import Task
-from tasks.features import Features
-from tasks.labels import Labeller
-from tasks.standardise import Standardiser
+from kirigami import tasks
+from kirigami.tasks import Task
+from kirigami.tasks.features import Features
+from kirigami.tasks.labels import Labeller
+from kirigami.tasks.standardise import Standardiser
 
 
 def write(folder: Path, file: str = "t.csv", rows: int = 40, **columns: list) -> Path:

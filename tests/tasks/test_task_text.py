@@ -7,8 +7,8 @@ import pytest
 import torch
 from pyarrow import parquet
 
-import tasks
-from tasks import Task
+from kirigami import tasks
+from kirigami.tasks import Task
 
 SENTENCE = "abcdefghijklmnopqrstuvwxyz"
 

@@ -1,5 +1,0 @@
-"""Checkpoints of running trials: a trial whose worker died goes on from its last one, to the same bits."""
-
-from search.checkpoints.shelf import Attempt, Shelf, check
-
-__all__ = ["Attempt", "Shelf", "check"]

@@ -1,0 +1,38 @@
+"""Draws as trials of a study: put before those that the sampler will suggest, and found again when they have ended."""
+
+from collections.abc import Iterable, Sequence
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from kirigami.search.comparing.screening.draws import Draw
+from kirigami.search.study.ledger import Ledger, state_of
+
+MARK = "screen"
+RANKS = ("complete", "running", "waiting")  # of several trials of one draw: which tells most
+
+
+def enqueue(study: Study, draws: Sequence[Draw], budget: int | None) -> list[Draw]:
+    """Let the next trials of a study be those of the draws, in their order, and return the ones newly put there.
+
+    None is put there twice, whether it waits, runs or has ended; and no more of them than the budget of trials has room
+    for, since the search hands back what is beyond it.
+    """
+    trials = study.get_trials(deepcopy=False)
+    room = None if budget is None else budget - Ledger(trials).counted
+    added: list[Draw] = []
+    for one in draws:
+        if room is not None and len(added) >= room:
+            break
+        if trial_of(one, trials) is None:
+            study.enqueue_trial(one.params, user_attrs={MARK: one.key}, skip_if_exists=True)
+            added.append(one)
+    return added
+
+
+def trial_of(draw: Draw, trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
+    """Return the trial with the draw's parameters that has come furthest; None where the study has none."""
+    mine = [one for one in trials if one.user_attrs.get(MARK) == draw.key or one.params == draw.params]
+    mine = [one for one in mine if state_of(one) not in ("surplus", "interrupted")]
+    order = {state: place for place, state in enumerate(RANKS)}
+    return min(mine, key=lambda one: (order.get(state_of(one), -0.5), one.number), default=None)

@@ -1,0 +1,169 @@
+"""Draw, train for an epoch, rank, queue: and, once the search has trained them, how well the ranks foretold it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+from rich.console import Console
+
+from kirigami import tasks
+from kirigami.search import storage
+from kirigami.search.command.search import check_config
+from kirigami.search.comparing.paired import Train, run_all
+from kirigami.search.comparing.record import Record, Run, stored, write_json
+from kirigami.search.comparing.screening.draws import Draw, draw
+from kirigami.search.comparing.screening.queue import enqueue, trial_of
+from kirigami.search.comparing.screening.ranks import spearman
+from kirigami.search.config.compose import compose
+from kirigami.search.config.identity import identity
+from kirigami.search.config.resolve import resolve
+from kirigami.search.errors import InputError, one_of
+from kirigami.search.rehearsal import building as rehearsal
+from kirigami.search.study import provenance
+from kirigami.search.study import study as studies
+from kirigami.search.study.ledger import state_of
+from kirigami.spaces import Budget, Space
+
+FILE = "screen"
+BY = ("score", "smoothness", "flatness")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of `screen`.
+
+    Attributes:
+        draws: how many configurations are trained.
+        top: how many of them are queued.
+        epochs: for which each is trained.
+        by: "score" of the validation rows after that; "smoothness", the largest Kz/‖W‖ first, as the published scripts
+            rank networks; "flatness", the smallest first, as the formula reads: it bounds a curvature.
+
+    Raises:
+        InputError: where they make no sense.
+    """
+
+    draws: int = 30
+    top: int = 10
+    epochs: int = 1
+    by: str = "score"
+
+    def __post_init__(self) -> None:
+        if self.by not in BY:
+            raise one_of("by", self.by, BY)
+        if self.top > self.draws:
+            raise InputError(f"top must be at most draws={self.draws}, but got {self.top}. Set top={self.draws}.")
+
+
+def screen(
+    overrides: Sequence[str], config_dirs: Sequence[Path], asked: Asked, train: Train, console: Console
+) -> dict[str, Any]:
+    """Train what is left to train, queue the best, write `studies/<name>/screen.json` and return what is in it.
+
+    Args:
+        train: runs one job and adds `smoothness` to its metrics, as `search.comparing.screening.smoothness.train`.
+        console: shows how far it is.
+
+    Raises:
+        InputError: in one line.
+        Interrupted: where the user asked to stop; the same command goes on.
+    """
+    raw = compose(overrides, config_dirs)
+    settings = check_config(raw)
+    space = Space.from_config(raw.get("space") or {}, {key: part for key, part in settings.items() if key != "space"})
+    if not len(space):
+        raise InputError(
+            f"study={settings['name']} has an empty space: there is nothing to draw. Set space=[optimizer]."
+        )
+    config, task = rehearsal.rehearse(raw, space, resolve)
+    objectives = studies.objectives(config["objective"], tasks.direction)
+    rehearsal.check_objectives(config, objectives, task)
+    data, mine = task.fingerprint(), identity(config)
+    if storage.exists(config["storage"]):
+        found = studies.find(storage.open_storage(config["storage"], create=False), config["name"])
+        if found is not None:
+            studies.check_same(found, mine)
+    drawn = draw(raw, space, asked.draws, asked.epochs, seed=config["seed"], data=data)
+    folder = storage.folder_of(config["storage"]["url"], config["name"])
+    metric, direction = next(iter(objectives.items()))
+    record = Record(folder / f"{FILE}.jsonl")
+    arms = [one.arm for one in drawn]
+    runs = run_all(arms, [config["seed"]], record, train, metric=metric, console=console)
+    by_draw = {one.number: runs[one.arm.identity, config["seed"]] for one in drawn}
+    study = studies.create(storage.open_storage(config["storage"]), config["name"], objectives, mine)
+    studies.check_same(study, mine)
+    studies.check_data(study, data)
+    best = ranked(drawn, by_draw, asked.by, metric, direction)[: asked.top]
+    added = enqueue(study, best, Budget.from_config(config["budget"]).trials)
+    result = stored(judged(drawn, by_draw, study, asked, metric, direction, added))
+    write_json(folder / f"{FILE}.json", result)
+    return {**result, "file": str(folder / f"{FILE}.json")}
+
+
+def ranked(drawn: Sequence[Draw], runs: Mapping[int, Run], by: str, metric: str, direction: str) -> list[Draw]:
+    """Return the draws that have a score, best first; of equals the one drawn first."""
+    scores = {one.number: merit(runs[one.number], by, metric, direction) for one in drawn}
+    good = [one for one in drawn if isfinite(scores[one.number])]
+    return sorted(good, key=lambda one: (-scores[one.number], one.number))
+
+
+def merit(run: Run, by: str, metric: str, direction: str) -> float:
+    """Return a number that is larger for what is to be trained first; NaN where there is none."""
+    if by == "score":
+        return run.value(metric) * (1 if direction == "maximize" else -1)
+    return run.value("smoothness") * (1 if by == "smoothness" else -1)
+
+
+def judged(
+    drawn: Sequence[Draw],
+    runs: Mapping[int, Run],
+    study: Study,
+    asked: Asked,
+    metric: str,
+    direction: str,
+    added: Sequence[Draw],
+) -> dict[str, Any]:
+    """Return what is known of every draw as plain data, best first, and how well it foretold what the search found."""
+    trials = study.get_trials(deepcopy=False)
+    order = ranked(drawn, runs, asked.by, metric, direction)
+    rest = [one for one in drawn if one not in order]
+    rows = [_row(one, runs[one.number], trial_of(one, trials), metric) for one in (*order, *rest)]
+    sign = 1 if direction == "maximize" else -1
+    ended = [row for row in rows if row["final"] is not None]
+    finals = [sign * row["final"] for row in ended]
+    return {
+        "study": study.study_name,
+        "metric": metric,
+        "direction": direction,
+        "by": asked.by,
+        "epochs": asked.epochs,
+        "top": asked.top,
+        "seconds": round(sum(row["seconds"] for row in rows), 3),
+        "queued": [one.number for one in added],
+        "draws": rows,
+        "correlation": {
+            "score": asdict(spearman([sign * row["score"] for row in ended], finals)),
+            "smoothness": asdict(spearman([row["smoothness"] for row in ended], finals)),
+        },
+        "versions": provenance.versions(),
+        "revision": provenance.revision(),
+    }
+
+
+def _row(one: Draw, run: Run, trial: FrozenTrial | None, metric: str) -> dict[str, Any]:
+    done = trial is not None and state_of(trial) == "complete" and trial.values
+    return {
+        "draw": one.number,
+        "params": one.params,
+        "score": run.value(metric),
+        "smoothness": run.value("smoothness"),
+        "seconds": run.fit_s if run.state == "complete" else 0.0,
+        "reason": run.reason,
+        "trial": None if trial is None else trial.number,
+        "state": None if trial is None else state_of(trial),
+        "final": trial.values[0] if trial is not None and done else None,
+    }

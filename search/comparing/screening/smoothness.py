@@ -1,0 +1,71 @@
+"""How steep the loss is in the last layer after an epoch, as a score of a configuration."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kirigami.models.technique import weighted
+from kirigami.search.training import alone as trial
+from kirigami.search.training import building, kept
+from kirigami.search.training.job import Job, Outcome
+
+
+@torch.no_grad()
+def smoothness(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Return Kz / ‖W‖: the largest norm, over batches, of what reaches the last layer, by the norm of its weight.
+
+    Yedida & Menzies ("Is Hyper-Parameter Optimization Different for Software Analytics?", arXiv 2401.09622) bound the
+    smoothness β of the loss by it, and rank configurations by it after one epoch. It is measured in evaluation mode,
+    with Frobenius norms and without the bias, as in their code. It grows with the root of the batch size.
+
+    Raises:
+        ValueError: where the network has no linear or convolutional layer, or its last one is not used.
+    """
+    layers = list(weighted(network))
+    if not layers:
+        raise ValueError(f"{type(network).__name__} has no linear or convolutional layer.")
+    name, head = layers[-1]
+    norms: list[float] = []
+    hook = head.register_forward_pre_hook(lambda _module, args: norms.append(float(args[0].norm())))
+    training = network.training
+    network.eval()
+    try:
+        for inputs, _ in batches:
+            network(inputs)
+    finally:
+        hook.remove()
+        network.train(training)
+    if not norms:
+        raise ValueError(f"layer {name!r} of {type(network).__name__} takes no part in its forward pass.")
+    weight = float(head.weight.norm())  # type: ignore[operator, union-attr]
+    largest = math.nan if any(map(math.isnan, norms)) else max(norms)
+    return largest / weight if weight else math.nan
+
+
+def train(job: Job, threads: int | None = None) -> Outcome:
+    """Train a job as the search does, and add `smoothness` to its metrics; no number where it cannot be measured."""
+    outcome = trial.train(job, threads)
+    if outcome.state != "complete":
+        return outcome
+    return replace(outcome, metrics={**outcome.metrics, "smoothness": _measured(job.config, outcome)}, save=None)
+
+
+def _measured(config: Any, outcome: Outcome) -> float:
+    """Build the trained network again, in its final form, and measure it on the training rows."""
+    if outcome.save is None:
+        return math.nan
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "network.safetensors"
+        outcome.save(file)
+        network, _ = kept.load(file)
+    task = building.open_task(config)
+    try:
+        return smoothness(network.to(task.device), task.train_dataloader())
+    except (ValueError, NotImplementedError):  # somebody's LightningModule without a forward, or a recurrent network
+        return math.nan

@@ -1,0 +1,113 @@
+"""From YAML files and command-line overrides to one plain nested dict, by Hydra's compose API."""
+
+import importlib.resources
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
+from hydra.errors import HydraException
+from omegaconf import OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from kirigami.search.config.identity import leaves
+from kirigami.search.errors import InputError, did_you_mean, one_line
+
+GROUPS = (
+    *("task", "imbalance", "network", "init", "growth", "sharing", "sparsity", "bits"),
+    *("optimizer", "schedule", "regime", "trainer"),
+    *("sampler", "pruner", "budget", "cost", "checkpoint", "storage", "launcher"),
+)
+KEYS = ("name", "seed", "workers", "cores_per_worker", "objective", "output", "weight_entropy", "space", *GROUPS)
+
+
+def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> dict[str, Any]:
+    """Compose the config with interpolations kept; `name` is filled from the chosen study.
+
+    Raises:
+        InputError: for an unknown study, group option, key or an override that cannot be parsed.
+    """
+    overrides = _own_network(overrides)
+    search_path = [f"file://{_existing(folder)}" for folder in config_dirs]
+    try:
+        with initialize_config_module("kirigami.conf", version_base="1.3"):
+            extra = [f"hydra.searchpath=[{','.join(search_path)}]"] if search_path else []
+            composed = hydra_compose("config", overrides=[*overrides, *extra], return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise InputError(_explain(error, overrides, config_dirs)) from error
+    study = composed.hydra.runtime.choices.get("study")
+    with open_dict(composed):
+        del composed["hydra"]
+    raw: dict[str, Any] = OmegaConf.to_container(composed, resolve=False)  # type: ignore[assignment]
+    raw["name"] = raw.get("name") or study
+    _check_keys(raw)
+    return raw
+
+
+def _own_network(overrides: Sequence[str]) -> list[str]:
+    """Select the group option `own` where a user's class is named: another network's knobs are not its arguments."""
+    names_class = any(re.match(r"\+*network\._target_=", one) for one in overrides)
+    chooses = any(one.startswith("network=") for one in overrides)
+    return [*overrides, "network=own"] if names_class and not chooses else list(overrides)
+
+
+def _existing(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise InputError(f"--config-dir must be a folder, but got {str(folder)!r}, which does not exist.")
+    return folder.resolve()
+
+
+def _check_keys(raw: Mapping[str, Any]) -> None:
+    for key in raw:
+        if key not in KEYS:
+            names = ", ".join(KEYS)
+            raise InputError(f"{key}: no such key in a config.{did_you_mean(key, KEYS)} Keys: {names}.")
+    for key in GROUPS:
+        if not isinstance(raw.get(key), Mapping):
+            raise InputError(f"{key} must be a mapping, but got {raw.get(key)!r}. Choose a file: {key}=NAME.")
+    if not isinstance(raw.get("space") or {}, Mapping):
+        raise InputError(f"space must be a mapping of distributions, but got {raw['space']!r}.")
+
+
+def _explain(error: Exception, overrides: Sequence[str], config_dirs: Sequence[Path]) -> str:
+    """Turn Hydra's paragraph into one line that names the nearest right key or option."""
+    text = str(error)
+    if match := re.search(r"Could not (?:find|load) '([^']+)'", text):
+        group, _, option = match[1].rpartition("/")
+        options = _options(group, config_dirs)
+        listed = f" Choose one of ({', '.join(options)})." if options else ""
+        return f"{group or 'config'}={option}: no such file in the config.{did_you_mean(option, options)}{listed}"
+    if match := re.search(r"Could not (?:override|delete from config\.?) '([^']+)'", text):
+        meant = _nearest_key(match[1], overrides, config_dirs)
+        return f"{match[1]}: no such key in the config.{meant} To add one, write +{match[1]}=VALUE."
+    if override := getattr(error, "override", None):
+        return f"{override!r} cannot be read as key=value: {one_line(error)}. Quote it or remove it."
+    if text.startswith("Config group override must be"):
+        at_fault = [one for one in overrides if one.lstrip("+").partition("=")[0] in (*GROUPS, "space", "study", "")]
+        return f"{' or '.join(at_fault)}: a group takes the name of a file, such as optimizer=sgd."
+    if isinstance(error, YAMLError):
+        mark = getattr(error, "problem_mark", None)
+        place = f"{mark.name}, line {mark.line + 1}" if mark else "a config file"
+        return f"{place} cannot be read as YAML: {getattr(error, 'problem', None) or one_line(error)}."
+    return one_line(error)
+
+
+def _options(group: str, config_dirs: Sequence[Path]) -> list[str]:
+    """Return the names of a group's files, ours and the user's."""
+    folders = [importlib.resources.files("kirigami.conf").joinpath(group), *(folder / group for folder in config_dirs)]
+    files = [file.name for folder in folders if folder.is_dir() for file in folder.iterdir()]
+    return sorted({name.removesuffix(".yaml") for name in files if name.endswith(".yaml")})
+
+
+def _nearest_key(path: str, overrides: Sequence[str], config_dirs: Sequence[Path]) -> str:
+    """Compose without the override at fault and look for the nearest path in what comes out."""
+    kept = [one for one in overrides if path not in one]
+    try:
+        raw = compose(kept, config_dirs)
+    except InputError:
+        return ""
+    known = {"study"} | {path for path, _ in leaves(raw)} | {path.rpartition(".")[0] for path, _ in leaves(raw)}
+    return did_you_mean(path, known)

@@ -1,0 +1,37 @@
+"""Interpolations replaced by values; the composed config keeps them, so that a searched leaf reaches all it should."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+
+from kirigami.search.errors import InputError, one_line
+
+LIMITS = ("params", "macs", "bytes", "latency_ms")
+
+
+def resolve(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config with every interpolation replaced by its value."""
+    try:
+        return OmegaConf.to_container(OmegaConf.create(dict(raw)), resolve=True, throw_on_missing=True)  # type: ignore[return-value]
+    except InterpolationResolutionError as error:
+        variable = re.search(r"Environment variable '(\w+)' not found", str(error))
+        where = getattr(error, "full_key", None) or "the config"
+        if variable:
+            raise InputError(
+                f"{where} needs the environment variable {variable[1]}, which is not set. "
+                f"Set {variable[1]}=FOLDER or {where}=VALUE."
+            ) from error
+        raise InputError(f"{where}: {one_line(error)}") from error
+    except OmegaConfBaseException as error:
+        where = getattr(error, "full_key", None) or "the config"
+        if "mandatory value" in str(error):
+            raise InputError(f"{where} is not set. Set {where}=VALUE.") from error
+        raise InputError(f"{where}: {one_line(error)}") from error
+
+
+def unlimited(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config without limits on the network: for where nothing is selected."""
+    return {**config, "budget": {**config["budget"], **dict.fromkeys(LIMITS)}}

@@ -1,0 +1,1 @@
+"""What is tried next, and which trials go on: samplers, pruners, halving."""

@@ -1,0 +1,1 @@
+"""All that is checked before the first trial."""

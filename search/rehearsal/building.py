@@ -1,0 +1,93 @@
+"""Before any trial: build everything once with every choice and both ends of every range, training nothing."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+
+from kirigami import models, tasks
+from kirigami.models.technique import network_of
+from kirigami.search.errors import InputError
+from kirigami.search.training import techniques
+from kirigami.search.training.building import build_module, check_untrained, open_task
+from kirigami.search.training.ranks import places
+from kirigami.search.training.trainer import check_trainer
+from kirigami.spaces import Space
+
+END_METRICS = ("params", "macs", "bytes", "latency_ms", "seconds")
+
+
+def rehearse(
+    raw: Mapping[str, Any], space: Space, resolve: Callable[[Mapping[str, Any]], dict[str, Any]]
+) -> tuple[dict[str, Any], tasks.Task]:
+    """Open the data, build the base config and each probe of the space; return (base config, its task).
+
+    Raises:
+        InputError: naming the path and the value that something refuses.
+    """
+    config = resolve(raw)
+    check_trainer(config["trainer"])
+    try:
+        task = open_task(config)
+        _build(config, task)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        raise InputError(_line(error)) from error
+    for values in space.probes():
+        try:
+            probe = resolve(space.apply(raw, values))
+            check_trainer(probe["trainer"])
+            tasks.build(probe["task"], seed=probe["seed"])
+            _build(probe, task if probe["imbalance"] == config["imbalance"] else open_task(probe))
+        except (ValueError, TypeError, ImportError) as error:
+            named = ", ".join(f"space.{path}={value!r}" for path, value in values.items())
+            raise InputError(f"{named} is refused: {_line(error)}") from error
+    return config, task
+
+
+def check_objectives(config: Mapping[str, Any], objectives: Mapping[str, str], task: tasks.Task) -> None:
+    """Check that the objectives will be there when a trial ends, the first of them at every report.
+
+    Raises:
+        InputError: for a metric that the task does not compute.
+    """
+    if "_target_" in config["network"] and not isinstance(_build(config, task), models.Learner):
+        return  # a user's LightningModule logs what it likes
+    reported = (*task.metrics, "loss")
+    first, *others = objectives
+    for name in (first, *others):
+        allowed = reported if name == first else (*reported, *END_METRICS)
+        if name not in allowed:
+            names = ", ".join(dict.fromkeys(allowed))
+            raise InputError(f"objective must be one of ({names}) on this task, but got {name!r}.")
+
+
+def _build(config: Mapping[str, Any], task: tasks.Task) -> LightningModule:
+    """Build without memory, on the meta device, and for real where a network, or its regime, needs that."""
+    check_untrained(config)
+    places.check(config)
+    models.initial.build(config["init"])
+    try:
+        with torch.device("meta"):
+            module = _assemble(config, task)
+    except (RuntimeError, NotImplementedError, ValueError):
+        module = _assemble(config, task)
+    if isinstance(module, models.Learner):
+        optimizer = models.optimizers.build_optimizer(module.network, config["optimizer"])
+        models.schedules.build_schedule(optimizer, config["schedule"], total_steps=100, steps_per_epoch=10)
+    return module
+
+
+def _assemble(config: Mapping[str, Any], task: tasks.Task) -> LightningModule:
+    """Build the module, attach the techniques, and let a regime find its blocks."""
+    module = build_module(config, task)
+    chosen = techniques.build(config)
+    techniques.attach(chosen, network_of(module))
+    if isinstance(module, models.Learner) and module.regime is not None:
+        module.regime.check(module.network, chosen)
+        module.regime.prepare(module.network.to(task.device), next(iter(task.train_dataloader())))
+    return module
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

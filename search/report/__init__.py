@@ -1,0 +1,1 @@
+"""What a study has come to, for people and for other programs."""

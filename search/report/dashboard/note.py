@@ -1,0 +1,210 @@
+"""The note on a study's page: what it is for, what of its budget is used, the best trial, and what to do next.
+
+The dashboard keeps a study's note in its system attributes, with what a user writes there. Ours comes first and ends
+in a line that Markdown does not show; what follows the line is the user's and is kept.
+"""
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from kirigami.search.report import figures, results
+from kirigami.search.study.ledger import Ledger, is_feasible, outcome_of
+from kirigami.search.study.study import best_trial, feasible_trials, metric_names
+
+END = "[//]: # (kirigami: write below this line; what is above it is written anew)"
+VERSION = "dashboard:note_ver"
+BODY = "dashboard:note_str:"
+PLOT = "dashboard:plot_data:"
+COSTS = ("bytes", "params", "macs", "latency_ms")
+UNITS = {"wall_s": "seconds of work", "device_s": "seconds of training", "latency_ms": "milliseconds"}
+
+
+def leave(study: Study) -> None:
+    """Write the note and the figures into the store, for any dashboard to show; a user's own text stays.
+
+    Each is one attribute, so that workers which end at the same moment leave one or the other's, never a mixture.
+    """
+    storage, number = study._storage, study._study_id
+    stored = storage.get_study_system_attrs(number)
+    storage.set_study_system_attr(number, f"{BODY}0", joined(text(study), stored))
+    for key, value in stored.items():
+        if key.startswith(BODY) and key != f"{BODY}0" and value:
+            storage.set_study_system_attr(number, key, "")
+    if VERSION not in stored:
+        storage.set_study_system_attr(number, VERSION, 0)
+    for name, drawn in graphs(study).items():
+        storage.set_study_system_attr(number, f"{PLOT}{name}:0", drawn)
+
+
+def joined(ours: str, stored: Mapping[str, Any]) -> str:
+    """Return our text with what a user has added to the stored note."""
+    parts = {key: value for key, value in stored.items() if key.startswith(BODY)}
+    theirs = "".join(parts[key] for key in sorted(parts, key=lambda key: int(key.removeprefix(BODY))))
+    return f"{ours}\n{END}\n{theirs.partition(END)[2].lstrip() if END in theirs else theirs}"
+
+
+def graphs(study: Study) -> dict[str, str]:
+    """Return the study's figures as plotly's JSON, each with its title, by the name the dashboard knows them under."""
+    drawn = {}
+    for name, (title, figure) in figures.of_study(study).items():
+        figure.update_layout(title=title, template="plotly_white")
+        plain = json.loads(figure.to_json())
+        drawn[name] = json.dumps(plain, separators=(",", ":"))
+    return drawn
+
+
+def text(study: Study, *, page: str | None = None) -> str:
+    """Return our note as Markdown.
+
+    Args:
+        page: the study's address in the dashboard, where the note is shown there: trials and report become links.
+    """
+    ledger = Ledger(study.get_trials(deepcopy=False))
+    return "\n".join(
+        [
+            f"## {_plain(study.study_name)}",
+            "",
+            *_goal(study),
+            "",
+            *_best(study, page),
+            "",
+            *_budget(study, ledger),
+            "",
+            *_next(study.study_name, page),
+            "",
+        ]
+    )
+
+
+def _goal(study: Study) -> Iterator[str]:
+    aims = [
+        f"{'highest' if direction.name == 'MAXIMIZE' else 'lowest'} `{name}`"
+        for name, direction in zip(metric_names(study), study.directions, strict=True)
+    ]
+    yield f"**Goal**: the {' and '.join(aims)} on the validation rows" + (
+        ", as a front of several objectives." if len(aims) > 1 else "."
+    )
+    if yardsticks := results.said(results.baselines(study)):
+        yield f"Always the same answer scores: {yardsticks}."
+
+
+def _best(study: Study, page: str | None) -> Iterator[str]:
+    """Name the best trial that keeps to the budget, and the better one that does not."""
+    best, limits = best_trial(study), _limits(study)
+    within = " within the budget" if limits else ""
+    if best is None:
+        yield f"**Best trial{within}**: none yet."
+    elif len(study.directions) > 1:
+        found, kept = len(results.front(study)), len(feasible_trials(study))
+        yield f"**Front{within}**: {found} of {kept} trials; the best by `{metric_names(study)[0]}`"
+        yield f"is {_trial(best, page)}: {_facts(study, best)}."
+    else:
+        yield f"**Best trial{within}**: {_trial(best, page)}: {_facts(study, best)}."
+    beyond = _beyond(study, best)
+    if beyond is not None:
+        reason = excess(beyond, limits)
+        yield ""
+        words = "Better, but over the budget" if best is not None else "Best over the budget"
+        yield f"{words}: {_trial(beyond, page)}: {_facts(study, beyond)} ({reason})."
+
+
+def _beyond(study: Study, best: FrozenTrial | None) -> FrozenTrial | None:
+    """Return the best of the complete trials over the budget, where it is better than the best within."""
+    if len(study.directions) > 1:
+        return None
+    sign = 1 if study.directions[0].name == "MAXIMIZE" else -1
+    over = [one for one in Ledger(study.get_trials(deepcopy=False)).by_state["complete"] if not is_feasible(one)]
+    if best is not None:
+        over = [one for one in over if sign * one.values[0] > sign * best.values[0]]
+    return max(over, key=lambda one: sign * one.values[0], default=None)
+
+
+def excess(trial: FrozenTrial, limits: Mapping[str, float]) -> str:
+    """Return by what a trial is over the budget, `bytes 5,000 > 3,000`; empty where it is not."""
+    metrics = {**outcome_of(trial), **outcome_of(trial).get("metrics", {})}
+    return ", ".join(
+        f"{name} {_number(metrics[name])} > {_number(limits[name])}"
+        if name in metrics and name in limits
+        else f"{name} {100 * value:+.3g} %"
+        for name, value in trial.constraints.items()
+        if value > 0
+    )
+
+
+def _budget(study: Study, ledger: Ledger) -> Iterator[str]:
+    """Say of every part of the budget how much is used; trials and seconds also where they have no limit."""
+    settings, best = settings_of(study), outcome_of(one) if (one := best_trial(study)) is not None else {}
+    used = {
+        "trials": f"{ledger.finished:,}",
+        "wall_s": f"{ledger.wall_seconds():,.0f}",
+        "device_s": f"{ledger.device_seconds():,.0f}",
+    }
+    limits = {key: value for key, value in settings.items() if value is not None and key != "failures_in_a_row"}
+    yield "**Budget**"
+    yield ""
+    for key in dict.fromkeys([*used, *limits]):
+        limit = _number(limits[key]) if key in limits else ""
+        if key in used:
+            counts = f" ({_counts(ledger)})" if key == "trials" and ledger.trials else ""
+            yield f"- {UNITS.get(key, key)}: {used[key]}{f' of {limit}' if limit else ''}{counts}"
+        else:
+            reached = f"; the best trial has {_number(best[key])}" if key in best else ""
+            yield f"- {UNITS.get(key, key)}: at most {limit}{reached}"
+
+
+def _counts(ledger: Ledger) -> str:
+    states = ("complete", "pruned", "failed", "infeasible", "running", "waiting")
+    over = sum(not is_feasible(trial) for trial in ledger.by_state["complete"])
+    beyond = {"complete": f", {over:,} of these over the budget" if over else ""}
+    words = [f"{ledger.count(state):,} {state}{beyond.get(state, '')}" for state in states if ledger.count(state)]
+    return "; ".join(words)
+
+
+def _next(name: str, page: str | None) -> Iterator[str]:
+    study, folder = shlex.quote(f"study={name}"), name.replace("`", "'")
+    live = f" [Open it now]({page.replace('/dashboard/studies/', '/report/')})." if page else ""
+    yield "**Next**"
+    yield ""
+    yield f"- Files that run elsewhere: `kirigami export {study}` writes `model.onnx`, `model.kgm` and a card."
+    yield f"- Every figure on one page: `kirigami report {study}` writes `studies/{folder}/report.html`.{live}"
+    yield f"- To resume, or to join from another machine: the command that began it, `kirigami search {study} …`."
+
+
+def settings_of(study: Study) -> dict[str, Any]:
+    """Return the study's `budget` as its last trial knew it: a later run may have raised it."""
+    for trial in reversed(study.get_trials(deepcopy=False)):
+        origin = trial.user_attrs.get("origin")
+        if origin is not None:
+            return dict(origin.get("config", {}).get("budget") or {})
+    return {}
+
+
+def _limits(study: Study) -> dict[str, float]:
+    return {key: value for key, value in settings_of(study).items() if key in COSTS and value is not None}
+
+
+def _trial(trial: FrozenTrial, page: str | None) -> str:
+    return f"[trial {trial.number}]({page}/trials?numbers={trial.number})" if page else f"trial {trial.number}"
+
+
+def _facts(study: Study, trial: FrozenTrial) -> str:
+    outcome, names = outcome_of(trial), metric_names(study)
+    words = [f"`{name}` **{value:.4g}**" for name, value in zip(names, trial.values, strict=True)]
+    units = {"bytes": "bytes", "params": "parameters"}
+    return ", ".join(
+        [*words, *(f"{_number(outcome[k])} {u}" for k, u in units.items() if k in outcome and k not in names)]
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.4g}"
+
+
+def _plain(name: str) -> str:
+    """Return a name that Markdown shows as it is."""
+    return "".join(f"\\{sign}" if sign in "\\`*_{}[]<>()#+-.!|~&" else sign for sign in name)

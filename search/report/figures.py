@@ -1,0 +1,113 @@
+"""Figures of ours that the report and the dashboard share: score against cost, and how alike layers have become."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from kirigami.search.report.results import front
+from kirigami.search.study.ledger import is_feasible, outcome_of
+from kirigami.search.study.study import best_trial, metric_names
+
+BLUE, GREY, RED = "#1f6fb4", "#bbbbbb", "#c0504d"
+MOST_POINTS = 2000
+Point = tuple[float, float, FrozenTrial]
+
+
+def of_study(study: Study) -> dict[str, tuple[str, go.Figure]]:
+    """Return the figures that the study has the trials for: a short name -> title and figure."""
+    drawn = {"front": front_figure(study), "similarity": similarity_figure(study)}
+    return {name: found for name, found in drawn.items() if found is not None}
+
+
+def front_figure(study: Study) -> tuple[str, go.Figure] | None:
+    """Draw the complete trials by their first two objectives, or by the objective and the bytes of their files.
+
+    The front is that of all objectives; with one objective, that of the value and the bytes. Trials over the budget
+    are drawn apart and are on no front.
+    """
+    names = metric_names(study)
+    several = len(names) > 1
+    cost = names[1] if several else "bytes"
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    points = [(_cost(trial, several), trial.values[0], trial) for trial in complete]
+    within = [(x, y, trial) for x, y, trial in points if x is not None and is_feasible(trial)]
+    beyond = [(x, y, trial) for x, y, trial in points if x is not None and not is_feasible(trial)]
+    if not within and not beyond:
+        return None
+    best = {trial.number for trial in (front(study) if several else _undominated(study, within))}
+    figure = go.Figure(layout={"xaxis_title": cost, "yaxis_title": names[0]})
+    others = [point for point in within if point[2].number not in best]
+    _scatter(figure, "complete", _thinned(others), {"color": GREY, "size": 7})
+    if beyond:
+        _scatter(figure, "over the budget", _thinned(beyond), {"color": RED, "size": 8, "symbol": "x-thin-open"})
+    step = ("vh" if study.directions[1].name == "MAXIMIZE" else "hv") if several else "hv"
+    line = {"shape": step, "width": 1, "color": BLUE} if len(names) < 3 else None
+    _scatter(figure, "front", [one for one in within if one[2].number in best], {"color": BLUE, "size": 10}, line)
+    return ("Pareto front" if several else f"{names[0].capitalize()} against bytes"), figure
+
+
+def similarity_figure(study: Study) -> tuple[str, go.Figure] | None:
+    """Draw the layer similarity matrix of the best trial, all banks in one; None where its layers do not share."""
+    trial = best_trial(study)
+    banks: list[dict[str, Any]] = outcome_of(trial).get("similarity", []) if trial is not None else []
+    if trial is None or not banks:
+        return None
+    layers = [layer for bank in banks for layer in bank["layers"]]
+    matrix: list[list[float | None]] = [[None] * len(layers) for _ in layers]
+    begin = 0
+    for bank in banks:
+        for row, values in enumerate(bank["matrix"]):
+            matrix[begin + row][begin : begin + len(values)] = values
+        begin += len(bank["layers"])
+    figure = go.Figure(layout={"yaxis": {"autorange": "reversed"}})
+    figure.add_heatmap(
+        z=matrix,
+        x=layers,
+        y=layers,
+        zmin=0,
+        zmax=1,
+        colorscale="Blues",
+        hovertemplate="%{y} and %{x}: %{z:.2f}<extra></extra>",
+    )
+    band = max(float(bank["chance"]) for bank in banks)
+    return f"Layer similarity of trial {trial.number} (95 % of random pairs are below {band:.2f})", figure
+
+
+def _cost(trial: FrozenTrial, several: bool) -> float | None:
+    return trial.values[1] if several else outcome_of(trial).get("bytes")
+
+
+def _undominated(study: Study, points: Sequence[Point]) -> list[FrozenTrial]:
+    """Return the trials for whose bytes no other reaches more."""
+    sign = 1 if study.directions[0].name == "MAXIMIZE" else -1
+    found: list[FrozenTrial] = []
+    reached = float("-inf")
+    for _, value, trial in sorted(points, key=lambda point: (point[0], -sign * point[1], point[2].number)):
+        if sign * value > reached:
+            found.append(trial)
+            reached = sign * value
+    return found
+
+
+def _thinned(points: Sequence[Point]) -> Sequence[Point]:
+    """Leave out points beyond so many, evenly over the study: they lie on each other, and make the page slow."""
+    return points[:: 1 + len(points) // MOST_POINTS]
+
+
+def _scatter(
+    figure: go.Figure, label: str, points: Sequence[Point], marker: dict[str, Any], line: dict[str, Any] | None = None
+) -> None:
+    ordered = sorted(points, key=lambda point: point[0])
+    figure.add_scatter(
+        x=[x for x, _, _ in ordered],
+        y=[y for _, y, _ in ordered],
+        text=[f"trial {one.number}: {', '.join(f'{v:.4g}' for v in one.values)}" for _, _, one in ordered],
+        hoverinfo="text+x",
+        mode="markers" if line is None else "lines+markers",
+        line=line,
+        marker=marker,
+        name=label,
+    )

@@ -1,0 +1,191 @@
+"""Finding trials whose worker is gone, and queueing them again with the same parameters.
+
+A worker signs each trial with its machine, process id and the process' start time. On the same machine its death is
+seen at once; elsewhere, and where it is frozen, it shows by heartbeats that stay away longer than the grace time: by
+the database's clock alone, never by comparing the clocks of two machines. Optuna starts heartbeats only inside
+`study.optimize`; with ask and tell we start them here. That needs private names of Optuna (the ids of study and trial,
+the storage behind a study, the query for stale trials): they are in this file alone, and a contract test holds them.
+"""
+
+import os
+import platform
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from kirigami.search.storage import Store
+from kirigami.search.study import ledger
+
+RETRIES = 3  # of a study in memory; a store has its own
+SOON_S = 1.0  # to the next heartbeat where the last one failed
+
+warnings.filterwarnings("ignore", message=".*[Hh]eartbeat.*")
+
+
+def signature(clock: float = 0.0) -> dict[str, Any]:
+    """Return what identifies this process: machine (boot and namespace), pid, and when it started.
+
+    Args:
+        clock: seconds that the database's clock is ahead of this machine's, kept with it: the times of a trial are its
+            worker's, and `time + clock` is the database's.
+    """
+    own = os.getpid()
+    return {"machine": _machine(), "pid": own, "started": _start_time(own), "clock": round(clock, 3)}
+
+
+def join(storage: Store | None) -> None:
+    """Have the store sign what this worker asks for, in the transaction that makes the trial its own."""
+    if storage is not None and storage.worker is None:
+        storage.worker = signature(storage.clock_offset())
+
+
+def sign(storage: Store | None, trial: optuna.Trial) -> None:
+    """Sign a trial where no store has done so."""
+    if storage is None or storage.worker is None:
+        trial.set_user_attr("worker", signature())
+
+
+def together(storage: Store | None) -> Any:
+    """Return a context in which all writes to trials are one transaction, where there is a store."""
+    return nullcontext() if storage is None else storage.batch()
+
+
+def is_gone(worker: dict[str, Any] | None) -> bool:
+    """Return whether a signed worker ran on this machine and is no more; False where that cannot be known."""
+    if not worker or worker.get("machine") != _machine():
+        return False
+    return _start_time(int(worker["pid"])) != worker.get("started")
+
+
+def take_over(study: Study, storage: Store | None) -> int:
+    """Fail the trials of dead workers and queue them again; return how many were queued.
+
+    Several workers may do so at once: only the one whose write fails the trial queues its retry, and a second retry
+    of one trial is handed back as surplus when it is asked.
+    """
+    found = ledger.read(study)
+    running = found.by_state["running"]
+    stale = set(storage._get_stale_trial_ids(study._study_id)) if running and storage is not None else set()
+    dead = [trial for trial in running if trial._trial_id in stale or is_gone(trial.user_attrs.get("worker"))]
+    for trial in dead:
+        _fail(study, trial, storage)
+    orphans = (ledger.read(study) if dead else found).unretried()
+    for trial in orphans:
+        died = 0 if "handed_back" in trial.user_attrs else 1
+        study.add_trial(
+            optuna.create_trial(
+                state=TrialState.WAITING,
+                params=trial.params,
+                distributions=trial.distributions,
+                user_attrs={"retry_of": trial.number, "retries": int(trial.user_attrs.get("retries", 0)) + died},
+            )
+        )
+    return len(orphans)
+
+
+def hand_back(study: Study, trial: optuna.Trial, storage: Store | None = None) -> None:
+    """Give up a running trial so that it is run again from its parameters."""
+    with suppress(UpdateFinishedTrialError), together(storage):  # taken for dead: it is queued again already
+        trial.set_user_attr("handed_back", True)
+        study._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)
+    take_over(study, None)
+
+
+def one_look(storage: Store | None) -> Any:
+    """Return a context in which the study's trials are read once, and again only after a write."""
+    return nullcontext() if storage is None else storage.one_look()
+
+
+@contextmanager
+def heartbeat(storage: Store | None, trial: optuna.Trial) -> Iterator[threading.Event]:
+    """Send heartbeats of a trial while the block runs; a store that is away is tried again and again.
+
+    Yields:
+        an event that is set when the trial turns out to be closed: its worker was taken for dead.
+    """
+    done, lost = threading.Event(), threading.Event()
+    if storage is None:
+        yield lost
+        return
+    interval = float(storage.get_heartbeat_interval() or 10)
+
+    def beat() -> None:
+        last = storage.held.get(trial._trial_id)  # a trial that the store signed has its first one
+        pause = 0.0 if last is None else last + interval - time.monotonic()
+        while not done.wait(max(0.0, pause)):
+            pause = interval
+            try:
+                storage.record_heartbeat(trial._trial_id)
+            except UpdateFinishedTrialError:
+                lost.set()
+                return
+            except Exception:  # a store that is away: the grace time decides
+                pause = min(interval, SOON_S)
+
+    thread = threading.Thread(target=beat, name=f"heartbeat-{trial.number}", daemon=True)
+    thread.start()
+    try:
+        yield lost
+    finally:
+        done.set()
+        thread.join()
+        storage.held.pop(trial._trial_id, None)
+
+
+def _fail(study: Study, trial: FrozenTrial, storage: Store | None = None) -> None:
+    retries, most = int(trial.user_attrs.get("retries", 0)), RETRIES if storage is None else storage.retries
+    with suppress(UpdateFinishedTrialError), together(storage):  # another was first, or it finished after all
+        if retries >= most and "handed_back" not in trial.user_attrs:
+            reason = f"its worker died in {retries + 1} attempts"
+            study._storage.set_trial_user_attr(trial._trial_id, "outcome", {"state": "failed", "reason": reason})
+        lost_s = _lost_s(trial, storage)
+        if lost_s is not None:
+            study._storage.set_trial_user_attr(trial._trial_id, "lost_s", lost_s)
+        study._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)
+
+
+def _lost_s(trial: FrozenTrial, storage: Store | None) -> float | None:
+    """Return for how many seconds a dead worker had run a trial when it was last heard of; None where nobody knows."""
+    silent = None if storage is None else storage.silent_s.get(trial._trial_id)
+    if storage is None or silent is None or trial.datetime_start is None:
+        return None
+    ahead = storage.clock_offset() - float(trial.user_attrs.get("worker", {}).get("clock", 0.0))
+    return round(max(0.0, (datetime.now() - trial.datetime_start).total_seconds() + ahead - silent), 3)
+
+
+def _machine() -> str:
+    """Return an id that differs between machines, boots and process namespaces (containers)."""
+    parts = [platform.node()]
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    if boot.exists():
+        parts.append(boot.read_text().strip())
+    namespace = Path("/proc/self/ns/pid")
+    if namespace.is_symlink():
+        parts.append(os.readlink(namespace))
+    return "/".join(parts)
+
+
+def _start_time(pid: int) -> str | None:
+    """Return when a process started, in the kernel's ticks; None where it is gone or a zombie."""
+    stat = Path(f"/proc/{pid}/stat")
+    if Path("/proc/self/stat").exists():
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return None if fields[0] == "Z" else fields[19]
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return None
+    return "alive"

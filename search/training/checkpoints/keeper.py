@@ -1,0 +1,183 @@
+"""The Lightning callback that writes a trial's checkpoints, and lets a trial go on from one.
+
+A checkpoint is taken where nothing is half done: after a validation, and before anything of the next epoch or step.
+It holds what Lightning keeps of a run (weights, optimisers, schedules, callbacks, where the loops are) and what it does
+not: the random generators, the metrics so far, the trial's curve, and how far the loader had come.
+"""
+
+import copy
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from kirigami.search.training.checkpoints.shelf import say
+from kirigami.search.training.checkpoints.state import (
+    KEY,
+    Bytes,
+    Refused,
+    about,
+    check,
+    loaded,
+    random_state,
+    set_random_state,
+)
+from kirigami.search.training.job import Job
+
+SHARE = 0.05  # of the time at most that writing may take, where a checkpoint takes longer than its seconds allow
+
+
+@dataclass(frozen=True)
+class Found:
+    """A checkpoint that a trial goes on from.
+
+    Attributes:
+        attempt: number of the trial that wrote it.
+        fidelity: what that had reached.
+        data: its bytes.
+    """
+
+    attempt: int
+    fidelity: int
+    data: bytes = field(repr=False)
+
+
+class Keeper(Callback):
+    """Write checkpoints of a job, and take up what one holds besides Lightning's part.
+
+    It has to be the first of a Trainer's callbacks: what it restores before an epoch or step, the others then see.
+
+    Args:
+        job: whose state it is; without `checkpoints` nothing is written.
+        found: what the run goes on from, None from the start.
+    """
+
+    def __init__(self, job: Job, found: Found | None = None) -> None:
+        self.job, self.found = job, found
+        self.bytes = Bytes(b"" if found is None else found.data)
+        self.every_s = 0.0 if job.checkpoints is None else job.checkpoints.every_s
+        self.off = job.checkpoints is None
+        self.restored = False
+        self.batches = 0
+        self.validated = False
+        self.last = self.began = time.monotonic()
+        self.pause = self.every_s
+        self._resume: Mapping[str, Any] | None = None
+
+    # What is written.
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add what Lightning leaves out."""
+        loader: Any = trainer.train_dataloader
+        checkpoint[KEY] = {
+            **about(self.job.config),
+            "random": random_state(),
+            "metrics": {name: torch.as_tensor(value) for name, value in trainer.callback_metrics.items()},
+            "curve": [[fidelity, dict(metrics)] for fidelity, metrics in self.job.curve],
+            "details": copy.deepcopy(self.job.details),
+            "seconds": self.job.spent_s + time.monotonic() - self.began,
+            "batches": self.batches,
+            "pass": getattr(loader, "epoch", 0),
+        }
+        _between(checkpoint["loops"]["fit_loop"], self.batches)
+
+    def _write(self, trainer: Trainer, batches: int) -> None:
+        """Write a checkpoint if it is time for one."""
+        due = not self.off and self.validated and time.monotonic() - self.last >= self.pause
+        self.validated = False
+        if not due or trainer.world_size > 1 or not all(_can_go_on(one, batches) for one in trainer.callbacks):
+            return
+        began, self.batches = time.monotonic(), batches
+        try:
+            trainer.save_checkpoint("", weights_only=False)
+            if self.last == self.began:
+                loaded(self.bytes.data)  # a user's module may add what no one could read again
+        except Exception as error:
+            self.off = True
+            reason = " ".join(str(error).split())[:300]
+            say(f"trial {self.job.number} has no checkpoints: its state cannot be written ({reason})")
+            return
+        assert self.job.checkpoints is not None
+        self.job.checkpoints.put(self.job.curve[-1][0], self.bytes.data)
+        self.bytes.data = b""
+        self.last = time.monotonic()
+        self.pause = max(self.every_s, (self.last - began) / SHARE) if self.every_s else 0.0
+
+    # Lightning's hooks.
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep our part until the run begins."""
+        check(checkpoint[KEY], self.job.config)
+        self._resume = checkpoint[KEY]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take up the curve, the metrics and the place in the loader; from here on the trial is one that goes on."""
+        if self._resume is None:
+            return
+        self.restored = True
+        self.bytes.data = b""
+        assert self.found is not None
+        found, job = self._resume, self.job
+        job.details |= {
+            **found["details"],
+            "resumed_from": {"trial": self.found.attempt, "fidelity": self.found.fidelity},
+        }
+        job.spent_s = float(found["seconds"])
+        job.recall(self.found.attempt, found["curve"])
+        trainer.callback_metrics.update(found["metrics"])
+        if found["batches"]:
+            trainer.train_dataloader.skip = found["batches"]  # type: ignore[union-attr]
+        fidelity, attempt = self.found.fidelity, self.found.attempt
+        say(f"trial {job.number} goes on from fidelity {fidelity}, the checkpoint of trial {attempt}")
+        self.began = time.monotonic()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that there is something new to keep."""
+        self.validated = not trainer.sanity_checking
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go on with the random numbers of the checkpoint, or write one, between two epochs."""
+        if not self._restore(trainer):
+            self._write(trainer, 0)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Likewise between two steps of an epoch, where the loader can be brought to its place."""
+        if not self._restore(trainer) and self.validated and hasattr(trainer.train_dataloader, "skip"):
+            self._write(trainer, batch_idx)
+
+    def _restore(self, trainer: Trainer) -> bool:
+        if self._resume is None:
+            return False
+        set_random_state(self._resume["random"])
+        if self._resume["batches"]:
+            trainer.train_dataloader.epoch = self._resume["pass"]  # type: ignore[union-attr]
+        self._resume = None
+        return True
+
+
+def _can_go_on(callback: Callback, batches: int) -> bool:
+    """Return whether a callback's state can be taken up again, between epochs or in the midst of one."""
+    return bool(getattr(callback, "resumable", True)) and (not batches or getattr(callback, "resumable_within", True))
+
+
+def _between(loops: dict[str, Any], batches: int) -> None:
+    """Bring Lightning's place to just before what is about to begin, where it would not repeat or leave out anything.
+
+    Args:
+        loops: the fit loop's state, in which the next epoch or step counts as ready; private to Lightning, so a
+            contract test holds it.
+        batches: done of the epoch; 0 between epochs.
+    """
+    steps = loops["epoch_loop.batch_progress"]
+    counts = steps if batches else loops["epoch_progress"]
+    for part in ("total", "current"):
+        counts[part]["ready"] = counts[part]["completed"]
+    steps["is_last_batch"] = False  # what is about to begin is not done
+    if not batches:
+        steps["current"] = dict.fromkeys(steps["current"], 0)
+
+
+__all__ = ["Found", "Keeper", "Refused"]

@@ -1,0 +1,186 @@
+"""Where the checkpoints of a study's trials stand: their names, which one is the last, and when they go.
+
+Each attempt at a trial has two files of its own, written in turn, so that the last whole one is there while the next
+is written, and a worker that was taken for dead and wakes up touches nothing of the attempt that stands for it. Which
+of them holds is written into the attempt's trial with the file's digest.
+"""
+
+import hashlib
+import io
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from kirigami.search.errors import InputError, one_line
+from kirigami.search.storage.artifacts import Artifacts, Folder
+from kirigami.search.study.ledger import ENDED, outcome_of, state_of
+from kirigami.search.training.job import Pruned
+
+KEY = "checkpoint"
+SLOTS = (0, 1)
+TAKEN = "another worker took this one for dead"
+
+
+def check(settings: Mapping[str, Any]) -> float | None:
+    """Check `checkpoint:` and return its `every_s`, None where none are to be written.
+
+    Raises:
+        InputError: for an unknown key or a value out of range.
+    """
+    for key in settings:
+        if key != "every_s":
+            raise InputError(f"checkpoint.{key}: no such key. Keys: every_s.")
+    every = settings.get("every_s")
+    if every is None:
+        return None
+    if isinstance(every, bool) or not isinstance(every, int | float) or not 0 <= every < float("inf"):
+        raise InputError(f"checkpoint.every_s must be null or a number of seconds of at least 0, but got {every!r}.")
+    return float(every)
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """The checkpoints of one study.
+
+    Attributes:
+        artifacts: where they lie.
+        every_s: seconds between two of one trial, at least; 0 writes one at every validation.
+    """
+
+    artifacts: Artifacts
+    every_s: float
+
+    def attempt(self, study: Study, trial: optuna.Trial) -> "Attempt":
+        """Return the share of one attempt at a trial."""
+        again = "retry_of" in trial.user_attrs
+        before = _before(study.get_trials(deepcopy=False), trial.number) if again else []
+        return Attempt(self.artifacts, study.study_name, trial, before, self.every_s)
+
+    def sweep(self, study: Study) -> None:
+        """Remove what workers left that were killed as their trial ended, and that of trials that were given up."""
+        trials = study.get_trials(deepcopy=False)
+        for trial in trials:
+            given_up = state_of(trial) == "failed" and "wall_s" not in outcome_of(trial)
+            if state_of(trial) in ENDED and (given_up or isinstance(self.artifacts, Folder)):
+                attempts = [one for one in (trial, *_before(trials, trial.number)) if KEY in one.user_attrs]
+                remove(self.artifacts, study.study_name, [one.number for one in attempts])
+
+
+@dataclass
+class Attempt:
+    """The checkpoints of one attempt at a trial, and those of the attempts before it.
+
+    Attributes:
+        before: the attempts that this one stands for, the last one first.
+        slot: which of the two files is written next.
+        began: whether any has been written.
+        failing: whether the last one could not be, which is said once.
+    """
+
+    artifacts: Artifacts
+    study: str
+    trial: optuna.Trial
+    before: Sequence[FrozenTrial]
+    every_s: float
+    slot: int = field(default=0, init=False)
+    began: bool = field(default=False, init=False)
+    failing: bool = field(default=False, init=False)
+
+    def put(self, fidelity: int, data: bytes) -> bool:
+        """Write a checkpoint; return whether that went well. What went wrong is one line in the worker's log.
+
+        Args:
+            fidelity: what the trial had reached.
+            data: what `read` is to return.
+
+        Raises:
+            Pruned: where another worker took this one for dead.
+        """
+        name = name_of(self.study, self.trial.number, self.slot)
+        self.began = True
+        try:
+            self.artifacts.write(name, io.BytesIO(data))
+        except Exception as error:  # a full disk, or whatever a cloud's library raises: the trial matters more
+            if not self.failing:
+                line = f"goes on without the checkpoint at fidelity {fidelity}: {one_line(error)}"
+                say(f"trial {self.trial.number} {line}")
+            self.failing = True
+            return False
+        self.failing = False
+        about = {"id": name, "fidelity": fidelity, "sha256": digest(data), "bytes": len(data)}
+        try:
+            self.trial.set_user_attr(KEY, about)
+        except UpdateFinishedTrialError:
+            _remove(self.artifacts, name)
+            raise Pruned(TAKEN) from None
+        self.slot = 1 - self.slot
+        return True
+
+    def read(self) -> Iterator[tuple[int, int, bytes]]:
+        """Yield (number, fidelity, data) of the checkpoints of the attempts before this one, the last one first.
+
+        What is lost or damaged is left out, with a line in the worker's log.
+        """
+        for attempt in self.before:
+            about = attempt.user_attrs.get(KEY)
+            if about is None:
+                continue
+            problem = "it is not what was written"
+            try:
+                with self.artifacts.open_reader(str(about["id"])) as file:
+                    data = file.read()
+            except Exception as error:  # lost, or whatever a cloud's library raises
+                data, problem = b"", one_line(error)
+            if digest(data) == about["sha256"]:
+                yield attempt.number, int(about["fidelity"]), data
+            else:
+                say(f"trial {self.trial.number} cannot use the checkpoint of trial {attempt.number}: {problem}")
+
+    def drop(self) -> None:
+        """Remove all checkpoints of the trial, those of earlier attempts too: it has ended."""
+        numbers = [one.number for one in self.before if KEY in one.user_attrs]
+        if self.began:
+            numbers.append(self.trial.number)
+        remove(self.artifacts, self.study, numbers)
+
+
+def name_of(study: str, number: int, slot: int) -> str:
+    """Return the name of a file; it says the study, since studies may share a place."""
+    return f"checkpoint-{study}-{number:05d}-{slot}.pt"
+
+
+def remove(artifacts: Artifacts, study: str, numbers: Sequence[int]) -> None:
+    """Remove the checkpoints of attempts."""
+    for number in numbers:
+        for slot in SLOTS:
+            _remove(artifacts, name_of(study, number, slot))
+
+
+def digest(data: bytes) -> str:
+    """Return the SHA-256 in hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def say(line: str) -> None:
+    """Write a line into the worker's log."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _remove(artifacts: Artifacts, name: str) -> None:
+    with suppress(Exception):  # it is gone, or cannot be reached now; neither is worth a trial
+        artifacts.remove(name)
+
+
+def _before(trials: Sequence[FrozenTrial], number: int) -> list[FrozenTrial]:
+    """Return the attempts that a trial stands for, the last one first."""
+    found: list[FrozenTrial] = []
+    while (number := trials[number].user_attrs.get("retry_of", -1)) >= 0:
+        found.append(trials[number])
+    return found

@@ -1,0 +1,75 @@
+"""The networks of a study's best trials on disk, and in the artifacts where other machines are to find them."""
+
+import shutil
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from kirigami.search.errors import one_line
+from kirigami.search.storage.artifacts import Artifacts
+from kirigami.search.training.checkpoints.shelf import say
+
+
+@dataclass(frozen=True)
+class Networks:
+    """A folder with one file for each trial.
+
+    Attributes:
+        folder: where the files lie on this machine.
+        study: its name; studies may share artifacts.
+        artifacts: where they lie for all machines; None is nowhere else.
+    """
+
+    folder: Path
+    study: str
+    artifacts: Artifacts | None = None
+
+    def path(self, number: int) -> Path:
+        """Return the file of a trial's network."""
+        return self.folder / f"trial-{number:05d}.safetensors"
+
+    def keep(self, number: int, save: Callable[[Path], None], best: Collection[int]) -> None:
+        """Write a trial's network and drop those of trials that are no longer among the best.
+
+        Where it cannot be written (a full disk), a line in the worker's log says so, nothing is left of it, and the
+        study goes on: an export trains the network again.
+        """
+        path = self.path(number)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            save(path)
+        except OSError as error:
+            say(f"the network of trial {number} cannot be kept in {self.folder}: {one_line(error)}")
+            return
+        if self.artifacts is not None:
+            try:
+                with path.open("rb") as content:
+                    self.artifacts.write(self._name(path), content)
+            except Exception as error:  # whatever a cloud's library raises: it is kept here
+                say(f"the network of trial {number} cannot be kept in storage.artifacts: {one_line(error)}")
+        for file in self.folder.glob("trial-*.safetensors"):
+            if int(file.stem.partition("-")[2]) not in best:
+                self._drop(file)
+
+    def fetch(self, number: int) -> None:
+        """Bring a trial's network here from the artifacts, where it is there and not here."""
+        path = self.path(number)
+        if self.artifacts is None or path.exists():
+            return
+        unfinished = path.with_suffix(".tmp")
+        with suppress(Exception):  # not kept, or out of reach: then it is trained again
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self.artifacts.open_reader(self._name(path)) as source, unfinished.open("wb") as into:
+                shutil.copyfileobj(source, into)
+            unfinished.replace(path)
+        unfinished.unlink(missing_ok=True)
+
+    def _drop(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        if self.artifacts is not None:
+            with suppress(Exception):  # another worker was first
+                self.artifacts.remove(self._name(path))
+
+    def _name(self, path: Path) -> str:
+        return f"network-{self.study}-{path.name}"

@@ -1,0 +1,65 @@
+"""Any rank but 0 of a trial on several devices: the same trial, reported nowhere."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer, seed_everything
+
+from kirigami.models.technique import network_of
+from kirigami.search.config.own_code import add_folders
+from kirigami.search.training import alone as trial
+from kirigami.search.training import techniques
+from kirigami.search.training.building import build_module, open_task
+from kirigami.search.training.job import Job, Pruned
+from kirigami.search.training.ranks.lead import Member
+from kirigami.search.training.ranks.places import Place
+from kirigami.search.training.ranks.strategy import meet, part
+from kirigami.search.training.trainer import build_trainer
+
+
+class Follower(Member):
+    """Waits after each validation for rank 0, who alone asks the pruner."""
+
+    def __init__(self, place: Place, config: Any, told: Callable[[], dict[str, Any]]) -> None:
+        super().__init__(place, config)
+        self.told = told
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go on, or end the trial as rank 0 does."""
+        if "stop" in self.told():
+            raise Pruned("by rank 0")
+
+
+def follow(order: dict[str, Any], told: Callable[[], dict[str, Any]], ready: Callable[[], None]) -> None:
+    """Build the trial that rank 0 has built, meet it, and train.
+
+    Args:
+        order: place, config, threads and the seeds of the splits.
+        told: waits for rank 0's next word.
+        ready: says that all is built.
+    """
+    add_folders(order["paths"])
+    place = Place(**{**order["place"], "devices": tuple(order["place"]["devices"])})
+    config = order["config"]
+    here = {**config, "trainer": {**config["trainer"], "device": place.device}}
+    torch.set_num_threads(order["threads"])
+    if place.device != "cpu":
+        torch.cuda.set_device(place.device)
+    task = open_task(here, order["split"], order["test_split"])
+    seed_everything(config["seed"], verbose=False)
+    module = build_module(config, task)
+    chosen = techniques.build(config)
+    techniques.attach(chosen, network_of(module))
+    own = Follower(place, config, told)
+    trainer = build_trainer(config["trainer"], chosen, own)
+    trial.prepare(network_of(module), config, task, Job(0, config, lambda fidelity, metrics: None))
+    ready()
+    told()
+    meet(place)
+    try:
+        with suppress(Pruned):
+            trainer.fit(module, task.train_dataloader(), task.val_dataloader())
+    finally:
+        part()

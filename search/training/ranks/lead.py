@@ -1,0 +1,177 @@
+"""Rank 0 of a trial on several devices: it gathers the others, tells them after each report whether to go on."""
+
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from kirigami.models.communication import CompressedGradients
+from kirigami.models.technique import network_of
+from kirigami.search.training.job import Job, Pruned
+from kirigami.search.training.ranks import places
+from kirigami.search.training.ranks.places import Place
+from kirigami.search.training.ranks.strategy import Sharing, differing, meet, part
+from kirigami.search.training.ranks.team import LEAVE_S, TEAM, RankLost
+
+EXCHANGE_WORDS = ("gloo", "nccl", "connection", "timeout", "timed out")
+NOTICE_S = 5.0  # for which an exchange that failed may be explained by a rank that died
+
+
+class Member(Callback):
+    """A rank's part of a trial: what its Trainer takes, and what it does while that runs.
+
+    Args:
+        place: of this rank.
+        config: the trial's.
+    """
+
+    def __init__(self, place: Place, config: Any) -> None:
+        self.place = place
+        self.config = config
+        self.on_term = signal.getsignal(signal.SIGTERM)
+        density = config["trainer"].get("compress_gradients")
+        self.compressed = None if density is None else CompressedGradients(density)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of a Trainer that differ from those for one device."""
+        trainer = self.config["trainer"]
+        numbers = [torch.device(one).index for one in self.place.devices]
+        return {
+            "devices": self.place.world if self.place.device == "cpu" else numbers,
+            "strategy": Sharing(self.place, self.config["seed"], trainer["batch_size"], places.varies(self.config)),
+            "use_distributed_sampler": False,
+        }
+
+    def callbacks(self) -> list[Callback]:
+        """Return what comes after all other callbacks."""
+        return [*([] if self.compressed is None else [self.compressed]), self]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take SIGTERM back from Lightning, whose handler would begin an exchange wherever this rank is just then."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self.on_term)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make sure that all ranks have trained one network."""
+        name = differing(network_of(pl_module))
+        if name is not None:
+            raise RankLost(f"{name} differs between the ranks: something here changes weights by itself on each device")
+
+
+class Lead(Member):
+    """Rank 0. With `training()` around the fit, the others are there for it, and gone or free after it.
+
+    Args:
+        job: the trial.
+        device_names: of all ranks.
+        orders: what else the ranks need to build the same trial.
+    """
+
+    def __init__(self, job: Job, device_names: tuple[str, ...], orders: dict[str, Any]) -> None:
+        self.folder = tempfile.TemporaryDirectory(prefix="kirigami-ranks-")
+        super().__init__(Place(0, device_names, str(Path(self.folder.name) / "meeting"), places.PATIENCE_S), job.config)
+        self.job = job
+        self.orders = orders
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Train inside the block on all ranks.
+
+        Raises:
+            RankLost: where another rank failed, died or does not answer.
+        """
+        clean = False
+        try:
+            TEAM.say({"go": True})
+            meet(self.place)
+            yield
+            clean = self._released({})
+        except Pruned:
+            clean = self._released({"stop": True})
+            raise
+        except RankLost:
+            raise
+        except RuntimeError as error:
+            raise self._explained(error) from error
+        finally:
+            if not clean:
+                TEAM.dismiss()
+            part()
+            self.folder.cleanup()
+            if self.compressed is not None:
+                self.job.details["gradients"] = self.compressed.report()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Notice a rank that is gone."""
+        TEAM.check()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tell the others, after a report that ended nothing, to go on."""
+        TEAM.say({"go": True})
+
+    def gather(self) -> None:
+        """Have the other ranks build the trial; this takes as long as it takes.
+
+        Raises:
+            Interrupted: where the worker is asked to stop meanwhile.
+            RankLost: where one fails at it.
+        """
+        threads = torch.get_num_threads()
+        TEAM.gather(self.place.world, threads)
+        for rank in TEAM.ranks:
+            place = {"rank": rank.number, "devices": self.place.devices, "meeting": self.place.meeting}
+            place["patience_s"] = self.place.patience_s
+            rank.say({"place": place, "config": self.job.config, "threads": threads, "paths": sys.path, **self.orders})
+        try:
+            TEAM.await_all("ready", self.job.check_interrupt)
+        except BaseException:
+            TEAM.dismiss()
+            raise
+
+    def _released(self, last: dict[str, Any]) -> bool:
+        """Return whether all ranks have ended the trial and wait for the next."""
+        if last:
+            TEAM.say(last)
+        with suppress(RankLost):
+            TEAM.await_all("ended", lambda: None, LEAVE_S)
+            TEAM.busy = False
+            return True
+        return False
+
+    def _explained(self, error: RuntimeError) -> RuntimeError:
+        """Return the loss of a rank that lies behind an exchange that failed; else the error itself."""
+        if not _of_exchange(error):
+            return error
+        until = time.monotonic() + NOTICE_S
+        while time.monotonic() < until:
+            try:
+                TEAM.check()
+            except RankLost as lost:
+                return lost
+            time.sleep(0.1)
+        said = " ".join(str(error).split())[:200]
+        return RankLost(f"the other ranks did not answer within {self.place.patience_s:g} s ({said})")
+
+
+def _of_exchange(error: RuntimeError) -> bool:
+    """Tell whether an error comes from an exchange between ranks."""
+    said = str(error).lower()  # gloo raises plain RuntimeErrors
+    return isinstance(error, torch.distributed.DistError) or any(word in said for word in EXCHANGE_WORDS)
+
+
+def lead(job: Job, split: int | None, test_split: int | None) -> Lead | None:
+    """Return rank 0 of a trial on several devices, whose other ranks are ready; None for one on one."""
+    settings = job.config["trainer"]
+    if places.count(settings) == 1:
+        return None
+    leading = Lead(job, places.named(settings), {"split": split, "test_split": test_split})
+    leading.gather()
+    return leading

@@ -1,0 +1,1 @@
+"""The processes that run a study's trials, and the one that follows them."""

@@ -1,0 +1,257 @@
+"""Workers on a Ray cluster: an actor for each, which keeps the worker command going as a child process.
+
+Ray finds the room for an actor and starts it again elsewhere where its node is lost. The actor holds its worker's
+standard input: when actor or node die, the worker hands its trial back and leaves, if it is not dead itself.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from kirigami.search.errors import InputError
+from kirigami.search.workers.launchers.base import Patience, Report
+from kirigami.search.workers.launchers.cluster import check_store, connect, counted, needs_of, no_room
+from kirigami.search.workers.launchers.local import Local
+from kirigami.search.workers.launchers.places import Share
+from kirigami.search.workers.supervisor import counter, reader
+from kirigami.search.workers.worker import Orders
+
+POLL_SECONDS = 0.2
+ROOM_SECONDS = 15  # without a sign of a worker, before the user is told that it waits
+LEAVE_SECONDS = 60  # to hand trials back
+
+
+class Post:
+    """The actor: keeps one worker process on its node. Ray runs it; its methods answer at once."""
+
+    def __init__(self, orders: Mapping[str, Any], deaths_in_a_row: int) -> None:
+        given = Orders(**orders)
+        self.born = f"{os.getpid()}@{socket.gethostname()}@{time.time()}"
+        finished = counter(reader(given.raw["storage"], given.raw["name"]))
+        self.team = Local([given], deaths_in_a_row, finished)
+        self.team.start()
+
+    def poll(self) -> tuple[str, Report, list[str]]:
+        """Replace the worker if it died; return which actor this is, what is known of the worker, and notes."""
+        (report,) = self.team.poll()
+        notes, self.team.notes = self.team.notes, []
+        return self.born, report, notes
+
+    def stop(self) -> None:
+        """Let the worker hand its trial back and leave."""
+        self.team.stop()
+
+
+@dataclass
+class Seat:
+    """One worker of the cluster: its actor, the answer that is awaited, and the last one."""
+
+    index: int
+    actor: Any
+    patience: Patience
+    since: float
+    awaited: Any = None
+    born: str = ""
+    report: Report = field(default_factory=Report)
+
+
+@dataclass
+class OnRay:
+    """Keeps workers on a Ray cluster.
+
+    Args:
+        orders: makes a worker's orders from its number and its share.
+        url: of the store, as every worker will open it.
+    """
+
+    settings: Mapping[str, Any]
+    workers: int | str
+    orders: Callable[[int, Share], Orders]
+    env: Mapping[str, str]
+    url: str
+    finished: Callable[[], int | None]
+    notes: list[str] = field(default_factory=list)
+    leaves: bool = False
+    seats: list[Seat] = field(default_factory=list)
+    stop_by: float | None = None
+
+    def start(self) -> None:
+        """Connect, see what fits, and ask Ray for the actors."""
+        ray = _ray()
+        connect(ray, self.settings)
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        check_store(self.url, {node["NodeManagerAddress"] for node in nodes}, str(self.settings["address"]))
+        self.needs = needs_of(self.settings, nodes)
+        room = sum(self.needs.fit(node) for node in nodes)
+        if room == 0:
+            raise InputError(no_room(self.needs, nodes))
+        number = room if self.workers == "auto" else int(self.workers)
+        self.notes.append(f"Ray: {number} worker{'s' * (number > 1)} on {counted(nodes)}, each with {self.needs}")
+        if number > room:
+            self.notes.append(f"room for {room} of them now; the others start when there is more")
+        self.seats = [self._seat(index) for index in range(number)]
+
+    def poll(self) -> list[Report]:
+        """Take the answers that are there, and ask anew."""
+        ray = _ray()
+        waiting = {}
+        for seat in self.seats:
+            if not seat.report.gone:
+                if seat.awaited is None:
+                    seat.awaited = seat.actor.poll.remote()
+                waiting[seat.awaited] = seat
+        if waiting:
+            ready, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=POLL_SECONDS)
+            for reference in ready:
+                self._take(ray, waiting[reference], reference)
+        self._tidy()
+        return [seat.report for seat in self.seats]
+
+    def stop(self) -> None:
+        """Ask the actors; those that have no worker yet, or do not answer within a minute, are ended."""
+        self.stop_by = self.stop_by or time.monotonic() + LEAVE_SECONDS
+        late = time.monotonic() > self.stop_by
+        for seat in self.seats:
+            if not seat.report.gone:
+                seat.actor.stop.remote()
+                if late or not seat.born:
+                    self._end(seat, Report(ended="stopped"))
+
+    def kill(self) -> None:
+        """End the actors; each worker goes with its actor."""
+        for seat in self.seats:
+            if not seat.report.gone:
+                self._end(seat, Report(ended="stopped"))
+
+    def close(self) -> None:
+        """Wait for those that hand back, then leave the cluster; one that was started here ends."""
+        ray = _ray()
+        try:
+            while ray.is_initialized() and not all(report.gone for report in self.poll()):
+                self.stop()
+                time.sleep(POLL_SECONDS)
+        finally:
+            ray.shutdown()
+
+    def _seat(self, index: int) -> Seat:
+        return Seat(index, self._actor(index), Patience(self._limit, self.finished), time.monotonic())
+
+    def _actor(self, index: int) -> Any:
+        env = {**self.env, **({} if self.needs.gpus else {"CUDA_VISIBLE_DEVICES": ""})}
+        orders = self.orders(index, Share(max(1, int(self.needs.cpus)), env))
+        kind = (
+            _ray()
+            .remote(Post)
+            .options(
+                num_cpus=self.needs.cpus,
+                num_gpus=self.needs.gpus,
+                max_restarts=int(self.settings["max_restarts"]),
+                max_task_retries=0,
+            )
+        )
+        return kind.remote(asdict(orders), self._limit)
+
+    @property
+    def _limit(self) -> int:
+        return int(self.settings.get("deaths_in_a_row", 10))
+
+    def _take(self, ray: Any, seat: Seat, reference: Any) -> None:
+        seat.awaited = None
+        try:
+            born, report, notes = ray.get(reference)
+        except ray.exceptions.ActorUnavailableError:
+            seat.report, seat.since = Report(), time.monotonic()  # its node is lost; Ray starts it elsewhere
+            return
+        except ray.exceptions.RayError as error:
+            self._lost(seat, error)
+            return
+        if seat.born not in ("", born):
+            self.notes.append(f"worker {seat.index} was lost with its node; it is back on {report.machine}")
+        seat.born, seat.report, seat.since = born, report, 0.0
+        self.notes += [
+            note.replace(f"worker {seat.index} ", f"worker {seat.index} on {report.machine} ") for note in notes
+        ]
+        if report.gone:
+            self._end(seat, report)
+
+    def _lost(self, seat: Seat, error: Exception) -> None:
+        """Ray has given an actor up: where it once worked, ask for another."""
+        reason = _reason(error)
+        pause = seat.patience.after_death() if seat.born and self.stop_by is None else None
+        self._end(seat, Report(ended="stopped") if self.stop_by else Report(died=reason))
+        if pause is not None:
+            self.notes.append(f"worker {seat.index} is lost ({reason}); asking Ray for another")
+            time.sleep(pause)
+            seat.actor, seat.born, seat.report, seat.since = self._actor(seat.index), "", Report(), time.monotonic()
+
+    def _tidy(self) -> None:
+        """End those that have nothing to do any more, and say who waits for room."""
+        met = next((seat.report.ended for seat in self.seats if seat.report.met), None)
+        for seat in self.seats:
+            if seat.report.gone or seat.report.joined:
+                continue
+            if met is not None and not seat.born:
+                self._end(seat, Report(ended=met))
+            elif seat.since and time.monotonic() - seat.since > ROOM_SECONDS:
+                seat.since = 0.0
+                self.notes.append(f"worker {seat.index} waits for room in the cluster: {self.needs}")
+
+    def _end(self, seat: Seat, report: Report) -> None:
+        seat.report, seat.awaited = report, None
+        with suppress(Exception):  # it may be gone already
+            _ray().kill(seat.actor, no_restart=True)
+
+
+def build(
+    settings: Mapping[str, Any],
+    config: Mapping[str, Any],
+    orders: Callable[[int, Share], Orders],
+    finished: Callable[[], int | None],
+    env: Mapping[str, str],
+) -> OnRay:
+    """Check the settings and that Ray is installed; connect later.
+
+    Raises:
+        InputError: in one line.
+    """
+    _ray()
+    cpus: Any = settings.get("num_cpus")
+    gpus: Any = settings.get("num_gpus")
+    restarts = settings.get("max_restarts")
+    if not _is_number(cpus) or cpus <= 0:
+        raise InputError(f"launcher.num_cpus must be a number above 0, but got {cpus!r}.")
+    if gpus != "auto" and (not _is_number(gpus) or gpus < 0 or (gpus > 1 and gpus != int(gpus))):
+        raise InputError(f"launcher.num_gpus must be auto, a fraction of one GPU or a whole number, but got {gpus!r}.")
+    if isinstance(restarts, bool) or not isinstance(restarts, int) or restarts < -1:
+        raise InputError(f"launcher.max_restarts must be a whole number, or -1 for always, but got {restarts!r}.")
+    if not isinstance(settings.get("runtime_env"), Mapping):
+        raise InputError(f"launcher.runtime_env must be a mapping, but got {settings.get('runtime_env')!r}.")
+    return OnRay(settings, config["workers"], orders, env, str(config["storage"]["url"]), finished)
+
+
+def _ray() -> Any:
+    try:
+        import ray
+        import ray.exceptions
+    except ImportError as error:
+        raise InputError(
+            f"launcher=ray needs Ray, which is not installed here ({error}). Run: pip install 'kirigami-search[ray]'."
+        ) from error
+    return ray
+
+
+def _reason(error: Exception) -> str:
+    """Return what became of an actor in one line: the error that its start raised, or Ray's first words."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    last = lines[-1] if lines else type(error).__name__
+    if "No module named" in str(error):
+        return f"{last}. kirigami has to be installed on every node"
+    return lines[0] if lines and "Traceback" not in str(error) else last
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,185 @@
+"""A worker process: takes its orders as one line of JSON on standard input, then runs the loop.
+
+The launcher keeps the other end of standard input open: when it closes, asked to stop or dead, the worker hands its
+trial back and leaves. SIGTERM asks the same. Standard output carries a line of JSON when it has joined the study, and
+one with how it ended.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from kirigami.search.config import own_code
+from kirigami.search.config.identity import identity
+from kirigami.search.config.resolve import resolve
+from kirigami.search.errors import InputError, StudyStopped
+
+if TYPE_CHECKING:
+    from kirigami.search.loop import Loop
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a worker needs to know: the composed config, the study's folder, its own number and share of the cores.
+
+    Attributes:
+        paths: folders where the user's own modules may lie.
+        env: the environment it is started in, beyond that of the process that starts it.
+    """
+
+    raw: dict[str, Any]
+    folder: str
+    index: int
+    threads: int
+    paths: list[str]
+    env: dict[str, str] = field(default_factory=dict)
+
+
+def main() -> None:
+    """Run one worker and exit with 0 (done or stopped), 1 (the study stopped) or 2 (the input is wrong)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the supervisor, which asks us to stop
+    answers = _take_stdout()
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    for name in ("SIGUSR1", "SIGUSR2"):  # SLURM warns all processes of a job; the one above us acts on it
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    orders = Orders(**json.loads(sys.stdin.readline()))
+    threading.Thread(target=_watch, args=(stop,), daemon=True).start()
+    own_code.add_folders(orders.paths)
+    code, answer = 0, {}
+    try:
+        answer = {"ended": work(orders, stop, lambda: _say(answers, {"joined": True}))}
+    except InputError as error:
+        code, answer = 2, {"error": str(error)}
+    except StudyStopped as error:
+        code, answer = 1, {"error": str(error)}
+    _say(answers, answer)
+    os._exit(code) if stop.is_set() else sys.exit(code)
+
+
+def work(orders: Orders, stop: threading.Event, on_joined: Callable[[], None]) -> str:
+    """Rehearse, create or join the study, and run the loop; return why it ended."""
+    import torch
+
+    torch.set_num_threads(orders.threads)
+    try:
+        loop = prepare(orders, stop)
+    except InputError:
+        raise
+    except ValueError as error:  # what spaces, tasks and models say of the user's config
+        raise InputError(" ".join(str(error).split())) from error
+    _log_to(Path(orders.folder) / f"worker-{orders.index}.log")
+    for line in loop.storage.oddities() if loop.storage is not None else []:
+        print(line, flush=True)
+    on_joined()
+    return loop.run()
+
+
+def prepare(orders: Orders, stop: threading.Event) -> "Loop":
+    """Check all that can be checked before a trial, then open the store and create or join the study.
+
+    Raises:
+        ValueError: in one line, for what is wrong with the config, the data, the store or the study.
+    """
+    from kirigami import tasks
+    from kirigami.search import storage
+    from kirigami.search.loop import Loop
+    from kirigami.search.proposal import halving, samplers
+    from kirigami.search.rehearsal import building as rehearsal
+    from kirigami.search.storage import artifacts
+    from kirigami.search.study import ledger, study
+    from kirigami.search.training import alone as trial
+    from kirigami.search.training import checkpoints
+    from kirigami.search.training import trainer as trainers
+    from kirigami.search.training.job import Solo
+    from kirigami.spaces import Budget, PriorSampler, Space
+
+    raw, settings = orders.raw, resolve(orders.raw)
+    own_code.check_target(settings["network"].get("_target_"), orders.paths)
+    space = Space.from_config(raw.get("space") or {}, {key: part for key, part in settings.items() if key != "space"})
+    config, task = rehearsal.rehearse(raw, space, resolve)
+    objectives = study.objectives(config["objective"], tasks.direction)
+    rehearsal.check_objectives(config, objectives, task)
+    sampler = samplers.sampler_factory(config["sampler"], config["seed"], objectives=len(objectives))
+    full = trainers.fidelities(config["trainer"])
+    every = config["trainer"]["val_every"]
+    several = len(objectives) > 1
+    halve = halving.build(config["pruner"], full, every) if several else None
+    pruner = samplers.build_pruner({"name": "none"} if several else config["pruner"], fidelities=full, every=every)
+    kept, pause = (
+        artifacts.open_artifacts(config["storage"], Path(orders.folder)),
+        checkpoints.check(config["checkpoint"]),
+    )
+    store = storage.open_storage(config["storage"], patient=True)
+    store.watch.stop_requested = stop.is_set
+    joined = study.create(store, config["name"], objectives, identity(config))
+    study.check_same(joined, identity(config))
+    study.check_data(joined, task.fingerprint())
+    study.note_baselines(joined, task.baselines(task.validation.targets))
+    joined.sampler = PriorSampler(
+        sampler,
+        space,
+        config["seed"],
+        place=lambda _, trial: ledger.place(joined, trial),
+        window=samplers.window(config["sampler"]),
+    )
+    joined.pruner = pruner
+    return Loop(
+        study=joined,
+        space=space,
+        runner=Solo(partial(trial.train, threads=orders.threads)),
+        budget=Budget.from_config(config["budget"], config["cost"]),
+        prepare=lambda values: resolve(space.apply(raw, values)),
+        storage=store,
+        rungs=samplers.rungs(config["pruner"], full, every),
+        halving=halve,
+        folder=Path(orders.folder) / "networks",
+        shared=kept if config["storage"].get("artifacts") else None,
+        shelf=None if pause is None else checkpoints.Shelf(kept, pause),
+        stop_requested=stop.is_set,
+    )
+
+
+def _take_stdout() -> TextIO:
+    """Keep standard output for the answer, and send whatever libraries print to the log."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return answers
+
+
+def _say(answers: TextIO, answer: dict[str, Any]) -> None:
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
+
+
+def _log_to(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        log = path.open("a")
+    except OSError as error:
+        where = f"{path.parent} cannot be written on {platform.node()}"
+        raise InputError(f"{where}: {error.strerror}. Run the command where all machines can write.") from error
+    with log:
+        for number in (1, 2):
+            os.dup2(log.fileno(), number)
+
+
+def _watch(stop: threading.Event) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        while sys.stdin.readline():
+            pass
+    stop.set()
+
+
+if __name__ == "__main__":
+    main()
