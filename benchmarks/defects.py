@@ -138,7 +138,7 @@ def outputs(module: Any, batches: Any) -> tuple[Any, Any]:
 def searched(versions: list[str], seed: int) -> dict[str, Any]:
     """Search on the validation rows, and test the best network at .5 and at the threshold of the validation rows."""
     from kirigami.models.calibration import choose_threshold
-    from kirigami.search import optimize
+    from kirigami import optimize
 
     began, best = time.perf_counter(), {"score": -1.0}
 

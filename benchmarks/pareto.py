@@ -20,7 +20,7 @@ import optuna
 
 from benchmarks.overhead import COMMAND
 from benchmarks.record import spread
-from kirigami.search import optimize
+from kirigami import optimize
 from kirigami.search.study.ledger import outcome_of
 
 SEEDS = (0, 1, 2)

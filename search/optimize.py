@@ -1,6 +1,6 @@
 """The loop without YAML, networks or a store: race samplers and pruners, or optimise any function, from Python.
 
-from kirigami.search import optimize
+from kirigami import optimize
 
 def evaluate(config):
     for epoch in range(1, 10):

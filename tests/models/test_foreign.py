@@ -162,9 +162,9 @@ def descendants(base: type) -> set[type]:
 
 
 def test_table_holds_every_technique() -> None:
-    for found in pkgutil.walk_packages(models.__path__, "models."):
+    for found in pkgutil.walk_packages(models.__path__, "kirigami.models."):
         importlib.import_module(found.name)
-    ours = {kind for kind in descendants(Technique) if kind.__module__.startswith("models.")} - BASES
+    ours = {kind for kind in descendants(Technique) if kind.__module__.startswith("kirigami.models.")} - BASES
     assert {kind.__name__ for kind in ours} == {type(make()).__name__ for make in TECHNIQUES.values()}
 
 

@@ -119,5 +119,5 @@ class TestDamage:
         node = onnx.helper.make_node("Relu", ["x"], ["y"], name="named")
         ports = [onnx.helper.make_tensor_value_info(name, TYPES.FLOAT, ["n", 2]) for name in ("x", "y")]
         proto = onnx.helper.make_model(onnx.helper.make_graph([node], "g", ports[:1], ports[1:]))
-        with pytest.raises(ValueError, match=r"that models\.graph\.to_onnx wrote"):
+        with pytest.raises(ValueError, match=r"that kirigami\.models\.graph\.to_onnx wrote"):
             cut(proto.SerializeToString(), {})

@@ -194,6 +194,6 @@ def child() -> Iterator[Callable[..., subprocess.Popen]]:
 @pytest.fixture(scope="session")
 def dead_worker() -> dict:
     """The signature of a process of this machine that is no more."""
-    program = "import json; from search import recovery; print(json.dumps(recovery.signature()))"
+    program = "import json; from kirigami.search.study import recovery; print(json.dumps(recovery.signature()))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return json.loads(done.stdout)

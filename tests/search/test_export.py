@@ -36,7 +36,7 @@ OVERRIDES = [
     ),
     *("trainer.epochs=6", "trainer.device=cpu", "sparsity.density=0.3", f"name={NAME}"),
 ]
-SPACE = {"bits": {"bits": {"choices": [4, 6, 8]}}}
+SPACE = {"bits": {"bits": {"choices": [2, 8]}}}
 
 
 @pytest.fixture(scope="module")

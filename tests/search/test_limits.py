@@ -2,7 +2,7 @@
 
 import pytest
 
-from kirigami.search import optimize
+from kirigami import optimize
 from kirigami.search.report.results import leaders, summary
 from kirigami.search.study.ledger import Ledger, is_feasible
 from kirigami.search.study.study import best_trial

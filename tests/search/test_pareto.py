@@ -7,7 +7,7 @@ import numpy as np
 import optuna
 import pytest
 
-from kirigami.search import optimize
+from kirigami import optimize
 from kirigami.search.command.search import check_config
 from kirigami.search.errors import InputError
 from kirigami.search.proposal import halving

@@ -207,7 +207,7 @@ def test_the_front_is_a_figure_of_the_page(digits, tmp_path):
 
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_any_number_of_objectives_has_a_page(count, tmp_path):
-    from kirigami.search import optimize
+    from kirigami import optimize
 
     names = [f"f{index}" for index in range(count)]
 

@@ -7,7 +7,7 @@ import numpy as np
 import optuna
 import pytest
 
-from kirigami.search import optimize
+from kirigami import optimize
 from kirigami.search.errors import InputError
 from kirigami.search.proposal import samplers
 from kirigami.search.proposal.samplers import PRUNERS, SAMPLERS, build_pruner, rungs, sampler_factory

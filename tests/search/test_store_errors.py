@@ -213,6 +213,8 @@ def test_clocks_that_are_far_apart_are_told(url_of, monkeypatch):
 
 
 def test_help_needs_no_optuna():
-    program = "import sys; from search import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
+    program = (
+        "import sys; from kirigami.search.command import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
+    )
     program += "sys.exit(bool({'optuna', 'torch'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], stdout=subprocess.DEVNULL, check=False).returncode == 0
