@@ -137,8 +137,8 @@ def outputs(module: Any, batches: Any) -> tuple[Any, Any]:
 
 def searched(versions: list[str], seed: int) -> dict[str, Any]:
     """Search on the validation rows, and test the best network at .5 and at the threshold of the validation rows."""
-    from kirigami.models.calibration import choose_threshold
     from kirigami import optimize
+    from kirigami.models.calibration import choose_threshold
 
     began, best = time.perf_counter(), {"score": -1.0}
 
