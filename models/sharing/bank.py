@@ -60,15 +60,15 @@ def draw_templates(weight: Tensor, templates: int, generator: torch.Generator) -
     return drawn.to(weight)
 
 
-def draw_coefficients(layers: int, templates: int, generator: torch.Generator, *draws: int) -> Tensor:
-    """Draw coefficients (*draws, L, k): an orthogonal matrix, columns orthogonal (k <= L), its rows set to length 1.
+def draw_coefficients(layers: int, templates: int, generator: torch.Generator) -> Tensor:
+    """Draw coefficients (L, k): an orthogonal matrix, columns orthogonal (k <= L), its rows set to length 1.
 
     With orthogonal columns the rows' lengths differ, so some layers would start with small weights and a network
     without norms would fade. Rows of length 1 give every layer the variance of a Kaiming-normal weight; their
     directions, all that similarity sees, stay those of the orthogonal draw.
     """
     assert 1 <= templates <= layers, f"{templates} templates for {layers} layers"
-    normal = torch.randn(*draws, layers, templates, generator=generator, dtype=torch.float64)
+    normal = torch.randn(layers, templates, generator=generator, dtype=torch.float64)
     return nn.functional.normalize(torch.linalg.qr(normal).Q, dim=-1).float()
 
 

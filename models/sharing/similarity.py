@@ -1,19 +1,29 @@
-"""How alike layers have become: the layer similarity matrix, always beside that of random coefficients."""
+"""How alike layers have become: the layer similarity matrix, always beside that of independent rows."""
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
-from kirigami.models.sharing.bank import banks, draw_coefficients, rows_of
+from kirigami.models.sharing.bank import banks, rows_of
 
 TAU = 0.95
+DRAWS = 2000  # of random matrices, so that p is a multiple of 1 / 2001
+AT_ONCE = 100
+LEAST = 1e-12  # chance of a pair: rows that are alike are so up to rounding only
 
 
 @dataclass(frozen=True)
 class Null:
-    """What random coefficients show: the 95th percentile of S over pairs, and the share of pairs at `tau` or above."""
+    """What a pair of independent rows shows: the 95th percentile of its S, and its chance of `tau` or above.
+
+    The rows are not orthogonal to each other as coefficients are at the start: of these as many as there are templates
+    have no similarity at all, and any training would look like more.
+    """
 
     band: float
     above: float
@@ -23,20 +33,24 @@ class Null:
 class Similarity:
     """The layer similarity matrix S (L, L) of one bank, its layers' names, and the null it must be compared with.
 
-    Recurrence may only be claimed where `above` is more than `null.above`, with 4 templates or more: with two, every
-    sixth pair of random rows is alike.
+    That layers are alike may only be claimed where `p` is small. Of a single pair it may be claimed where S is above
+    `null.band`, with 4 templates or more: of independent rows with two, every fifth pair has S of .95.
     """
 
     names: tuple[str, ...]
     matrix: Tensor
-    null: Null
+    templates: int
     tau: float = TAU
+
+    @property
+    def null(self) -> Null:
+        """Return what independent rows of as many coefficients show."""
+        return null(self.templates, self.tau)
 
     @property
     def pairs(self) -> Tensor:
         """Return S of every pair of different layers, L (L - 1) / 2 values."""
-        rows, columns = torch.triu_indices(len(self.names), len(self.names), offset=1)
-        return self.matrix[rows, columns]
+        return pairs_of(self.matrix)
 
     @property
     def above(self) -> float:
@@ -48,32 +62,65 @@ class Similarity:
         """Return the share of pairs above the null's 95th percentile: .05 by chance."""
         return float((self.pairs > self.null.band).double().mean())
 
+    @property
+    def p(self) -> float:
+        """Return how often as many independent rows are as alike in all; 1 with one template, where all rows are.
+
+        A matrix is as alike as its pairs are unlikely: Fisher's sum of -log P(S of a random pair is at least this).
+        It sees a few pairs that became one as well as many that came nearer. The observed matrix counts as a draw, so
+        that the least p is 1 / 2001.
+        """
+        if len(self.names) < 2 or self.templates < 2:
+            return 1.0
+        draws = surprises(len(self.names), self.templates)
+        reached = len(draws) - int(torch.searchsorted(draws, float(surprise(self.matrix, self.templates))))
+        return (1 + reached) / (1 + len(draws))
+
 
 def lsm(rows: Tensor) -> Tensor:
-    """Return S_ij = |<a_i, a_j>| / (|a_i| |a_j|) of coefficients (L, k): (L, L), from 0 to 1."""
+    """Return S_ij = |<a_i, a_j>| / (|a_i| |a_j|) of coefficients (*, L, k): (*, L, L), from 0 to 1."""
     unit = nn.functional.normalize(rows, dim=-1)
     return (unit @ unit.mT).abs().clamp(max=1.0)
 
 
+def pairs_of(matrices: Tensor) -> Tensor:
+    """Return S of every pair of different layers of matrices (*, L, L): (*, L (L - 1) / 2)."""
+    rows, columns = torch.triu_indices(matrices.shape[-1], matrices.shape[-1], offset=1)
+    return matrices[..., rows, columns]
+
+
 @lru_cache(maxsize=64)
-def null(layers: int, templates: int, tau: float = TAU, draws: int = 2000, seed: int = 0) -> Null:
-    """Simulate S of coefficients as they are drawn at the start, and pool its pairs over all draws."""
-    generator = torch.Generator().manual_seed(seed)
-    matrices = lsm(draw_coefficients(layers, templates, generator, draws).double())
-    rows, columns = torch.triu_indices(layers, layers, offset=1)
-    pairs = matrices[:, rows, columns].flatten()
-    if not len(pairs):
+def null(templates: int, tau: float = TAU) -> Null:
+    """Return what two independent rows of `templates` coefficients show, each in a direction drawn uniformly."""
+    if templates == 1:
         return Null(1.0, 1.0)
-    rank = min(len(pairs) - 1, int(0.95 * len(pairs)))
-    # Rounding leaves rows that are alike, as all are for one template, a hair below 1.
-    return Null(float(pairs.sort().values[rank]), float((pairs >= tau - 1e-9).double().mean()))
+    squared = _squared(templates)
+    return Null(math.sqrt(squared.ppf(0.95)), float(squared.sf(tau**2)))
+
+
+def surprise(matrices: Tensor, templates: int) -> Tensor:
+    """Return the sum over pairs of -log P(S of a random pair is at least this) for matrices (*, L, L): (*)."""
+    chances = _squared(templates).sf(pairs_of(matrices).double().square().numpy(force=True))
+    return -torch.from_numpy(chances).clamp(min=LEAST).log().sum(dim=-1)
+
+
+@lru_cache(maxsize=64)
+def surprises(layers: int, templates: int, seed: int = 0) -> Tensor:
+    """Return the surprise of random matrices (DRAWS,), of `layers` independent rows each, in ascending order."""
+    generator = torch.Generator().manual_seed(seed)
+    draws = (torch.randn(AT_ONCE, layers, templates, generator=generator).double() for _ in range(DRAWS // AT_ONCE))
+    return torch.cat([surprise(lsm(rows), templates) for rows in draws]).sort().values
+
+
+def _squared(templates: int) -> Any:
+    """Return the distribution of S^2 of two directions drawn uniformly in k >= 2 dimensions."""
+    return stats.beta(0.5, (templates - 1) / 2)
 
 
 def similarity(network: nn.Module, tau: float = TAU) -> dict[str, Similarity]:
     """Return the similarity of the layers of every bank in a network, by the name of the bank's first layer."""
-    found = {}
+    matrices = {}
     for key, layers in banks(network).items():
         rows = rows_of(layers).detach()
-        count, templates = rows.shape
-        found[key] = Similarity(tuple(layers), lsm(rows), null(count, min(count, templates), tau), tau)
-    return found
+        matrices[key] = Similarity(tuple(layers), lsm(rows), rows.shape[-1], tau)
+    return matrices

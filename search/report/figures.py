@@ -1,6 +1,6 @@
 """Figures of ours that the report and the dashboard share: score against cost, and how alike layers have become."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -13,6 +13,7 @@ from kirigami.search.study.study import best_trial, metric_names
 
 BLUE, GREY, RED = "#1f6fb4", "#bbbbbb", "#c0504d"
 MOST_POINTS = 2000
+TELLING = 0.95  # layers this alike may fold; where random pairs are, it tells nothing
 Point = tuple[float, float, FrozenTrial]
 
 
@@ -72,8 +73,31 @@ def similarity_figure(study: Study) -> tuple[str, go.Figure] | None:
         colorscale="Blues",
         hovertemplate="%{y} and %{x}: %{z:.2f}<extra></extra>",
     )
+    return f"Layer similarity of trial {trial.number} ({beside_chance(banks)})", figure
+
+
+def beside_chance(banks: Sequence[Mapping[str, Any]]) -> str:
+    """Say what independent rows show, and how often they are as alike as the layers of a trial.
+
+    Args:
+        banks: as `training.techniques.similarities` stores them. Without `p`, as of studies before it, `chance` is
+            that of coefficients at the start, which are orthogonal to each other.
+    """
     band = max(float(bank["chance"]) for bank in banks)
-    return f"Layer similarity of trial {trial.number} (95 % of random pairs are below {band:.2f})", figure
+    if any("p" not in bank for bank in banks):
+        return f"95 % of pairs at the start are below {band:.2f}"
+    if band >= 1:
+        return "it tells nothing: with one template all layers are alike"
+    limit = f"95 % of random pairs are below {band:.2f}"
+    if band >= TELLING:
+        limit += ", so that with so few templates a pair tells nothing"
+    return f"{_p_of(banks)}; {limit}"
+
+
+def _p_of(banks: Sequence[Mapping[str, Any]]) -> str:
+    """Return p of the whole matrix; of several banks the smallest, times their number (Bonferroni)."""
+    p = min(1.0, len(banks) * min(float(bank["p"]) for bank in banks))
+    return f"p = {p:.2g} for the whole matrix"
 
 
 def _cost(trial: FrozenTrial, several: bool) -> float | None:

@@ -58,20 +58,21 @@ def figures(techniques: Sequence[Technique]) -> dict[str, float]:
 
 
 def similarities(techniques: Sequence[Technique]) -> dict[str, Any]:
-    """Return the layer similarity matrices as `{"similarity": [{"layers", "matrix", "chance"}, …]}`; {} without any.
+    """Return `{"similarity": [{"layers", "matrix", "chance", "p"}, …]}`, one for each bank; {} without any.
 
-    `chance` is the 95th percentile of random coefficients. Banks of one layer, and of more than `MOST_LAYERS`, are
-    left out.
+    `chance` is the 95th percentile of a pair of independent rows, `p` how often such rows are as alike in all.
+    Banks of one layer, and of more than `MOST_LAYERS`, are left out.
     """
-    found = [
+    matrices = [
         {
-            "layers": list(one.names),
-            "matrix": [[round(value, 3) for value in row] for row in one.matrix.tolist()],
-            "chance": round(one.null.band, 3),
+            "layers": list(bank.names),
+            "matrix": [[round(value, 3) for value in row] for row in bank.matrix.tolist()],
+            "chance": round(bank.null.band, 3),
+            "p": round(bank.p, 4),
         }
         for technique in techniques
         if isinstance(technique, models.sharing.SoftSharing)
-        for one in technique.similarities().values()
-        if 1 < len(one.names) <= MOST_LAYERS and bool(one.matrix.isfinite().all())
+        for bank in technique.similarities().values()
+        if 1 < len(bank.names) <= MOST_LAYERS and bool(bank.matrix.isfinite().all())
     ]
-    return {"similarity": found} if found else {}
+    return {"similarity": matrices} if matrices else {}

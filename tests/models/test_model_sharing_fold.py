@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_model, save_model
+from scipy import stats
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from kirigami.models import build_network, cost
-from kirigami.models.sharing import SoftSharing, fold, loops, lsm, null, shuffled, similarity
+from kirigami.models.sharing import Similarity, SoftSharing, fold, loops, lsm, null, shuffled, similarity
 from kirigami.models.sharing.bank import bank_of, banks, row_of
 
 
@@ -57,20 +58,38 @@ class TestSimilarity:
         expected = torch.tensor([[1, 1, 0.5**0.5], [1, 1, 0.5**0.5], [0.5**0.5, 0.5**0.5, 1]])
         torch.testing.assert_close(lsm(rows), expected)
 
-    @pytest.mark.parametrize(
-        ("layers", "templates", "low", "high"),
-        [(6, 1, 1, 1), (6, 2, 0.15, 0.18), (10, 2, 0.165, 0.195), (6, 4, 0.002, 0.006), (10, 4, 0.004, 0.009)],
-    )
-    def test_random_coefficients_look_alike_too(self, layers: int, templates: int, low: float, high: float) -> None:
-        assert low <= null(layers, templates).above <= high
+    @pytest.mark.parametrize(("templates", "share"), [(1, 1), (2, 0.202), (3, 0.05), (4, 0.0132), (8, 8.8e-5)])
+    def test_independent_rows_look_alike_too(self, templates: int, share: float) -> None:
+        """The share of pairs above .95, from the surface of a cap of the sphere."""
+        assert null(templates).above == pytest.approx(share, rel=0.1)
 
-    def test_many_templates_have_a_clean_null(self) -> None:
-        assert null(10, 8).above < 1e-4
-        assert null(10, 8).band < 0.5
+    @pytest.mark.parametrize("templates", [2, 3, 4, 8])
+    def test_band_is_where_a_twentieth_of_independent_pairs_begins(self, templates: int) -> None:
+        rows = torch.randn(4000, 2, templates, generator=torch.Generator().manual_seed(2))
+        pairs = lsm(rows.double())[:, 0, 1]
+        assert 0.04 < (pairs > null(templates).band).double().mean() < 0.06
 
-    def test_band_is_where_a_twentieth_of_random_pairs_begins(self) -> None:
-        drawn = [similarity(chain(seed=seed))["1.0.forth"] for seed in range(20)]
-        assert 0.02 < sum(one.beyond for one in drawn) / 20 < 0.09
+    @pytest.mark.parametrize(("layers", "templates"), [(2, 2), (4, 4), (12, 4), (3, 8)])
+    def test_p_is_uniform_for_independent_rows(self, layers: int, templates: int) -> None:
+        draws = lsm(torch.randn(300, layers, templates, generator=torch.Generator().manual_seed(3)).double())
+        p = [Similarity(tuple(map(str, range(layers))), matrix, templates).p for matrix in draws]
+        assert stats.kstest(p, "uniform").pvalue > 0.01
+
+    @pytest.mark.parametrize(("blocks", "templates"), [(6, 4), (3, 8), (2, 4)])
+    def test_p_is_small_for_tied_rows_and_not_at_the_start(self, blocks: int, templates: int) -> None:
+        """Also with as many templates as layers, whose rows are orthogonal at the start."""
+        network = chain(blocks, templates)
+        start = similarity(network)["1.0.forth"]
+        assert start.p > 0.05
+        assert start.beyond < 0.1
+        align(network, by_place(blocks))
+        tied = similarity(network)["1.0.forth"]
+        assert tied.p < 0.05 < start.null.band
+        assert start.null.band == pytest.approx(null(min(2 * blocks, templates)).band)
+
+    def test_one_template_tells_nothing(self) -> None:
+        alike = similarity(chain(templates=1))["1.0.forth"]
+        assert (alike.p, alike.null.band, alike.beyond) == (1.0, 1.0, 0.0)
 
     def test_names_follow_the_matrix(self) -> None:
         network = chain()

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -15,6 +16,7 @@ from optuna.trial import create_trial
 from optuna_dashboard import get_note, save_note, wsgi
 
 from kirigami.search.command.cli import main
+from kirigami.search.report import figures
 from kirigami.search.report import page as report
 from kirigami.search.report.dashboard import note
 from kirigami.search.report.dashboard.serving import application
@@ -24,7 +26,8 @@ CHROMIUM = shutil.which("chromium")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--virtual-time-budget=15000", "--dump-dom"]
 LIMIT = 3000
-ALIKE = {"layers": ["a.conv", "b.conv"], "matrix": [[1.0, 0.9], [0.9, 1.0]], "chance": 0.8}
+ALIKE = {"layers": ["a.conv", "b.conv"], "matrix": [[1.0, 0.9], [0.9, 1.0]], "chance": 0.88, "p": 0.013}
+TOLD = "p = 0.013 for the whole matrix; 95 % of random pairs are below 0.88"
 VALUES = [(0.80, 2000), (0.99, 5000), (0.90, 2500), (0.70, 2800)]  # trial 2 is the best within the budget
 
 
@@ -197,12 +200,25 @@ def test_note_and_figures_are_left_in_the_store(study):
     body = get_note(study)
     assert body.count("**Goal**") == 1
     assert body.partition(note.END)[2] == "\n" + "Mine. " * 1000
-    for phrase in ("highest `accuracy`", "trial 2: `accuracy` **0.9**, 2,500 bytes", "bytes 5,000 > 3,000"):
+    for phrase in ("highest `accuracy`", "trial 2: `accuracy` **0.9**, 2,500 bytes", "bytes 5,000 > 3,000", TOLD):
         assert phrase in body
     assert "trials: 4 of 60 (4 complete, 1 of these over the budget)" in body
     plain = shown(wsgi(study._storage), study)
     titles = {json.loads(one["graph_object"])["layout"]["title"]["text"] for one in plain["plotly_graph_objects"]}
-    assert titles == {"Accuracy against bytes", "Layer similarity of trial 2 (95 % of random pairs are below 0.80)"}
+    assert titles == {"Accuracy against bytes", f"Layer similarity of trial 2 ({TOLD})"}
+
+
+@pytest.mark.parametrize(
+    ("banks", "words"),
+    [
+        ([{"chance": 0.88, "p": 0.01}, {"chance": 0.7, "p": 0.4}], "p = 0.02 for the whole matrix; 95 % of random"),
+        ([{"chance": 0.997, "p": 0.4}], "p = 0.4 for the whole matrix; .* so few templates a pair tells nothing"),
+        ([{"chance": 1.0, "p": 1.0}], "it tells nothing: with one template"),
+        ([{"chance": 0.84}], "95 % of pairs at the start are below 0.84"),  # stored before there was a p
+    ],
+)
+def test_likeness_is_said_beside_chance(banks, words):
+    assert re.match(words, figures.beside_chance(banks))
 
 
 def test_the_front_has_no_trial_over_the_budget(study):

@@ -73,6 +73,7 @@ def text(study: Study, *, page: str | None = None) -> str:
             "",
             *_best(study, page),
             "",
+            *_layers(study),
             *_budget(study, ledger),
             "",
             *_next(study.study_name, page),
@@ -111,6 +112,14 @@ def _best(study: Study, page: str | None) -> Iterator[str]:
         yield ""
         words = "Better, but over the budget" if best is not None else "Best over the budget"
         yield f"{words}: {_trial(beyond, page)}: {_facts(study, beyond)} ({reason})."
+
+
+def _layers(study: Study) -> Iterator[str]:
+    """Say whether the layers of the best trial are more alike than chance makes them, where they share weights."""
+    best = best_trial(study)
+    if best is not None and (banks := outcome_of(best).get("similarity")):
+        yield f"**Similarity of its layers**: {figures.beside_chance(banks)}."
+        yield ""
 
 
 def _beyond(study: Study, best: FrozenTrial | None) -> FrozenTrial | None:
