@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
+from kirigami.search.files import write_text
 from kirigami.search.study.provenance import revision, versions
 
 RECORDS = Path(__file__).parent / "records"
@@ -27,9 +28,7 @@ def write(name: str, found: dict[str, Any]) -> Path:
         "revision": revision(RECORDS),
         "results": found,
     }
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(record, indent=1) + "\n")
-    unfinished.replace(path)
+    write_text(path, json.dumps(record, indent=1) + "\n")
     print(record["prose"])
     print(f"record: {path.relative_to(RECORDS.parent.parent)}")
     return path

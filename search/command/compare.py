@@ -13,9 +13,9 @@ from kirigami.search.comparing import compare as comparing
 from kirigami.search.comparing import confirm as confirming
 from kirigami.search.comparing import training
 from kirigami.search.comparing.asked import Asked, check_format, check_repeats
-from kirigami.search.comparing.record import as_json
 from kirigami.search.config import own_code
 from kirigami.search.config.reading import named
+from kirigami.search.files import as_json
 from kirigami.search.study import study as studies
 from kirigami.search.training import devices
 from kirigami.search.training import trainer as trainers

@@ -10,11 +10,11 @@ from rich.table import Table
 
 from kirigami.search.comparing.asked import check_format
 from kirigami.search.comparing.compare import figure, narrow
-from kirigami.search.comparing.record import as_json
 from kirigami.search.comparing.screening import smoothness
 from kirigami.search.comparing.screening.screen import Asked
 from kirigami.search.comparing.screening.screen import screen as screening
 from kirigami.search.config import own_code
+from kirigami.search.files import as_json
 from kirigami.search.training import devices
 from kirigami.search.training import trainer as trainers
 from kirigami.search.training.job import Interrupted

@@ -14,7 +14,8 @@ from kirigami.search.comparing import plan as plans
 from kirigami.search.comparing import statistics
 from kirigami.search.comparing.asked import Asked
 from kirigami.search.comparing.paired import run_all, seeds_after
-from kirigami.search.comparing.record import Arm, Key, Record, Run, stored, write_json
+from kirigami.search.comparing.record import Arm, Key, Record, Run
+from kirigami.search.files import stored, write_json
 from kirigami.search.study import provenance
 from kirigami.search.training.job import Job, Outcome
 

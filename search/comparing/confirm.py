@@ -14,9 +14,10 @@ from kirigami.search.comparing import statistics, training
 from kirigami.search.comparing.networks import Networks
 from kirigami.search.comparing.paired import run_all, seeds_after
 from kirigami.search.comparing.plan import origin
-from kirigami.search.comparing.record import Arm, Key, Record, Run, append_line, digest, lines, stored, write_json
+from kirigami.search.comparing.record import Arm, Key, Record, Run, digest
 from kirigami.search.config.resolve import unlimited
 from kirigami.search.errors import InputError, StudyStopped, one_line
+from kirigami.search.files import append_line, lines, stored, write_json
 from kirigami.search.study import provenance
 from kirigami.search.study import study as studies
 from kirigami.search.training import alone as trial

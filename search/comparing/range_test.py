@@ -21,11 +21,11 @@ from kirigami.models.schedules import RangeTest, range_test
 from kirigami.models.technique import network_of
 from kirigami.search.command.search import check_config
 from kirigami.search.comparing.compare import narrow
-from kirigami.search.comparing.record import as_json, stored, write_json
 from kirigami.search.config import own_code
 from kirigami.search.config.compose import compose
 from kirigami.search.config.resolve import unlimited
 from kirigami.search.errors import InputError, StudyStopped, one_line, one_of
+from kirigami.search.files import as_json, stored, write_json, write_text
 from kirigami.search.report.page import STYLE
 from kirigami.search.storage import folder_of
 from kirigami.search.training import alone as trial
@@ -226,16 +226,15 @@ def table(result: Mapping[str, Any]) -> Table:
 
 
 def write_page(result: Mapping[str, Any], path: Path) -> Path:
-    """Write the curve as one HTML page that opens anywhere, to a temporary name first; return its path."""
+    """Write the curve as one HTML page that opens anywhere; return its path."""
     name = html.escape(f"{result['study']}: learning-rate range test")
     said = "".join(f"<p>{html.escape(line)}" for line in result["said"])
     drawn = plotly.io.to_html(figure(result), include_plotlyjs=True, full_html=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(
-        f"<!doctype html><meta charset=utf-8><title>{name}</title><style>{STYLE}</style><h1>{name}</h1>{said}{drawn}"
+    write_text(
+        path,
+        f"<!doctype html><meta charset=utf-8><title>{name}</title><style>{STYLE}</style><h1>{name}</h1>{said}{drawn}",
     )
-    unfinished.replace(path)
     return path
 
 

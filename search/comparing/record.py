@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from kirigami.search.config.identity import identity
+from kirigami.search.files import append_line, lines
 
 # What may change without changing what a run of an arm comes to; its seed is told apart.
 BESIDE = ("seed", "space", "budget", "objective")
@@ -87,52 +86,6 @@ class Record:
         append_line(self.path, asdict(run))
 
 
-def lines(path: Path) -> list[dict[str, Any]]:
-    """Return the objects in a file of JSON lines that can be read; none where there is no file."""
-    if not path.exists():
-        return []
-    found = []
-    for text in path.read_bytes().split(b"\n"):
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict):
-            found.append(line)
-    return found
-
-
-def append_line(path: Path, line: Mapping[str, Any]) -> None:
-    """Add an object to a file of JSON lines, on a line of its own even after one that was cut in half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
-        end = file.seek(0, os.SEEK_END)
-        file.seek(max(0, end - 1))
-        begin = b"" if file.read(1) in (b"", b"\n") else b"\n"
-        file.write(begin + json.dumps(_storable(line), allow_nan=False).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a result to a temporary name and rename: a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_text(as_json(content) + "\n")
-    unfinished.replace(path)
-
-
-def stored(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return plain data as a reader of the file gets it: a number that is none is None."""
-    plain: dict[str, Any] = json.loads(as_json(content))
-    return plain
-
-
-def as_json(content: Any) -> str:
-    """Return JSON in which a number that is none is null."""
-    return json.dumps(_storable(content), indent=2, allow_nan=False)
-
-
 def digest(content: Any) -> str:
     """Return 16 hex digits of the SHA-256 of plain data, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
@@ -140,11 +93,3 @@ def digest(content: Any) -> str:
 
 def _meaning(config: Mapping[str, Any]) -> dict[str, Any]:
     return {path: value for path, value in identity(config).items() if path.partition(".")[0] not in BESIDE}
-
-
-def _storable(node: Any) -> Any:
-    if isinstance(node, Mapping):
-        return {str(key): _storable(child) for key, child in node.items()}
-    if isinstance(node, list | tuple):
-        return [_storable(child) for child in node]
-    return None if isinstance(node, float) and not isfinite(node) else node

@@ -11,6 +11,7 @@ from rich.table import Table
 from kirigami.search.errors import InputError, one_line
 from kirigami.search.export import contents
 from kirigami.search.export.predict import onnx_bytes
+from kirigami.search.files import write_bytes
 
 LARGEST = 1 << 31  # bytes; what is larger is no file of ours
 
@@ -44,9 +45,7 @@ def inspect_file(file: Path, *, unpack: bool, to: Path | None) -> None:
     if unpack:
         model = onnx_bytes(file)
         place = to or file.with_suffix(".onnx")
-        unfinished = place.with_name(f".{place.name}.new")
-        unfinished.write_bytes(model)
-        unfinished.replace(place)
+        write_bytes(place, model)
         console.print(f"{place}: {len(model):,} bytes", highlight=False)
 
 

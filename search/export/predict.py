@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from kirigami.search.errors import InputError, one_line
 from kirigami.search.export.parity import onnx_session
+from kirigami.search.files import write_text
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 TABLES = (".csv", ".parquet")
@@ -40,9 +41,7 @@ def predict(file: Path, data: Path, to: Path | None) -> Path | None:
     if to is None:
         print(table.to_csv(index=False), end="")
         return None
-    unfinished = to.with_name(f".{to.name}.new")
-    table.to_csv(unfinished, index=False)
-    unfinished.replace(to)
+    write_text(to, table.to_csv(index=False))
     return to
 
 

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 import plotly.io
 from optuna.study import Study
 
+from kirigami.search.files import write_text
 from kirigami.search.report import figures
 from kirigami.search.report.results import front, summary
 from kirigami.search.study.ledger import Ledger, outcome_of, state_of
@@ -24,9 +25,7 @@ def write_report(study: Study, folder: Path) -> Path:
     """Write `report.html` in the study's folder and return its path."""
     path = folder / "report.html"
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(page(study))
-    unfinished.replace(path)
+    write_text(path, page(study))
     return path
 
 

@@ -5,14 +5,15 @@ They go through Optuna's artifact stores, so that the dashboard and other tools 
 
 import importlib.util
 import os
+import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from kirigami.search.errors import InputError, one_line
+from kirigami.search.files import replaced, unfinished
 
 FOLDER = "artifacts"
 BUCKETS = {"s3": ("boto3", "boto3"), "gs": ("google.cloud.storage", "google-cloud-storage")}
@@ -48,15 +49,8 @@ class Folder:
         """
         file = self._file(artifact_id)
         self.path.mkdir(parents=True, exist_ok=True)
-        unfinished = self._unfinished(artifact_id)
-        try:
-            with unfinished.open("wb") as out:
-                while part := content_body.read(1 << 20):
-                    out.write(part)
-            unfinished.replace(file)
-        finally:
-            with suppress(OSError):
-                unfinished.unlink(missing_ok=True)
+        with replaced(file) as temporary, temporary.open("wb") as out:
+            shutil.copyfileobj(content_body, out, 1 << 20)
 
     def remove(self, artifact_id: str) -> None:
         """Remove an artifact, and what a process that was killed may have left of it.
@@ -64,20 +58,17 @@ class Folder:
         Raises:
             ArtifactNotFound: where there is none of this id.
         """
-        self._unfinished(artifact_id).unlink(missing_ok=True)
+        file = self._file(artifact_id)
+        unfinished(file).unlink(missing_ok=True)
         try:
-            self._file(artifact_id).unlink()
+            file.unlink()
         except FileNotFoundError as error:
-            raise ArtifactNotFound(f"{self._file(artifact_id)} does not exist") from error
+            raise ArtifactNotFound(f"{file} does not exist") from error
 
     def _file(self, artifact_id: str) -> Path:
         if Path(artifact_id).name != artifact_id:
             raise ValueError(f"an artifact's id must be the name of a file, but got {artifact_id!r}.")
         return self.path / artifact_id
-
-    def _unfinished(self, artifact_id: str) -> Path:
-        file = self._file(artifact_id)
-        return file.with_name(f"{file.name}.tmp")
 
 
 class Prefixed:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import nn
 from kirigami import models, tasks
 from kirigami.models.technique import Technique, network_of
 from kirigami.search.errors import InputError
+from kirigami.search.files import replaced
 from kirigami.search.training import techniques
 
 FORMAT = 1
@@ -37,7 +37,7 @@ def save(
     config: Mapping[str, Any],
     shapes: Mapping[str, Any],
 ) -> None:
-    """Write a network to a temporary name and rename: a reader never sees half a file.
+    """Write a network; a reader never sees half a file.
 
     Raises:
         OSError: where it cannot be written.
@@ -48,15 +48,11 @@ def save(
         "shapes": dict(shapes),
         "recipes": [technique.recipe() for technique in made],
     }
-    unfinished = path.with_suffix(".tmp")
     try:
-        save_model(network, str(unfinished), metadata={KEY: json.dumps(about)})
-        unfinished.replace(path)
+        with replaced(path) as temporary:
+            save_model(network, str(temporary), metadata={KEY: json.dumps(about)})
     except SafetensorError as error:  # a full disk
         raise OSError(" ".join(str(error).split())) from error
-    finally:
-        with suppress(FileNotFoundError):
-            unfinished.unlink()
 
 
 def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:

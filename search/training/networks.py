@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kirigami.search.errors import one_line
+from kirigami.search.files import replaced
 from kirigami.search.storage.artifacts import Artifacts
 from kirigami.search.training.checkpoints.shelf import say
 
@@ -57,13 +58,14 @@ class Networks:
         path = self.path(number)
         if self.artifacts is None or path.exists():
             return
-        unfinished = path.with_suffix(".tmp")
         with suppress(Exception):  # not kept, or out of reach: then it is trained again
             self.folder.mkdir(parents=True, exist_ok=True)
-            with self.artifacts.open_reader(self._name(path)) as source, unfinished.open("wb") as into:
+            with (
+                self.artifacts.open_reader(self._name(path)) as source,
+                replaced(path) as temporary,
+                temporary.open("wb") as into,
+            ):
                 shutil.copyfileobj(source, into)
-            unfinished.replace(path)
-        unfinished.unlink(missing_ok=True)
 
     def _drop(self, path: Path) -> None:
         path.unlink(missing_ok=True)

@@ -12,9 +12,10 @@ from rich.console import Console
 
 from kirigami.search.comparing.asked import Asked, read_value
 from kirigami.search.comparing.paired import run_all, seeds_after
-from kirigami.search.comparing.record import Arm, Record, Run, append_line, as_json, lines, write_json
+from kirigami.search.comparing.record import Arm, Record, Run
 from kirigami.search.config.resolve import unlimited
 from kirigami.search.errors import InputError, StudyStopped
+from kirigami.search.files import append_line, as_json, lines, write_json
 from kirigami.search.training.job import Interrupted, Job, Outcome
 
 OPTIONS = {

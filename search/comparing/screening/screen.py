@@ -14,7 +14,7 @@ from kirigami import tasks
 from kirigami.search import storage
 from kirigami.search.command.search import check_config
 from kirigami.search.comparing.paired import Train, run_all
-from kirigami.search.comparing.record import Record, Run, stored, write_json
+from kirigami.search.comparing.record import Record, Run
 from kirigami.search.comparing.screening.draws import Draw, draw
 from kirigami.search.comparing.screening.queue import enqueue, trial_of
 from kirigami.search.comparing.screening.ranks import spearman
@@ -22,6 +22,7 @@ from kirigami.search.config.compose import compose
 from kirigami.search.config.identity import identity
 from kirigami.search.config.resolve import resolve
 from kirigami.search.errors import InputError, one_of
+from kirigami.search.files import stored, write_json
 from kirigami.search.rehearsal import building as rehearsal
 from kirigami.search.study import provenance
 from kirigami.search.study import study as studies

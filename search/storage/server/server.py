@@ -25,6 +25,7 @@ from typing import Any
 from urllib.parse import quote
 
 from kirigami.search.errors import InputError, StudyStopped, one_of
+from kirigami.search.files import write_text
 from kirigami.search.storage.server.ports import check_port, is_loopback
 
 VERSION = 18
@@ -212,14 +213,14 @@ class Server:
             password = self.password or secrets.token_urlsafe(24)
             self._single(binaries, identity, self.data, [f"ALTER ROLE {role} PASSWORD '{password}'"])
             # Any host and port: the same line serves other machines, and a server that has moved.
-            write_private(self.folder / file, f"*:*:*:{role}:{password}\n")
+            write_text(self.folder / file, f"*:*:*:{role}:{password}\n", private=True)
 
     def _write_settings(self) -> None:
         written = ["# kirigami writes this file at every start.", *self.rules()]
         (self.data / "pg_hba.conf").write_text("\n".join(written) + "\n")
         kept = {"host": self.host, "port": self.port, "machine": platform.node()}
-        write_private(self.folder / "server.json", json.dumps(kept) + "\n")
-        write_private(self.folder / "url", self.url + "\n")
+        write_text(self.folder / "server.json", json.dumps(kept) + "\n", private=True)
+        write_text(self.folder / "url", self.url + "\n", private=True)
 
     def _launch(self, binaries: Path, identity: dict[str, Any]) -> None:
         """Start the server in a session of its own, where no terminal's Ctrl-C or hang-up reaches it."""
@@ -319,15 +320,6 @@ def settings(folder: Path) -> dict[str, Any]:
         return kept if isinstance(kept, dict) else {}
     except (OSError, ValueError):
         return {}
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner reads, whole or not at all."""
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    new.replace(path)
 
 
 def _binaries() -> Path:
