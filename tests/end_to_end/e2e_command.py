@@ -15,7 +15,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-COMMAND = [sys.executable, "-c", "from kirigami.search.command.cli import entry; entry()"]
+COMMAND = [sys.executable, "-P", "-c", "from kirigami.search.command.cli import entry; entry()"]
 SECONDS = 180
 Cores = tuple[int, int | None]
 FIRST_CORE, LAST_CORE, TWO_CORES = (0, 1), (-1, None), (0, 2)
@@ -88,7 +88,8 @@ class Folder:
 def environment(changes: Mapping[str, str]) -> dict[str, str]:
     """Return this environment without what a developer set for kirigami, and with the changes."""
     plain = {key: value for key, value in os.environ.items() if not key.startswith(("KIRIGAMI_", "PYTHONPATH"))}
-    return {**plain, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", **changes}
+    ours = {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**plain, **ours, **changes}
 
 
 def finish(process: "subprocess.Popen[str]") -> Ended:

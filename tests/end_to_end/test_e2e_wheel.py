@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -35,26 +33,6 @@ class Net(nn.Module):
     def forward(self, inputs):
         return self.layer(inputs)
 '''
-
-
-def call(*arguments: str, **options: str) -> None:
-    done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, timeout=180, **options)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("wheel")
-    call("hatchling", "build", "-t", "wheel", "-d", str(out), cwd=str(ROOT))
-    (file,) = out.glob("*.whl")
-    return file
-
-
-@pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("installed")
-    call("pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(target), str(wheel))
-    return target
 
 
 @pytest.fixture(scope="module")
