@@ -6,7 +6,11 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 
+from kirigami.models.compact import encode
+from kirigami.models.graph import to_onnx
+from kirigami.models.networks import ConvNet
 from kirigami.search.command.cli import VERBS
 from kirigami.search.command.search import check_config
 from kirigami.search.config.compose import compose
@@ -14,8 +18,8 @@ from kirigami.search.config.resolve import resolve
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-PAGES = [README, *(page.read_text() for page in sorted((ROOT / "docs").glob("*.md")))]
-LINES = re.findall(r"^kirigami .+$", "\n".join(PAGES), flags=re.MULTILINE)
+FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINES = re.findall(r"^kirigami .+$", "\n".join(page.read_text() for page in FILES), flags=re.MULTILINE)
 COMMANDS = list(dict.fromkeys(line.partition("  #")[0].strip() for line in LINES))
 
 
@@ -54,12 +58,31 @@ def test_make_targets_exist() -> None:
     assert {"help", "search", "results", "test", "check", "bench", "clean"} <= targets
 
 
-def test_python_example_runs() -> None:
-    (example,) = re.findall(r"```python\n(.+?)```", README, flags=re.DOTALL)
-    names: dict[str, object] = {}
-    exec(example, names)
+PYTHON = {page.name: re.findall(r"```python\n(.+?)```", page.read_text(), flags=re.DOTALL) for page in FILES}
 
-    assert abs(names["history"].best["params"]["lr"] - 0.1) < 0.2  # type: ignore[attr-defined]
+
+def folder_with_exports(folder: Path) -> None:
+    """Write the two files of an exported network, as the pages name them."""
+    network = ConvNet([1, 8, 8], 10, width=8).eval()
+    settings = {"name": "convnet", "width": 8}
+    shapes = {"in_shape": [1, 8, 8], "out_features": 10}
+    about = json.dumps({"network": settings, "shapes": shapes}).encode()
+    (folder / "model.kgm").write_bytes(encode(network, extra={"about": about}))
+    (folder / "model.onnx").write_bytes(to_onnx(network, torch.zeros(1, 1, 8, 8)))
+
+
+@pytest.mark.parametrize("page", [name for name, blocks in PYTHON.items() if blocks])
+def test_python_of_a_page_runs_from_top_to_bottom(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder_with_exports(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": page}
+    for block in PYTHON[page]:
+        exec(block, names)
+
+    if page == "README.md":
+        assert abs(names["history"].best["params"]["lr"] - 0.1) < 0.2  # type: ignore[attr-defined]
 
 
 def test_links_lead_somewhere() -> None:
