@@ -1,1 +1,1 @@
-"""Each claim and each race, one file each; records of what was measured lie in records/."""
+"""What is claimed (`claims`), races against others (`races`), what both run with (`rig`), and records of both."""

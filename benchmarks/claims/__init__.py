@@ -1,0 +1,1 @@
+"""Each claim of the project, measured; one file each."""

@@ -1,0 +1,1 @@
+"""Ours beside what others offer for the same work, in one run on one machine; one file each."""
