@@ -8,6 +8,7 @@ of the run; the rest fine-tunes the final form. It needs no cooperation, so it w
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -49,6 +50,19 @@ class Link(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Restore whether the link is hard."""
         self.hard = bool(state)
+
+
+@dataclass(frozen=True)
+class Least:
+    """The least that a technique can leave of the weights it takes on.
+
+    Attributes:
+        density: share of the weights, in (0, 1].
+        bits: of a weight that stays, from 1; None where it stays as it is.
+    """
+
+    density: float = 1.0
+    bits: float | None = None
 
 
 class Technique(Callback):
@@ -101,6 +115,18 @@ class Technique(Callback):
     def report(self) -> dict[str, float]:
         """Return figures of the state reached, such as `density` or `bits`; nothing by default."""
         return {}
+
+    def tables(self) -> dict[str, Any]:
+        """Return what else the state reached shows, such as matrices, as JSON can hold it; nothing by default."""
+        return {}
+
+    def figures(self) -> dict[str, Any]:
+        """Return all that a study keeps of the state reached, as JSON can hold it: `report` and `tables`."""
+        return {**{name: float(value) for name, value in self.report().items()}, **self.tables()}
+
+    def least(self) -> Least:
+        """Return the least density and bits that training can come to; by default every weight stays as it is."""
+        return Least()
 
     def recipe(self) -> dict[str, Any]:
         """Return what `restore` needs, besides the technique's arguments, as JSON can hold it; nothing by default."""

@@ -10,7 +10,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 from kirigami.models.bits.inputs import FEWEST, MOST, InputQuantiser, insert
 from kirigami.models.bits.levels import MAX_BITS, encode, integers, quantise, step
 from kirigami.models.bits.stored import entropy, layer_sizes
-from kirigami.models.technique import Link, Technique, weighted
+from kirigami.models.technique import Least, Link, Technique, weighted
 
 WATCHED_FROM = 0.5  # share of the soft part from which inputs are watched, each WATCHED_EVERY-th step
 WATCHED_EVERY = 4
@@ -79,6 +79,7 @@ class Quantisation(Technique):
     """
 
     links: dict[str, QuantiseLink]  # type: ignore[assignment]
+    bits: float | None
 
     def __init__(self, names: Iterable[str] | None, harden_at: float, activation_bits: int | None = None) -> None:
         super().__init__(names, harden_at)
@@ -125,6 +126,10 @@ class Quantisation(Technique):
     def incoming(self) -> dict[str, Tensor]:
         """Return the weight that enters each link."""
         return {name: incoming(self.layers[name], link) for name, link in self.links.items()}
+
+    def least(self) -> Least:
+        """Return the mean bits wanted; 1 where they are left to training."""
+        return Least(bits=1.0 if self.bits is None else self.bits)
 
     def report(self) -> dict[str, float]:
         """Return figures in bits a weight, over the layers taken on; a soft state is counted as if hardened now.

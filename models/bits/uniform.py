@@ -34,6 +34,8 @@ class Uniform(Quantisation):
         ValueError: `bits` or `activation_bits` is out of its range.
     """
 
+    bits: int
+
     def __init__(
         self,
         bits: int = 4,

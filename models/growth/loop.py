@@ -98,7 +98,7 @@ class GrowAndShrink(Technique):
         at_least("growth.least", least, 1)
         within("growth.scale", scale, 0, 1e3)
         self.share, self.every, self.layers_most, self.rows = share, every, layers, rows
-        self.batches, self.least, self.scale = batches, least, scale
+        self.batches, self.fewest, self.scale = batches, least, scale
         self.generator = torch.Generator().manual_seed(seed)
         self.inserted: list[dict[str, Any]] = []
         self.grown, self.removed = 0, 0
@@ -266,7 +266,7 @@ class GrowAndShrink(Technique):
         ranked = sorted((float(s), place, i) for place, one in enumerate(found) for i, s in enumerate(scores[one.name]))
         gone: list[list[int]] = [[] for _ in found]
         for _, place, index in ranked:
-            if sum(map(len, gone)) < count and found[place].count - len(gone[place]) > self.least:
+            if sum(map(len, gone)) < count and found[place].count - len(gone[place]) > self.fewest:
                 gone[place].append(index)
         for one, indices in zip(found, gone, strict=True):
             remove(ground.network, one, indices, ground.optimizers)

@@ -1,6 +1,7 @@
 """How alike layers have become: the layer similarity matrix, always beside that of independent rows."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from kirigami.models.sharing.bank import banks, rows_of
 
 TAU = 0.95
+MOST_LAYERS = 64  # of a bank whose matrix is kept: in the store it takes 30 KB
 DRAWS = 2000  # of random matrices, so that p is a multiple of 1 / 2001
 AT_ONCE = 100
 LEAST = 1e-12  # chance of a pair: rows that are alike are so up to rounding only
@@ -124,3 +126,21 @@ def similarity(network: nn.Module, tau: float = TAU) -> dict[str, Similarity]:
         rows = rows_of(layers).detach()
         matrices[key] = Similarity(tuple(layers), lsm(rows), rows.shape[-1], tau)
     return matrices
+
+
+def table(banks_of_layers: Iterable[Similarity]) -> list[dict[str, Any]]:
+    """Return `[{"layers", "matrix", "chance", "p"}, …]`, one for each bank.
+
+    `chance` is the 95th percentile of a pair of independent rows, `p` how often such rows are as alike in all.
+    Banks of one layer, and of more than `MOST_LAYERS`, are left out.
+    """
+    return [
+        {
+            "layers": list(bank.names),
+            "matrix": [[round(value, 3) for value in row] for row in bank.matrix.tolist()],
+            "chance": round(bank.null.band, 3),
+            "p": round(bank.p, 4),
+        }
+        for bank in banks_of_layers
+        if 1 < len(bank.names) <= MOST_LAYERS and bool(bank.matrix.isfinite().all())
+    ]

@@ -13,7 +13,7 @@ from kirigami.models.sharing.bank import Bank, Mix, bank_of, banks, draw_coeffic
 from kirigami.models.sharing.fold import Folding, fold, similar
 from kirigami.models.sharing.groups import PATTERNS, Clusters, Groups, find, split
 from kirigami.models.sharing.pressure import distance
-from kirigami.models.sharing.similarity import TAU, Similarity, similarity
+from kirigami.models.sharing.similarity import TAU, Similarity, similarity, table
 from kirigami.models.technique import Link, Technique, chain
 
 Parameters: TypeAlias = dict[nn.Parameter, str]
@@ -206,6 +206,11 @@ class SoftSharing(Technique):
         """Return the similarity of each bank's layers; after a fold, that which the fold was made by."""
         assert self.network is not None, "similarities() before attach()"
         return self._before_fold or similarity(self.network, self.tau)
+
+    def tables(self) -> dict[str, Any]:
+        """Return the layer similarity matrices as `{"similarity": …}`, see `similarity.table`; {} without any."""
+        banks_shown = table(self.similarities().values())
+        return {"similarity": banks_shown} if banks_shown else {}
 
     def report(self) -> dict[str, float]:
         """Return figures of the sharing.

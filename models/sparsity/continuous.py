@@ -78,6 +78,8 @@ class ContinuousSparsification(Masking):
         ValueError: where an argument is out of its range.
     """
 
+    density: float | None
+
     def __init__(
         self,
         density: float | None = None,

@@ -44,6 +44,8 @@ class InfluencePruning(Masking):
         ValueError: where an argument is out of its range.
     """
 
+    density: float
+
     def __init__(
         self,
         criterion: str = "obs",

@@ -22,6 +22,8 @@ class MagnitudePruning(Masking):
         ValueError: where an argument is out of its range.
     """
 
+    density: float
+
     def __init__(self, density: float = 0.1, names: Iterable[str] | None = None, harden_at: float = 0.6) -> None:
         super().__init__(names, harden_at)
         check_density(density)
@@ -102,6 +104,8 @@ class RandomPruning(Masking):
     Raises:
         ValueError: where a density is out of its range, or a masked layer has none.
     """
+
+    density: float | Mapping[str, float]
 
     def __init__(
         self, density: float | Mapping[str, float] = 0.1, seed: int = 0, names: Iterable[str] | None = None

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from kirigami.models.technique import Link, Technique
+from kirigami.models.technique import Least, Link, Technique
 
 
 class Mask(Link):
@@ -37,11 +37,16 @@ class Mask(Link):
         return {"kept": self.kept, "values": self(weight)[self.kept]}
 
 
+LEAST = 1e-3  # share of the weights that is expected to stay where training alone decides
+
+
 class Masking(Technique):
     """Base of the techniques that end with a mask of zeros and ones over all weights they take on.
 
     Densities are shares of the entries of the masked weights alone: biases, norms and other layers are not counted.
     """
+
+    density: float | Mapping[str, float] | None
 
     def link(self, name: str, layer: nn.Module) -> Mask:
         """Make a mask that keeps everything."""
@@ -78,6 +83,11 @@ class Masking(Technique):
             changed += int((part != mask.kept).sum())
             mask.kept.copy_(part)
         return changed
+
+    def least(self) -> Least:
+        """Return the density wanted, the lowest of any layer; `LEAST` where it is left to training."""
+        densities = list(self.density.values()) if isinstance(self.density, Mapping) else [self.density]
+        return Least(min(LEAST if density is None else density for density in densities))
 
     def report(self) -> dict[str, float]:
         """Return `density`, the share of the masked weights' entries that the mask keeps, and how many those are."""

@@ -75,7 +75,7 @@ class StructuredPruning(Technique):
         at_least("sparsity.least", least, 1)
         at_least("sparsity.batches", batches, 1)
         self.keep, self.of, self.criterion, self.start, self.updates = keep, of, criterion, start, updates
-        self.least, self.seed = least, seed
+        self.fewest, self.seed = least, seed
         self.units: list[Units] = []
         self.before: dict[str, float] = {}
         self._last = -1
@@ -124,15 +124,15 @@ class StructuredPruning(Technique):
             )
         self._shapes = shapes(self.network)
         if not self.before:
-            self.before = self.figures()
-            smallest = self.price().total([_first(one.count, self.least) for one in self.units])
+            self.before = self.sizes()
+            smallest = self.price().total([_first(one.count, self.fewest) for one in self.units])
             if smallest > self.keep * self.before[self.of]:
                 raise ValueError(
-                    f"sparsity.keep={self.keep} of {self.of} cannot be met: with sparsity.least={self.least} units "
+                    f"sparsity.keep={self.keep} of {self.of} cannot be met: with sparsity.least={self.fewest} units "
                     f"in each layer, {smallest / self.before[self.of]:.3f} remains. Set sparsity.keep higher."
                 )
 
-    def figures(self) -> dict[str, float]:
+    def sizes(self) -> dict[str, float]:
         """Return the units, parameters and multiplications of the network as it is."""
         kept = [_first(one.count, one.count) for one in self.units]
         return {of: self.price(of).total(kept) for of in OF}
@@ -174,7 +174,7 @@ class StructuredPruning(Technique):
         limit, now = share * self.before[self.of], self.price()
         if now.total([_first(one.count, one.count) for one in self.units]) <= limit:
             return
-        for one, kept in zip(self.units, lowest(now, self.scores(), limit, self.least), strict=True):
+        for one, kept in zip(self.units, lowest(now, self.scores(), limit, self.fewest), strict=True):
             remove(self.network, one, torch.nonzero(~kept).flatten(), self._optimizers)
         self._shapes = shapes(self.network)
 
@@ -193,7 +193,7 @@ class StructuredPruning(Technique):
         """Return the units, params and macs that are left, and each as a share of those before as `..._kept`."""
         if not self.units:
             return {}
-        now = self.figures()
+        now = self.sizes()
         return {**now, **{f"{of}_kept": value / self.before[of] for of, value in now.items()}}
 
     def recipe(self) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def beside_chance(banks: Sequence[Mapping[str, Any]]) -> str:
     """Say what independent rows show, and how often they are as alike as the layers of a trial.
 
     Args:
-        banks: as `training.techniques.similarities` stores them. Without `p`, as of studies before it, `chance` is
+        banks: as `models.sharing.similarity.table` makes them. Without `p`, as of studies before it, `chance` is
             that of coefficients at the start, which are orthogonal to each other.
     """
     band = max(float(bank["chance"]) for bank in banks)

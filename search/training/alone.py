@@ -95,7 +95,7 @@ def _train(job: Job, threads: int | None, split: int | None, test_split: int | N
     with suppress(ValueError):  # somebody's network may hold what the file cannot: then its bytes are not known
         job.details["bytes"] = models.compact.encoded_bytes(network)
     job.details |= latency(network, task) if timed else {}
-    job.details |= {**techniques.figures(chosen), **techniques.similarities(chosen)}
+    job.details |= techniques.figures(chosen)
     if shrinks:
         job.details |= {"params": stored_parameters(network), **measure(models.compact.plain(network), task)}
     keep = partial(kept.save, network=network, made=chosen, config=config, shapes=kept.shapes_of(task))
