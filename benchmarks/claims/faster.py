@@ -77,7 +77,7 @@ def outcome(folder: Path, metric: str, wall_s: float) -> dict[str, Any]:
     from kirigami.search.study.study import best_trial
     from kirigami.search.training import building, kept
 
-    results = command.results(folder, "name=one")
+    results = command.as_json(folder, "results", "name=one")
     study = optuna.load_study(study_name="one", storage=f"sqlite:///{folder}/studies.db")
     trials = study.get_trials(deepcopy=False)
     best = best_trial(study)

@@ -101,7 +101,7 @@ def run(sampler: str, seed: int, pruner: str) -> dict[str, Any]:
         # A group chosen here would bring its own settings with it.
         pruned = [] if pruner == "asha" else ["pruner=none", "~pruner.min_resource", "~pruner.reduction_factor"]
         command.run(folder, "search", *where, *pruned)
-        found = command.results(folder, "study=pareto")
+        found = command.as_json(folder, "results", "study=pareto")
         trials = command.trials(folder, "pareto")
     return {
         "seconds": found["cost"]["device_s"],

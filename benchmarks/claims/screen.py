@@ -11,55 +11,41 @@ first, as the formula reads. Camel needs KIRIGAMI_DATA, the folder that holds `p
 
 import math
 import os
+import tempfile
+from collections.abc import Sequence
 from statistics import mean, median
 from typing import Any
 
 import numpy as np
 
+from benchmarks.rig import command
 from kirigami.search.comparing.screening.ranks import spearman
 
 DRAWS, TOP, POOLS, RESAMPLES = 30, 10, (0, 1), 10_000
-TASKS: dict[str, tuple[str, ...]] = {
-    "digits convnet": ("study=digits_dense", "space=[optimizer,activation,convnet]", "trainer.epochs=12"),
-    "digits mlp": ("study=breast_cancer", "task=digits", "objective=accuracy", "trainer.epochs=20"),
-    "breast_cancer mlp": ("study=breast_cancer", "trainer.epochs=20"),
-    "camel mlp": ("study=defects", "trainer.epochs=20"),
+TASKS: dict[str, tuple[tuple[str, ...], int]] = {
+    "digits convnet": (("study=digits_dense", "space=[optimizer,activation,convnet]"), 12),
+    "digits mlp": (("study=breast_cancer", "task=digits", "objective=accuracy"), 20),
+    "breast_cancer mlp": (("study=breast_cancer",), 20),
+    "camel mlp": (("study=defects",), 20),
 }
 SCREENS = {"score": 1, "smoothness": 1, "flatness": -1}
 
 
-def pool(overrides: tuple[str, ...], seed: int) -> dict[str, Any]:
-    """Draw 30 configurations, train each for an epoch and in full, and return their scores, in order."""
-    from kirigami.search.comparing.screening.draws import draw
-    from kirigami.search.comparing.screening.smoothness import train
-    from kirigami.search.config.compose import compose
-    from kirigami.search.config.resolve import resolve, unlimited
-    from kirigami.search.training import alone as trial
-    from kirigami.search.training.job import Job, Outcome
-    from kirigami.spaces import Space
-
-    raw = compose([*overrides, "trainer.device=cpu", f"seed={seed}"])
-    config = resolve(raw)
-    space = Space.from_config(raw["space"], {key: part for key, part in config.items() if key != "space"})
-    found: dict[str, Any] = {"epochs": config["trainer"]["epochs"], "score": [], "smoothness": [], "final": []}
-    metric = config["objective"]
-
-    def run(function: Any, given: dict[str, Any]) -> Outcome:
-        outcome: Outcome = function(Job(0, unlimited(given), lambda fidelity, metrics: None))
-        return outcome
-
-    for one in draw(raw, space, DRAWS, 1, seed=seed, data=""):
-        short = run(train, dict(one.arm.config)).metrics
-        full = run(trial.train, {**one.arm.config, "trainer": config["trainer"]}).metrics
-        found["score"].append(finite(short[metric]))
-        found["smoothness"].append(float(short["smoothness"]))
-        found["final"].append(finite(full[metric]) if math.isfinite(full["loss"]) else 0.0)
-    return found
-
-
-def finite(value: float) -> float:
-    """Return a score, 0 where it is no number."""
-    return float(value) if math.isfinite(value) else 0.0
+def pool(overrides: Sequence[str], epochs: int, seed: int) -> dict[str, Any]:
+    """Draw 30 configurations, train each for an epoch and, as a search does, in full; return their scores, in order."""
+    study = (*overrides, f"trainer.epochs={epochs}", f"budget.trials={DRAWS}", "pruner=none", "trainer.device=cpu")
+    knobs = (*study, "name=pool", f"seed={seed}")
+    screen = ("screen", *knobs, f"draws={DRAWS}", f"top={DRAWS}")
+    with tempfile.TemporaryDirectory() as folder:
+        command.run(folder, *screen)
+        command.run(folder, "search", *knobs)
+        draws = sorted(command.as_json(folder, *screen)["draws"], key=lambda row: row["draw"])
+    return {
+        "epochs": epochs,
+        "score": [row["score"] or 0.0 for row in draws],
+        "smoothness": [math.nan if row["smoothness"] is None else row["smoothness"] for row in draws],
+        "final": [row["final"] or 0.0 for row in draws],
+    }
 
 
 def judge(rows: dict[str, Any], seed: int) -> dict[str, Any]:
@@ -89,17 +75,11 @@ def judge(rows: dict[str, Any], seed: int) -> dict[str, Any]:
 
 def measure() -> dict[str, Any]:
     """Return correlations and the worth of each screen, task by task and pool by pool."""
-    import torch
-
-    from kirigami.search.training.trainer import quiet
-
-    quiet()
-    torch.set_num_threads(1)
     found: dict[str, Any] = {}
-    for name, overrides in TASKS.items():
+    for name, (overrides, epochs) in TASKS.items():
         if name.startswith("camel") and not os.environ.get("KIRIGAMI_DATA"):
             continue
-        pools = [pool(overrides, seed) for seed in POOLS]
+        pools = [pool(overrides, epochs, seed) for seed in POOLS]
         found[name] = [{**rows, "judged": judge(rows, seed)} for rows, seed in zip(pools, POOLS, strict=True)]
         print(line(name, found[name]), flush=True)
     return {"tasks": found, "prose": prose(found)}

@@ -36,7 +36,7 @@ def run(name: str, seed: int) -> dict[str, Any]:
         began = time.perf_counter()
         command.run(folder, "search", f"study={name}", f"seed={seed}")
         seconds = time.perf_counter() - began
-        results = command.results(folder, f"study={name}")
+        results = command.as_json(folder, "results", f"study={name}")
         ended = Ledger(command.trials(folder, name)).finished
     print(f"{name} seed {seed}: {results['objective'][0]} {results['best']['value']:.4f}, {seconds:.0f} s", flush=True)
     return {**results, "ended": ended, "seconds": seconds}

@@ -62,7 +62,7 @@ def search(folder: Path, arm: str, searches: dict[str, Any], seed: int, *more: s
     """Run one search in a folder for its wall seconds and return its results, and all trials within its budget."""
     budget = ["budget.trials=null", f"budget.wall_s={searches['wall_s']}"]
     command.run(folder, "search", *searches[arm], *budget, f"seed={seed}", f"name={arm}", *more)
-    results = command.results(folder, f"name={arm}", "top=1000")
+    results = command.as_json(folder, "results", f"name={arm}", "top=1000")
     return {**results, "rows": results["top"]}
 
 

@@ -39,4 +39,4 @@ def trials_per_second(workers: int) -> float:
     """Run one study in an empty folder; return its trials per second of work, start-up left out."""
     with tempfile.TemporaryDirectory() as folder:
         command.run(folder, "search", *OVERRIDES, f"workers={workers}")
-        return float(command.results(folder, "study=digits")["cost"]["trials_s"])
+        return float(command.as_json(folder, "results", "study=digits")["cost"]["trials_s"])

@@ -50,7 +50,7 @@ def outside_fit(folder: Path) -> dict[str, Any]:
     began = time.perf_counter()
     command.run(folder, "search", "study=digits")
     process = time.perf_counter() - began
-    results = command.results(folder, "study=digits")
+    results = command.as_json(folder, "results", "study=digits")
     fit = sum(trial.user_attrs["outcome"].get("fit_s", 0.0) for trial in command.trials(folder, "digits"))
     trials = results["cost"]["wall_s"]
     row = {

@@ -22,10 +22,10 @@ def run(folder: str | Path, *arguments: str) -> None:
     subprocess.run([*COMMAND, *arguments], cwd=folder, env=ENV, check=True, stdout=subprocess.DEVNULL)
 
 
-def results(folder: str | Path, *arguments: str) -> dict[str, Any]:
-    """Return what `kirigami results format=json` says of a study in a folder."""
-    table = subprocess.check_output([*COMMAND, "results", "format=json", *arguments], cwd=folder, env=ENV)
-    return dict(json.loads(table))
+def as_json(folder: str | Path, *arguments: str) -> dict[str, Any]:
+    """Return what a verb that knows `format=json`, such as `results`, prints in a folder."""
+    printed = subprocess.check_output([*COMMAND, *arguments, "format=json"], cwd=folder, env=ENV)
+    return dict(json.loads(printed))
 
 
 def trials(folder: str | Path, study: str) -> Sequence[Any]:
