@@ -86,7 +86,7 @@ def problems() -> dict[str, Problem]:
     """Return the problems at hand; camel needs KIRIGAMI_DATA."""
     xor, circle = plane(lambda one: one[:, 0] * one[:, 1] > 0), plane(lambda one: one.square().sum(1) < 2 / torch.pi)
     three, seeds = {"width": 3, "depth": 1}, range(20)
-    found = {
+    problems_at_hand = {
         "xor": Problem(xor, three, "accuracy", 500, TOY, TOY_RATES, TOYS),
         "circle": Problem(circle, three, "accuracy", 500, TOY, TOY_RATES, TOYS),
         "digits": Problem(opened({"name": "digits"}), {"width": 64, "depth": 2}, "accuracy", 20, 64, RATES, seeds),
@@ -96,8 +96,8 @@ def problems() -> dict[str, Problem]:
         from kirigami.search.config.resolve import resolve
 
         camel = resolve(compose(["task=camel", "space=[]"]))["task"]
-        found["camel"] = Problem(opened(camel), {"width": 32, "depth": 2}, "auc", 20, 64, RATES, seeds)
-    return found
+        problems_at_hand["camel"] = Problem(opened(camel), {"width": 32, "depth": 2}, "auc", 20, 64, RATES, seeds)
+    return problems_at_hand
 
 
 def trained(
@@ -116,11 +116,11 @@ def trained(
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     count = inputs.shape[1]
 
-    def outputs(own: dict[str, Tensor], batch: Tensor) -> Tensor:
-        return functional_call(networks[0], own, (batch,))
+    def outputs(weights: dict[str, Tensor], batch: Tensor) -> Tensor:
+        return functional_call(networks[0], weights, (batch,))
 
-    def loss(own: dict[str, Tensor], batch: Tensor, wanted: Tensor) -> Tensor:
-        return F.cross_entropy(outputs(own, batch), wanted)
+    def loss(weights: dict[str, Tensor], batch: Tensor, wanted: Tensor) -> Tensor:
+        return F.cross_entropy(outputs(weights, batch), wanted)
 
     for _ in range(problem.epochs):
         order = torch.stack([torch.randperm(count, generator=generator) for generator in generators])
@@ -130,9 +130,9 @@ def trained(
             vmap(loss)(parameters, batch, targets.gather(1, chosen)).sum().backward()
             optimizer.step()
     with torch.no_grad():
-        found = vmap(outputs)(parameters, torch.stack([rows[judge][0] for rows in data]).flatten(2))
+        answers = vmap(outputs)(parameters, torch.stack([rows[judge][0] for rows in data]).flatten(2))
     function = METRICS[problem.metric].function
-    return [function(own, rows[judge][1]) for own, rows in zip(found, data, strict=True)]
+    return [function(weights, rows[judge][1]) for weights, rows in zip(answers, data, strict=True)]
 
 
 def solved(problem: Problem) -> dict[str, Any]:
@@ -140,18 +140,18 @@ def solved(problem: Problem) -> dict[str, Any]:
     choosing, repeats = ([problem.rows(seed) for seed in seeds] for seeds in (CHOOSING, problem.seeds))
     arms: dict[str, str | list[str]] = {name: name for name in NAMES}
     arms |= MIXED if problem.network["depth"] > 1 else {}
-    found, scores = {}, {}
+    rows, scores = {}, {}
     for name, activation in arms.items():
         tried = {lr: median(trained(problem, activation, lr, choosing, CHOOSING, 1)) for lr in problem.rates}
         lr = max(problem.rates, key=lambda one: tried[one])
         scores[name] = trained(problem, activation, lr, repeats, problem.seeds, 2)
-        found[name] = {"lr": lr, "score": spread(scores[name])}
+        rows[name] = {"lr": lr, "score": spread(scores[name])}
     others = {name: values for name, values in scores.items() if name != REFERENCE}
     verdicts = compare(scores[REFERENCE], others, direction=METRICS[problem.metric].direction, margin=MARGIN)
     for name, verdict in verdicts.items():
-        found[name]["against"] = asdict(verdict)
-        found[name]["verdict"] = verdict_prose(verdict)
-    return found
+        rows[name]["against"] = asdict(verdict)
+        rows[name]["verdict"] = verdict_prose(verdict)
+    return rows
 
 
 def verdict_prose(one: Comparison) -> str:
@@ -163,29 +163,29 @@ def verdict_prose(one: Comparison) -> str:
 def measure() -> dict[str, Any]:
     """Return scores and verdicts by problem and activation."""
     torch.set_num_threads(1)
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for problem, what in problems().items():
         began = time.perf_counter()
-        found[problem] = solved(what)
-        for name, row in found[problem].items():
+        results[problem] = solved(what)
+        for name, row in results[problem].items():
             score = row["score"]
             print(
                 f"{problem:<8} {name:<14} rate {row['lr']:<6g} median {score['median']:.4f}  mean {score['mean']:.4f} "
                 f"sd {score['sd']:.4f}  {row.get('verdict', 'reference')}"
             )
         print(f"{problem}: {time.perf_counter() - began:.0f} s")
-    return {**found, "prose": prose(found)}
+    return {**results, "prose": prose(results)}
 
 
-def prose(found: dict[str, Any]) -> str:
+def prose(results: dict[str, Any]) -> str:
     """Say what came out."""
     toys = []
     for name in ("xor", "circle"):
-        rows = found[name]
+        rows = results[name]
         shown = ", ".join(f"{one} {rows[one]['score']['mean']:.2f}" for one in rows)
         toys.append(f"{name}: {shown}")
     verdicts = {
-        one: {toy: found[toy][one]["against"]["verdict"] for toy in ("xor", "circle")} for one in ("square", "sin")
+        one: {toy: results[toy][one]["against"]["verdict"] for toy in ("xor", "circle")} for one in ("square", "sin")
     }
     against = [f"{one} {rows['xor']} and {rows['circle']}" for one, rows in verdicts.items()]
     reached = all(verdict == "better" for rows in verdicts.values() for verdict in rows.values())
@@ -195,13 +195,13 @@ def prose(found: dict[str, Any]) -> str:
         f"{'reached' if reached else 'NOT reached'})."
     ]
     for name, metric in (("digits", "accuracy"), ("camel", "AUC")):
-        if name in found:
-            parts.append(f"{name.capitalize()}, {metric} of 20 paired repeats: {against_relu(found[name])}.")
-    if "camel" in found:
-        told = [row["against"]["verdict"] for row in found["camel"].values() if "against" in row]
-        differ = sum(verdict in ("better", "worse") for verdict in told)
+        if name in results:
+            parts.append(f"{name.capitalize()}, {metric} of 20 paired repeats: {against_relu(results[name])}.")
+    if "camel" in results:
+        on_camel = [row["against"]["verdict"] for row in results["camel"].values() if "against" in row]
+        differ = sum(verdict in ("better", "worse") for verdict in on_camel)
         parts.append(
-            f"On defects no difference was expected: {differ} of {len(told)} are better or worse. The "
+            f"On defects no difference was expected: {differ} of {len(on_camel)} are better or worse. The "
             "repeats share one test file: they tell splits and weights apart, not projects."
         )
     else:

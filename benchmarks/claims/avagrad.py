@@ -73,12 +73,12 @@ def train(name: str, lr: float, epsilon: float, seed: int, parts: Parts) -> dict
 
 def best_rates(name: str, table: Table) -> dict[float, float]:
     """Return the best rate of each epsilon."""
-    found = {}
+    best = {}
     for epsilon in EPSILONS:
         means = {lr: mean(table[lr, epsilon, seed]["validation"] for seed in SEEDS) for lr in RATES[name]}
         good = [math.log10(lr) for lr, value in means.items() if value >= max(means.values()) - 1]
-        found[epsilon] = 10 ** mean(good)
-    return found
+        best[epsilon] = 10 ** mean(good)
+    return best
 
 
 def slope(rates: dict[float, float]) -> float:
@@ -96,8 +96,8 @@ def tuned(name: str, table: Table) -> dict[str, Any]:
         chosen["grid"].append(max(every.values(), key=lambda one: one["validation"]))
         chosen["in_turn"].append(max(turns, key=lambda one: one["validation"]))
     return {
-        way: {part: spread([one[part] for one in found]) for part in ("validation", "test")}
-        for way, found in chosen.items()
+        way: {part: spread([one[part] for one in runs]) for part in ("validation", "test")}
+        for way, runs in chosen.items()
     }
 
 
@@ -105,12 +105,12 @@ def measure() -> dict[str, Any]:
     """Return the accuracies of the grids, the best rates, their slopes and what tuning in turn reaches."""
     torch.set_num_threads(1)
     parts = {seed: rows(seed) for seed in SEEDS}
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for name in GRIDS:
         cells = [(lr, epsilon, seed) for lr in RATES[name] for epsilon in EPSILONS for seed in SEEDS]
         table = {(lr, epsilon, seed): train(name, lr, epsilon, seed, parts[seed]) for lr, epsilon, seed in cells}
         best = best_rates(name, table)
-        found[name] = {
+        results[name] = {
             "validation": [
                 [round(mean(table[lr, epsilon, seed]["validation"] for seed in SEEDS), 2) for lr in RATES[name]]
                 for epsilon in EPSILONS
@@ -120,24 +120,24 @@ def measure() -> dict[str, Any]:
             "slope_of_all": slope(best),
             **tuned(name, table),
         }
-        for epsilon, row in zip(EPSILONS, found[name]["validation"], strict=True):
+        for epsilon, row in zip(EPSILONS, results[name]["validation"], strict=True):
             print(
                 f"{name:<8} epsilon {epsilon:<7g} best rate {best[epsilon]:<9.3g} " + " ".join(f"{v:5.1f}" for v in row)
             )
-    return {"rates": RATES, "epsilons": EPSILONS, "seeds": list(SEEDS), **found, "prose": prose(found)}
+    return {"rates": RATES, "epsilons": EPSILONS, "seeds": list(SEEDS), **results, "prose": prose(results)}
 
 
-def prose(found: dict[str, Any]) -> str:
+def prose(results: dict[str, Any]) -> str:
     """Say what was reached and what was not."""
-    ours, adam = found["avagrad"], found["adam"]
+    ours, adam = results["avagrad"], results["adam"]
     still = "reached" if abs(ours["slope"]) <= STILL else "NOT reached"
     moves = "reached" if abs(adam["slope"]) >= MOVES else "NOT reached"
     gap = {
         name: {
-            part: found[name]["grid"][part]["mean"] - found[name]["in_turn"][part]["mean"]
+            part: results[name]["grid"][part]["mean"] - results[name]["in_turn"][part]["mean"]
             for part in ("validation", "test")
         }
-        for name in found
+        for name in results
     }
     near = "reached" if gap["avagrad"]["validation"] <= NEAR else "NOT reached"
     return (

@@ -31,10 +31,10 @@ def measure() -> dict[str, Any]:
 
     torch.set_num_threads(1)
     names = ["digits", "fashion"] if os.environ.get("KIRIGAMI_DATA") else ["digits"]
-    found = {name: compare(name) for name in names}
+    results = {name: compare(name) for name in names}
     inputs = activations()
-    lines = " ".join([*(prose(name, found[name]) for name in names), activation_prose(inputs)])
-    return {"target_mean_bits": TARGET, **found, "activations": inputs, "prose": lines}
+    lines = " ".join([*(prose(name, results[name]) for name in names), activation_prose(inputs)])
+    return {"target_mean_bits": TARGET, **results, "activations": inputs, "prose": lines}
 
 
 def arms() -> dict[str, Callable[[int], Any]]:
@@ -102,24 +102,24 @@ def activations() -> dict[str, Any]:
     }
     task.setup("test")
     accuracy = {name: [accuracy_of(module, task) for module in modules] for name, modules in trained.items()}
-    found = {}
+    table = {}
     for name, runs in accuracy.items():
         less = [100 * (one - other) for one, other in zip(runs, accuracy["32"], strict=True)]
-        found[name] = {"accuracy": spread(runs), "less_unrounded_pt": spread(less)}
-        print(f"digits   weights 4 bits, inputs {name:>2} bits: {found[name]['accuracy']['mean']:.4f}, {less} pt")
-    return found
+        table[name] = {"accuracy": spread(runs), "less_unrounded_pt": spread(less)}
+        print(f"digits   weights 4 bits, inputs {name:>2} bits: {table[name]['accuracy']['mean']:.4f}, {less} pt")
+    return table
 
 
-def activation_prose(found: dict[str, Any]) -> str:
+def activation_prose(table: dict[str, Any]) -> str:
     """Say what rounding inputs costs."""
-    said = [
+    differences = [
         f"{name} bits {row['accuracy']['mean']:.4f} ({difference(row['less_unrounded_pt'])} none)"
-        for name, row in found.items()
+        for name, row in table.items()
         if name != "32"
     ]
     return (
         f"Activations (digits, weights 4 bits, {len(INPUT_SEEDS)} seeds): inputs not rounded "
-        f"{found['32']['accuracy']['mean']:.4f}, " + ", ".join(said) + "."
+        f"{table['32']['accuracy']['mean']:.4f}, " + ", ".join(differences) + "."
     )
 
 
@@ -174,9 +174,9 @@ def accuracy_of(module: Any, task: Any) -> float:
     return right / sum(len(targets) for _, targets in batches)
 
 
-def prose(dataset: str, found: dict[str, Any]) -> str:
+def prose(dataset: str, results: dict[str, Any]) -> str:
     """Say what came out, aims missed included."""
-    arms = found["arms"]
+    arms = results["arms"]
     smol, bits = arms["smol"], arms["smol"]["stored_bits"]["mean"]
     gap = arms["fp32"]["smol_less_this_pt"]
     reached = "reached" if bits <= 1.5 and gap["mean"] >= -1 else "NOT reached"
@@ -186,9 +186,9 @@ def prose(dataset: str, found: dict[str, Any]) -> str:
         if arm.startswith("uniform")
     }
     against["shuffled"] = "its own bits shuffled in each layer"
-    differences = ", ".join(f"{difference(arms[arm]['smol_less_this_pt'])} {said}" for arm, said in against.items())
+    differences = ", ".join(f"{difference(arms[arm]['smol_less_this_pt'])} {rival}" for arm, rival in against.items())
     return (
-        f"{dataset} ({found['rows']} test rows, {len(gap['runs'])} seeds, {found['epochs']} epochs): SMOL "
+        f"{dataset} ({results['rows']} test rows, {len(gap['runs'])} seeds, {results['epochs']} epochs): SMOL "
         f"{smol['accuracy']['mean']:.4f} at {bits:.2f} stored bits, {gap['mean']:+.2f} ± {gap['sd']:.2f} pt from fp32 "
         f"(aim of at most 1.5 bits within 1 pt {reached}); {differences}."
     )

@@ -64,11 +64,11 @@ def zero_epochs(name: str, cascade: float) -> dict[str, Any]:
     for seed in SEEDS:
         task = training.open_task({"name": "digits"}, seed)
         module = training.build(NETWORKS[name][0], task, seed)
-        found = ClosedForm(cascade=cascade, seed=seed).fit(module.network, task.train_dataloader(), "classes")
-        runs["seconds"].append(found["init_s"])
-        runs["train"].append(found["init_train"])
-        runs["left_out"].append(found["init_left_out"])
-        runs["ridge"].append(found["init_ridge"])
+        fitted = ClosedForm(cascade=cascade, seed=seed).fit(module.network, task.train_dataloader(), "classes")
+        runs["seconds"].append(fitted["init_s"])
+        runs["train"].append(fitted["init_train"])
+        runs["left_out"].append(fitted["init_left_out"])
+        runs["ridge"].append(fitted["init_ridge"])
         for rows in ("validation", "test"):
             runs[rows].append(training.score(module, task, rows, "accuracy"))
     gap = mean(runs["train"]) - mean(runs["test"])

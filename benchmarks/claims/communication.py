@@ -37,14 +37,14 @@ ENTRIES = 1_000_000
 
 def settings() -> dict[str, tuple[dict[str, Any], int, range]]:
     """Return the task, the epochs and the seeds of each data set."""
-    found: dict[str, tuple[dict[str, Any], int, range]] = {"digits": ({"name": "digits"}, 20, range(5))}
+    by_name: dict[str, tuple[dict[str, Any], int, range]] = {"digits": ({"name": "digits"}, 20, range(5))}
     if os.environ.get("KIRIGAMI_DATA"):
         path = f"{os.environ['KIRIGAMI_DATA']}/fashion_mnist"
         fashion = {"name": "images", "path": path, "rows": 10000, "validation": 0.2, "size": 14}
-        found["fashion"] = (fashion, 5, range(3))
+        by_name["fashion"] = (fashion, 5, range(3))
     else:
         print("fashion is skipped: KIRIGAMI_DATA is not set")
-    return found
+    return by_name
 
 
 def measure() -> dict[str, Any]:
@@ -56,18 +56,18 @@ def measure() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         torch.multiprocessing.spawn(work, (folder, settings()), nprocs=WORKERS)
         rows, buckets = torch.load(Path(folder) / "found.pt", weights_only=True)
-    found = {name: summary(runs) for name, runs in rows.items()}
-    for name, arms in found.items():
+    results = {name: summary(runs) for name, runs in rows.items()}
+    for name, arms in results.items():
         for arm, row in arms.items():
             print(f"{name:<8} {arm:<15} {line(row)}")
-    race = {arm: coders(kept, arm) for arm, kept in buckets.items()}
+    race = {arm: coders(samples, arm) for arm, samples in buckets.items()}
     for arm, row in race.items():
         print(f"codes of {arm}: " + ", ".join(f"{k} {v['bytes']:,.0f} ({v['ms']:.1f} ms)" for k, v in row.items()))
     worth = speed()
     for arm, row in worth.items():
         print(f"a million entries, {arm}: {row['ms']:.1f} ms, pays below {row['mbit_s']:,.0f} Mbit/s")
     print(f"{time.perf_counter() - began:.0f} s")
-    return {"runs": found, "coders": race, "speed": worth, "prose": prose(found, race, worth)}
+    return {"runs": results, "coders": race, "speed": worth, "prose": prose(results, race, worth)}
 
 
 def line(row: dict[str, Any]) -> str:
@@ -97,10 +97,10 @@ def work(rank: int, folder: str, tasks: dict[str, Any]) -> None:
         rows[name] = []
         for seed in seeds:
             for arm in ARMS:
-                run, kept = train(rank, config, epochs, seed, arm)
+                run, samples = train(rank, config, epochs, seed, arm)
                 rows[name].append(run)
-                if name == "digits" and seed == seeds[0] and kept and arm != CONTROL:
-                    buckets[arm] = kept
+                if name == "digits" and seed == seeds[0] and samples and arm != CONTROL:
+                    buckets[arm] = samples
     if rank == 0:
         torch.save((rows, buckets), Path(folder) / "found.pt")
     dist.barrier()
@@ -116,7 +116,7 @@ def train(rank: int, config: dict[str, Any], epochs: int, seed: int, arm: str) -
     from kirigami.models.optimizers import build_optimizer
     from kirigami.models.schedules import build_schedule
 
-    kept: list[Any] = []
+    samples: list[Any] = []
 
     class Watched(CompressedGradients):
         """Keep some of what is sent."""
@@ -126,7 +126,7 @@ def train(rank: int, config: dict[str, Any], epochs: int, seed: int, arm: str) -
             if arm == CONTROL:
                 self._late.clear()
             if self.steps % SAMPLED == 1:
-                kept.append((list(layout.sizes), layout.decode(data).sign().to(torch.int8)))
+                samples.append((list(layout.sizes), layout.decode(data).sign().to(torch.int8)))
             return layout, data
 
     task = open_task(config, seed)
@@ -158,7 +158,7 @@ def train(rank: int, config: dict[str, Any], epochs: int, seed: int, arm: str) -
         "steps": steps,
         "equal": alike(module.network),
     }
-    return run, kept
+    return run, samples
 
 
 def alike(network: Any) -> bool:
@@ -166,31 +166,31 @@ def alike(network: Any) -> bool:
     import torch
     import torch.distributed as dist
 
-    own = torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
-    all_ = [torch.empty_like(own) for _ in range(WORKERS)]
-    dist.all_gather(all_, own)
-    return all(torch.equal(own, other) for other in all_)
+    mine = torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+    all_ = [torch.empty_like(mine) for _ in range(WORKERS)]
+    dist.all_gather(all_, mine)
+    return all(torch.equal(mine, other) for other in all_)
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the figures of each arm, and its accuracy less that of plain under the same seed."""
-    found = {}
+    table = {}
     plain = [run["accuracy"] for run in runs if run["arm"] == "plain"]
     for arm in ARMS:
-        own = [run for run in runs if run["arm"] == arm]
-        found[arm] = {
-            "accuracy": spread([run["accuracy"] for run in own]),
-            "less": spread([run["accuracy"] - base for run, base in zip(own, plain, strict=True)]),
-            "bytes": mean(run["bytes"] for run in own),
-            "bytes_a_step": mean(run["bytes"] / run["steps"] for run in own),
-            "ratio": mean(run["plain_bytes"] / run["bytes"] for run in own),
-            "ms_a_step": spread([run["ms_a_step"] for run in own]),
-            "equal": sum(run["equal"] for run in own),
+        of_arm = [run for run in runs if run["arm"] == arm]
+        table[arm] = {
+            "accuracy": spread([run["accuracy"] for run in of_arm]),
+            "less": spread([run["accuracy"] - base for run, base in zip(of_arm, plain, strict=True)]),
+            "bytes": mean(run["bytes"] for run in of_arm),
+            "bytes_a_step": mean(run["bytes"] / run["steps"] for run in of_arm),
+            "ratio": mean(run["plain_bytes"] / run["bytes"] for run in of_arm),
+            "ms_a_step": spread([run["ms_a_step"] for run in of_arm]),
+            "equal": sum(run["equal"] for run in of_arm),
         }
-    return found
+    return table
 
 
-def coders(kept: list[Any], arm: str) -> dict[str, dict[str, float]]:
+def coders(samples: list[Any], arm: str) -> dict[str, dict[str, float]]:
     """Return the bytes of signs (-1, 0, 1) under each coder, a bucket at a time, magnitudes left out, and its time."""
     import numpy
     import torch
@@ -226,16 +226,16 @@ def coders(kept: list[Any], arm: str) -> dict[str, dict[str, float]]:
         return sum(symbols_size(part.numpy().astype(numpy.int64) + 1) for part in signs.split(sizes)) / 8
 
     named = {"ours": ours, **{f"zstd {level}": zstd(level) for level in LEVELS}, "range": ranged, "entropy": entropy}
-    found = {}
+    table = {}
     torch.set_num_threads(1)
     for name, code in named.items():
         sizes, times = [], []
-        for bucket in kept:
+        for bucket in samples:
             began = time.perf_counter()
             sizes.append(code(*bucket))
             times.append(1e3 * (time.perf_counter() - began))
-        found[name] = {"bytes": mean(sizes), "ms": median(times)}
-    return found
+        table[name] = {"bytes": mean(sizes), "ms": median(times)}
+    return table
 
 
 def speed() -> dict[str, dict[str, float]]:
@@ -244,8 +244,8 @@ def speed() -> dict[str, dict[str, float]]:
 
     from kirigami.models.communication import CompressedGradients
 
-    found = {}
-    own = [torch.nn.Parameter(torch.zeros(1000, 1000))]
+    table = {}
+    parameters = [torch.nn.Parameter(torch.zeros(1000, 1000))]
     gradient = torch.randn(ENTRIES, generator=torch.Generator().manual_seed(0))
     for arm, arguments in ARMS.items():
         if arguments is None or arm == CONTROL:
@@ -253,18 +253,18 @@ def speed() -> dict[str, dict[str, float]]:
         state, times = CompressedGradients(**arguments), []
         for _ in range(7):
             began = time.perf_counter()
-            layout, data = state.encode(own, gradient)
+            layout, data = state.encode(parameters, gradient)
             state.decode(layout, torch.stack([data] * WORKERS))
             times.append(time.perf_counter() - began)
         saved = 4 * ENTRIES - layout.bytes
-        found[arm] = {"ms": 1e3 * median(times), "mbit_s": 8e-6 * saved / median(times)}
-    return found
+        table[arm] = {"ms": 1e3 * median(times), "mbit_s": 8e-6 * saved / median(times)}
+    return table
 
 
-def prose(found: dict[str, Any], race: dict[str, Any], work: dict[str, Any]) -> str:
+def prose(results: dict[str, Any], race: dict[str, Any], work: dict[str, Any]) -> str:
     """Say what was saved, what it cost, and which aims were reached."""
     parts = []
-    for name, arms in found.items():
+    for name, arms in results.items():
         plain = arms["plain"]
         shown = "; ".join(f"{arm}: {_said(row, arm)}" for arm, row in arms.items() if arm != "plain")
         equal = sum(row["equal"] for row in arms.values())

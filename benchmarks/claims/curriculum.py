@@ -34,30 +34,30 @@ LENGTHS = ("same", "longer")
 def measure() -> dict[str, Any]:
     """Train every network through the curriculum under every seed, then score all that was kept of it."""
     began = time.perf_counter()
-    kept = {(name, seed): train(name, seed) for seed in SEEDS for name in SHAPES}
-    found: dict[str, Any] = {"stages": list(STAGES), "epochs": EPOCHS, "params": {}}
+    trained = {(name, seed): train(name, seed) for seed in SEEDS for name in SHAPES}
+    results: dict[str, Any] = {"stages": list(STAGES), "epochs": EPOCHS, "params": {}}
     curves: dict[str, list[list[list[float]]]] = {name: [] for name in SHAPES}
     larger: dict[str, list[dict[str, float]]] = {name: [] for name in SHAPES}
-    for (name, seed), (module, snapshots) in kept.items():
-        found["params"][name] = parameters(module)
+    for (name, seed), (module, snapshots) in trained.items():
+        results["params"][name] = parameters(module)
         curves[name].append(curve(module, snapshots, seed))
         larger[name].append(on_larger(module, seed))
-    found["curves"] = {name: _averages(runs) for name, runs in curves.items()}
-    found["after_switch"] = {name: spread([after_switch(run) for run in runs]) for name, runs in curves.items()}
-    found["last"] = {name: spread([run[-1][-1] for run in runs]) for name, runs in curves.items()}
-    found["larger"] = {
+    results["curves"] = {name: _averages(runs) for name, runs in curves.items()}
+    results["after_switch"] = {name: spread([after_switch(run) for run in runs]) for name, runs in curves.items()}
+    results["last"] = {name: spread([run[-1][-1] for run in runs]) for name, runs in curves.items()}
+    results["larger"] = {
         name: {case: spread([run[case] for run in runs]) for case in runs[0]} for name, runs in larger.items()
     }
     others = [name for name in SHAPES if name != "shared"]
     for key in ("after_switch", "last"):
-        found[f"shared_less_{key}"] = {name: _less(found[key], name) for name in others}
-    found["shared_less_larger"] = {
-        case: {name: _less({k: row[case] for k, row in found["larger"].items()}, name) for name in others}
-        for case in found["larger"]["shared"]
+        results[f"shared_less_{key}"] = {name: _less(results[key], name) for name in others}
+    results["shared_less_larger"] = {
+        case: {name: _less({k: row[case] for k, row in results["larger"].items()}, name) for name in others}
+        for case in results["larger"]["shared"]
     }
-    _print(found)
+    _print(results)
     print(f"{time.perf_counter() - began:.0f} s")
-    return {**found, "prose": prose(found)}
+    return {**results, "prose": prose(results)}
 
 
 def grids(seed: int, size: int, difficulty: float) -> Any:
@@ -131,26 +131,26 @@ def _averages(runs: list[list[list[float]]]) -> list[list[float]]:
     return [[round(mean(values), 4) for values in zip(*rows, strict=True)] for rows in zip(*runs, strict=True)]
 
 
-def _print(found: dict[str, Any]) -> None:
-    for name, rows in found["curves"].items():
+def _print(results: dict[str, Any]) -> None:
+    for name, rows in results["curves"].items():
         stages = "   ".join(" ".join(f"{value:.3f}" for value in row) for row in rows)
-        print(f"{name:<8} {found['params'][name]:>7,} parameters  {stages}")
-    for case in found["larger"]["shared"]:
-        row = "  ".join(f"{name} {found['larger'][name][case]['mean']:.4f}" for name in SHAPES)
+        print(f"{name:<8} {results['params'][name]:>7,} parameters  {stages}")
+    for case in results["larger"]["shared"]:
+        row = "  ".join(f"{name} {results['larger'][name][case]['mean']:.4f}" for name in SHAPES)
         print(f"grids {case:<12} {row}")
 
 
-def prose(found: dict[str, Any]) -> str:
+def prose(results: dict[str, Any]) -> str:
     """Say what came out."""
-    params = ", ".join(f"{name} {count:,}" for name, count in found["params"].items())
-    switch, last, larger = found["shared_less_after_switch"], found["shared_less_last"], found["shared_less_larger"]
+    params = ", ".join(f"{name} {count:,}" for name, count in results["params"].items())
+    switch, last, larger = (results[f"shared_less_{key}"] for key in ("after_switch", "last", "larger"))
     grown = [f"{LARGER[-1]}, {length}" for length in LENGTHS]
 
     def against(rows: dict[str, Any]) -> str:
         return ", ".join(f"{points(row)} from {name}" for name, row in rows.items())
 
-    same, longer = (found["larger"]["shared"][case]["mean"] for case in grown)
-    first, final = (found[key]["shared"]["mean"] for key in ("after_switch", "last"))
+    same, longer = (results["larger"]["shared"][case]["mean"] for case in grown)
+    first, final = (results[key]["shared"]["mean"] for key in ("after_switch", "last"))
     return (
         f"Paths 10x10, longest path in four stages of {EPOCHS} epochs; test F1, {len(SEEDS)} seeds ({params} "
         f"parameters). Mean of the first {FIRST} epochs after each switch: shared {first:.3f}, {against(switch)}; at "

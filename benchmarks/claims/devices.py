@@ -30,11 +30,11 @@ def measure() -> dict[str, Any]:
     metrics, weights = 0.0, 0.0
     normed: dict[int, list[float]] = {1: [], 2: []}
     for seed in range(REPEATS):
-        found = {devices: train(devices, seed) for devices in seconds}
-        for devices, (figures, _) in found.items():
+        trained = {devices: train(devices, seed) for devices in seconds}
+        for devices, (figures, _) in trained.items():
             seconds[devices].append(figures["seconds"])
             normed[devices].append(train(devices, seed, "network.norm=batch")[0]["accuracy"])
-        (one, ours), (two, theirs) = found[1], found[2]
+        (one, ours), (two, theirs) = trained[1], trained[2]
         metrics = max(metrics, *(abs(one[name] - two[name]) for name in COMPARED))
         weights = max(weights, *(float((ours[name] - theirs[name]).abs().max()) for name in ours))
         print(f"seed {seed}: 1 device {one['seconds']:.2f} s, 2 devices {two['seconds']:.2f} s")

@@ -31,18 +31,18 @@ EARLIER = (6.4, 6.8)  # bits that short runs of ours came down to before
 def measure() -> dict[str, Any]:
     """Train each network under each decay and seed, and print its curves."""
     began = time.perf_counter()
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for name, network in NETWORKS.items():
         for decay, start in ((DECAYS[0], None), (DECAYS[1], None), (DECAYS[1], OTHER[name])):
             title = f"{name}, decay {decay:g}" + (f", {start} start" if start else "")
-            found[title] = row = summary([run(network, decay, start, seed) for seed in SEEDS])
+            results[title] = row = summary([run(network, decay, start, seed) for seed in SEEDS])
             for key in ("relative", "fixed", "range"):
                 curve = "  ".join(f"{epoch}: {row[key][epoch]['mean']:.2f}" for epoch in MEASURED)
                 print(f"{title:<38}{key:<9} {curve}")
             sizes = "  ".join(f"{epoch}: {row['bytes'][epoch]['mean']:,.0f}" for epoch in PACKED)
             print(f"{title:<38}bytes     {sizes}   of {row['weights']:,} weights")
     print(f"{time.perf_counter() - began:.0f} s")
-    return {**found, "prose": prose(found)}
+    return {**results, "prose": prose(results)}
 
 
 def run(network: dict[str, Any], decay: float, start: str | None, seed: int) -> dict[str, Any]:
@@ -85,11 +85,11 @@ def figures(network: Any, epoch: int) -> dict[str, float]:
     from kirigami.models.entropy import compress_weights, weight_entropy, weights
 
     began = time.perf_counter()
-    found = weight_entropy(network)
-    row = {"relative": found.relative, "fixed": found.fixed, "weights": found.weights}
+    entropy = weight_entropy(network)
+    row = {"relative": entropy.relative, "fixed": entropy.fixed, "weights": entropy.weights}
     row["ms"] = 1e3 * (time.perf_counter() - began)
     tensors = [weight for _, weight in weights(network)]
-    row["range"] = sum(float((one.max() - one.min()) / one.std()) * one.numel() for one in tensors) / found.weights
+    row["range"] = sum(float((one.max() - one.min()) / one.std()) * one.numel() for one in tensors) / entropy.weights
     if epoch in PACKED:
         began = time.perf_counter()
         row["bytes"] = len(compress_weights(network))
@@ -99,20 +99,20 @@ def figures(network: Any, epoch: int) -> dict[str, float]:
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the spread of each figure by epoch, and of its change over training."""
-    found: dict[str, Any] = {"weights": runs[0]["rows"][0]["weights"]}
+    table: dict[str, Any] = {"weights": runs[0]["rows"][0]["weights"]}
     for key, epochs in (("relative", MEASURED), ("fixed", MEASURED), ("range", MEASURED), ("bytes", PACKED)):
-        found[key] = {epoch: spread([run["rows"][epoch][key] for run in runs]) for epoch in epochs}
-        found[f"{key}_change"] = spread([run["rows"][EPOCHS][key] - run["rows"][0][key] for run in runs])
+        table[key] = {epoch: spread([run["rows"][epoch][key] for run in runs]) for epoch in epochs}
+        table[f"{key}_change"] = spread([run["rows"][EPOCHS][key] - run["rows"][0][key] for run in runs])
     for key, epochs in (("ms", MEASURED), ("compress_ms", PACKED)):
-        found[key] = spread([run["rows"][epoch][key] for run in runs for epoch in epochs])
-    found["accuracy"] = spread([run["accuracy"] for run in runs])
-    return found
+        table[key] = spread([run["rows"][epoch][key] for run in runs for epoch in epochs])
+    table["accuracy"] = spread([run["accuracy"] for run in runs])
+    return table
 
 
-def prose(found: dict[str, Any]) -> str:
+def prose(results: dict[str, Any]) -> str:
     """Say which way each entropy went, and what the bytes are beside it."""
     parts = []
-    for name, row in found.items():
+    for name, row in results.items():
         first, last, count = row["relative"][0], row["relative"][EPOCHS], row["weights"]
         size = row["bytes"][EPOCHS]["mean"]
         parts.append(
@@ -123,25 +123,26 @@ def prose(found: dict[str, Any]) -> str:
             f"{row['bytes'][0]['mean']:,.0f} -> {size:,.0f}, which is {8 * size / count:.2f} bits a weight and "
             f"{4 * count / size:.1f}x less than float32"
         )
-    falls = [name for name, row in found.items() if row["relative_change"]["max"] < 0]
-    rises = [name for name, row in found.items() if row["fixed_change"]["min"] > 0]
-    within = [name for name, row in found.items() if EARLIER[0] <= row["relative"][EPOCHS]["mean"] <= EARLIER[1]]
+    falls = [name for name, row in results.items() if row["relative_change"]["max"] < 0]
+    rises = [name for name, row in results.items() if row["fixed_change"]["min"] > 0]
+    within = [name for name, row in results.items() if EARLIER[0] <= row["relative"][EPOCHS]["mean"] <= EARLIER[1]]
     starts = ", ".join(
-        f"{name} {row['relative'][0]['mean'] - row['relative'][EPOCHS]['mean']:.2f}" for name, row in found.items()
+        f"{name} {row['relative'][0]['mean'] - row['relative'][EPOCHS]['mean']:.2f}" for name, row in results.items()
     )
-    ms, packing = (mean(row[key]["median"] for row in found.values()) for key in ("ms", "compress_ms"))
+    ms, packing = (mean(row[key]["median"] for row in results.values()) for key in ("ms", "compress_ms"))
     return (
         f"Digits, {EPOCHS} epochs, {len(SEEDS)} seeds. {'; '.join(parts)}. Relative to the range, entropy falls in "
-        f"every run of {_listed(falls, found)} ({_verdict(falls, found)}), and ends between {EARLIER[0]} and "
-        f"{EARLIER[1]} bits in {_listed(within, found)} ({_verdict(within, found)}); on the fixed grid it rises in "
-        f"every run of {_listed(rises, found)} ({_verdict(rises, found)}). How far it falls depends on what it "
+        f"every run of {_listed(falls, results)} ({_verdict(falls, results)}), and ends between {EARLIER[0]} and "
+        f"{EARLIER[1]} bits in {_listed(within, results)} ({_verdict(within, results)}); on the fixed grid it rises in "
+        f"every run of {_listed(rises, results)} ({_verdict(rises, results)}). How far it falls depends on what it "
         f"begins with: {starts}. Measuring takes {ms:.1f} ms, compressing {packing:.0f} ms."
     )
 
 
-def _listed(names: list[str], found: dict[str, Any]) -> str:
-    return f"all {len(found)} settings" if len(names) == len(found) else f"{len(names)} of {len(found)} settings"
+def _listed(names: list[str], settings: dict[str, Any]) -> str:
+    count = f"all {len(settings)}" if len(names) == len(settings) else f"{len(names)} of {len(settings)}"
+    return f"{count} settings"
 
 
-def _verdict(names: list[str], found: dict[str, Any]) -> str:
-    return "reproduced" if len(names) == len(found) else "NOT reproduced" if not names else "reproduced in part"
+def _verdict(names: list[str], settings: dict[str, Any]) -> str:
+    return "reproduced" if len(names) == len(settings) else "NOT reproduced" if not names else "reproduced in part"

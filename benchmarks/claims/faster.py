@@ -32,8 +32,8 @@ SHARES = (0.25, 0.5, 1.0)  # of the seconds, at which the best so far is read
 def measure() -> dict[str, Any]:
     """Run both searches of each study under all seeds."""
     names = list(STUDIES) if os.environ.get("KIRIGAMI_DATA") else ["digits"]
-    found = {name: summary(name, [pair(name, seed) for seed in SEEDS]) for name in names}
-    return {"studies": found, "seeds": list(SEEDS), "prose": " ".join(row["prose"] for row in found.values())}
+    results = {name: summary(name, [pair(name, seed) for seed in SEEDS]) for name in names}
+    return {"studies": results, "seeds": list(SEEDS), "prose": " ".join(row["prose"] for row in results.values())}
 
 
 def pair(name: str, seed: int) -> dict[str, Any]:
@@ -49,13 +49,13 @@ def pair(name: str, seed: int) -> dict[str, Any]:
         for arm, process in processes.items():
             if process.wait() not in (0, 1):
                 raise RuntimeError(f"{name}, {arm}: the search ended with {process.returncode}")
-        found = {arm: outcome(Path(folder) / arm, study["metric"], study["wall_s"]) for arm in arms}
+        outcomes = {arm: outcome(Path(folder) / arm, study["metric"], study["wall_s"]) for arm in arms}
     line = "  ".join(
         f"{arm} validation {row['validation']:.4f} test {row['test']:.4f} ({row['trials']} trials)"
-        for arm, row in found.items()
+        for arm, row in outcomes.items()
     )
     print(f"{name} seed {seed}: {line}", flush=True)
-    return found
+    return outcomes
 
 
 def start(folder: Path, core: int, study: dict[str, Any], seed: int, more: list[str]) -> subprocess.Popen[bytes]:
@@ -129,7 +129,7 @@ def summary(name: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
         }
     trials = {arm: spread([float(run[arm]["trials"]) for run in runs]) for arm in ("full", "plain")}
     seconds = {arm: spread([run[arm]["train_s"] for run in runs]) for arm in ("full", "plain")}
-    said = "; ".join(
+    lines = "; ".join(
         f"{rows} rows {row['full']['mean']:.4f} ± {row['full']['sd']:.4f} against {row['plain']['mean']:.4f} ± "
         f"{row['plain']['sd']:.4f}, median difference {row['difference']:+.4f} [{row['interval'][0]:+.4f}, "
         f"{row['interval'][1]:+.4f}], p {row['p']:.3f}: {row['verdict']}"
@@ -137,7 +137,7 @@ def summary(name: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
     )
     prose = (
         f"{name} ({STUDIES[name]['metric']}, {len(runs)} paired seeds, {STUDIES[name]['wall_s']} s each): the full "
-        f"space against the plain one on {said}; median trials {trials['full']['median']:.0f} against "
+        f"space against the plain one on {lines}; median trials {trials['full']['median']:.0f} against "
         f"{trials['plain']['median']:.0f}, seconds in fit {seconds['full']['median']:.0f} against "
         f"{seconds['plain']['median']:.0f}."
     )

@@ -34,19 +34,19 @@ FIXED = [
 
 def measure() -> dict[str, Any]:
     """Search under every seed, train each winner and its control, then score all."""
-    trained, found = [], {"searches": [], "trials": TRIALS, "epochs": EPOCHS}
+    trained, results = [], {"searches": [], "trials": TRIALS, "epochs": EPOCHS}
     for seed in SEEDS:
         one = search(seed)
         task = open_task(TASK, seed)
         winner, tied = pair(one["winner"], task, seed)
         one |= {"params": parameters(winner), "tied_params": parameters(tied)}
-        found["searches"].append(one)
+        results["searches"].append(one)
         trained.append((task, winner, tied))
         print(f"seed {seed}: {json.dumps(one)}", flush=True)
     scores = [[score(module, task, "test", "f1") for module in pair] for task, *pair in trained]
-    found["winner"], found["tied"] = (spread(list(values)) for values in zip(*scores, strict=True))
-    found["winner_less_tied"] = spread([winner - tied for winner, tied in scores])
-    return {**found, "prose": prose(found)}
+    results["winner"], results["tied"] = (spread(list(values)) for values in zip(*scores, strict=True))
+    results["winner_less_tied"] = spread([winner - tied for winner, tied in scores])
+    return {**results, "prose": prose(results)}
 
 
 def search(seed: int) -> dict[str, Any]:
@@ -84,20 +84,20 @@ def pair(knobs: dict[str, Any], task: Any, seed: int) -> tuple[Any, Any]:
     return winner, tied
 
 
-def prose(found: dict[str, Any]) -> str:
+def prose(results: dict[str, Any]) -> str:
     """Say yes or no."""
-    less, searches = found["winner_less_tied"], found["searches"]
-    said = points(less)
-    beats = "undecided" if "undecided" in said else "yes" if less["mean"] > 0 else "no, it is worse"
+    less, searches = results["winner_less_tied"], results["searches"]
+    difference = points(less)
+    beats = "undecided" if "undecided" in difference else "yes" if less["mean"] > 0 else "no, it is worse"
     chosen = "; ".join(
         f"{one['winner']['pattern']}, {one['winner']['distinct']} weights ({one['params']:,} parameters)"
         for one in searches
     )
     times = sum(one["search_s"] for one in searches) / sum(one["trial_s"] for one in searches)
-    winner, tied = found["winner"]["mean"], found["tied"]["mean"]
+    winner, tied = results["winner"]["mean"], results["tied"]["mean"]
     return (
-        f"Paths 8x8, {found['trials']} trials of at most {found['epochs']} epochs, {len(searches)} seeds: the fold "
+        f"Paths 8x8, {results['trials']} trials of at most {results['epochs']} epochs, {len(searches)} seeds: the fold "
         f"that the search chose ({chosen}) scores test F1 {winner:.3f}, the net tied from the start in the same "
-        f"clusters {tied:.3f}, a difference of {said}. Does the search's fold beat the tied net of its size: {beats}. "
-        f"The search took {times:.1f} times as long as its winning trial alone."
+        f"clusters {tied:.3f}, a difference of {difference}. Does the search's fold beat the tied net of its size: "
+        f"{beats}. The search took {times:.1f} times as long as its winning trial alone."
     )

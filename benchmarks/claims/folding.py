@@ -46,48 +46,48 @@ STAGES = ("before", "folded", "tuned")
 
 def measure() -> dict[str, Any]:
     """Run the parts and return their figures."""
-    found = {}
+    results = {}
     for name, setting in PARTS.items():
         if name == "fashion":
             if not os.environ.get("KIRIGAMI_DATA"):
                 print("fashion is skipped: KIRIGAMI_DATA is not set")
                 continue
             setting["task"]["path"] = f"{os.environ['KIRIGAMI_DATA']}/fashion_mnist"
-        found[name] = compare(name, setting)
-    return {**found, "prose": " ".join(prose(name, one) for name, one in found.items())}
+        results[name] = compare(name, setting)
+    return {**results, "prose": " ".join(prose(name, one) for name, one in results.items())}
 
 
 def compare(name: str, setting: dict[str, Any], rows: str = "test") -> dict[str, Any]:
     """Train with and without pressure, fold both ways, train the controls, then score them all."""
     began = time.perf_counter()
-    found: dict[str, Any] = {"metric": setting["metric"], "params": {}, "folded_params": {}}
-    found |= {"reports": {}, "clusters": {}, "loops": {}}
+    results: dict[str, Any] = {"metric": setting["metric"], "params": {}, "folded_params": {}}
+    results |= {"reports": {}, "clusters": {}, "loops": {}}
     trained: list[tuple[str, str, Any, Any]] = []
     for seed in SEEDS:
         task = open_task(setting["task"], seed)
         for label, pressure in (("free", 0.0), ("pressed", PRESSURE)):
             module, technique = _shared(setting, task, seed, pressure)
-            found["reports"].setdefault(label, []).append(technique.report())
-            found["params"]["shared"] = parameters(module)
+            results["reports"].setdefault(label, []).append(technique.report())
+            results["params"]["shared"] = parameters(module)
             trained.append((label, "before", task, module))
-            trained += [(*one[:2], task, one[2]) for one in _folds(label, module, setting, task, seed, found)]
+            trained += [(*one[:2], task, one[2]) for one in _folds(label, module, setting, task, seed, results)]
         for label in ("tied", "shallow", "deep"):
-            trained.append((label, "tuned", task, _control(label, setting, task, seed, found)))
+            trained.append((label, "tuned", task, _control(label, setting, task, seed, results)))
     table: dict[str, dict[str, list[float]]] = {}
     for label, stage, task, module in trained:
         table.setdefault(label, {}).setdefault(stage, []).append(score(module, task, rows, setting["metric"]))
-    found["scores"] = {label: {stage: spread(v) for stage, v in stages.items()} for label, stages in table.items()}
-    found["drops"] = {
+    results["scores"] = {label: {stage: spread(v) for stage, v in stages.items()} for label, stages in table.items()}
+    results["drops"] = {
         label: {stage: _paired(table[label]["before"], table[label][stage]) for stage in ("folded", "tuned")}
         for label in ("free", "pressed")
     }
-    found["fold_less_this"] = {
+    results["fold_less_this"] = {
         label: _paired(table["pressed"]["tuned"], table[label]["tuned"])
         for label in ("pressed, random", "free", "tied", "shallow", "deep")
     }
-    _print(name, found)
+    _print(name, results)
     print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
-    return found
+    return results
 
 
 def _paired(ones: list[float], others: list[float]) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _shared(setting: dict[str, Any], task: Any, seed: int, pressure: float) -> t
 
 
 def _folds(
-    label: str, module: Any, setting: dict[str, Any], task: Any, seed: int, found: dict[str, Any]
+    label: str, module: Any, setting: dict[str, Any], task: Any, seed: int, results: dict[str, Any]
 ) -> list[tuple[str, str, Any]]:
     """Fold copies of a network by its similarity and at random; return them before and after fine-tuning.
 
@@ -121,40 +121,40 @@ def _folds(
 
     layers = next(iter(banks(module.network).values()))
     clusters = similar(layers) if label == "pressed" else similar(layers, most=DISTINCT)
-    found["clusters"].setdefault(label, []).append([len(cluster) for cluster in clusters])
+    results["clusters"].setdefault(label, []).append([len(cluster) for cluster in clusters])
     patterns = {label: clusters, f"{label}, random": shuffled(clusters, torch.Generator().manual_seed(seed))}
-    made = []
+    folds = []
     for name, pattern in patterns.items():
         folded = copy.deepcopy(module)
         done = fold(folded.network, pattern=pattern)
         reestimate(folded.network, task.train_dataloader())
-        made.append((name, "folded", copy.deepcopy(folded)))
+        folds.append((name, "folded", copy.deepcopy(folded)))
         fit(folded, task, epochs=setting["tuning"], lr=RATES["tuning"])
-        made.append((name, "tuned", folded))
+        folds.append((name, "tuned", folded))
         if name == label:
-            found["folded_params"].setdefault(label, []).append(done.after)
-            found["loops"].setdefault(label, []).append([[len(loop.blocks), loop.period] for loop in done.loops])
-    return made
+            results["folded_params"].setdefault(label, []).append(done.after)
+            results["loops"].setdefault(label, []).append([[len(loop.blocks), loop.period] for loop in done.loops])
+    return folds
 
 
-def _control(label: str, setting: dict[str, Any], task: Any, seed: int, found: dict[str, Any]) -> Any:
+def _control(label: str, setting: dict[str, Any], task: Any, seed: int, results: dict[str, Any]) -> Any:
     from kirigami.models.sharing import TiedLayers
 
     module = build(setting["shallow" if label == "shallow" else "deep"], task, seed)
     techniques = [TiedLayers(groups=setting["groups"], distinct=DISTINCT, seed=seed)] if label == "tied" else []
     fit(module, task, techniques, epochs=setting["epochs"] + setting["tuning"], lr=RATES["lr"])
-    found["params"][label] = parameters(module)
+    results["params"][label] = parameters(module)
     return module
 
 
-def _print(name: str, found: dict[str, Any]) -> None:
-    print(f"{name}, test {found['metric']:<14} {'before':>8} {'folded':>8} {'tuned':>8}")
-    for label, stages in found["scores"].items():
+def _print(name: str, results: dict[str, Any]) -> None:
+    print(f"{name}, test {results['metric']:<14} {'before':>8} {'folded':>8} {'tuned':>8}")
+    for label, stages in results["scores"].items():
         cells = "".join(f"{stages[stage]['mean']:>9.4f}" if stage in stages else " " * 9 for stage in STAGES)
-        print(f"{label:<24}{cells}  {found['params'].get(label) or found['folded_params'].get(label, '')}")
+        print(f"{label:<24}{cells}  {results['params'].get(label) or results['folded_params'].get(label, '')}")
     for label in ("free", "pressed"):
-        print(f"{label}: {similarity(found['reports'][label])}")
-        print(f"  clusters {found['clusters'][label]}, loops [blocks, period] {found['loops'][label]}")
+        print(f"{label}: {similarity(results['reports'][label])}")
+        print(f"  clusters {results['clusters'][label]}, loops [blocks, period] {results['loops'][label]}")
 
 
 def _sizes(counts: list[int]) -> str:
@@ -162,25 +162,25 @@ def _sizes(counts: list[int]) -> str:
     return " or ".join(f"{count:,}" for count in sorted(set(counts)))
 
 
-def prose(name: str, found: dict[str, Any]) -> str:
+def prose(name: str, results: dict[str, Any]) -> str:
     """Say what came out of a part, aims missed included."""
-    params, less = found["params"], found["fold_less_this"]
-    drops = {label: [100 * one[stage]["mean"] for stage in STAGES[1:]] for label, one in found["drops"].items()}
-    after = found["folded_params"]["pressed"]
-    kept = sum(size >= params["shared"] for size in after)  # not alike enough, so nothing was folded
-    met = "met" if drops["pressed"][0] <= 0.5 and drops["pressed"][1] <= 0.2 and not kept else "missed"
+    params, less = results["params"], results["fold_less_this"]
+    drops = {label: [100 * one[stage]["mean"] for stage in STAGES[1:]] for label, one in results["drops"].items()}
+    after = results["folded_params"]["pressed"]
+    unfolded = sum(size >= params["shared"] for size in after)  # not alike enough, so nothing was folded
+    met = "met" if drops["pressed"][0] <= 0.5 and drops["pressed"][1] <= 0.2 and not unfolded else "missed"
     row = {
         label: " -> ".join(f"{stages[stage]['mean']:.3f}" for stage in STAGES if stage in stages)
-        for label, stages in found["scores"].items()
+        for label, stages in results["scores"].items()
     }
     return (
-        f"{name.capitalize()} (test {found['metric']}, {len(SEEDS)} seeds; before -> folded with norms re-estimated -> "
-        f"fine-tuned), {params['shared']:,} parameters to {_sizes(after)}: with pressure {row['pressed']}, drops "
+        f"{name.capitalize()} (test {results['metric']}, {len(SEEDS)} seeds; before -> folded with norms re-estimated "
+        f"-> fine-tuned), {params['shared']:,} parameters to {_sizes(after)}: with pressure {row['pressed']}, drops "
         f"of {drops['pressed'][0]:.2f} and {drops['pressed'][1]:.2f} points, so the aim of .5 and .2 is {met}; folded "
         f"at random {row['pressed, random']}; without pressure {row['free']}, drops of {drops['free'][0]:.2f} and "
         f"{drops['free'][1]:.2f}, at random {row['free, random']}; layers with pressure: "
-        f"{similarity(found['reports']['pressed'])}, without: {similarity(found['reports']['free'])}. The fold differs "
-        f"from a net tied from the start ({params['tied']:,}, {row['tied']}) by {points(less['tied'])}, from an "
-        f"unshared one of {params['shallow']:,} ({row['shallow']}) by {points(less['shallow'])}, from the deep one of "
-        f"{params['deep']:,} ({row['deep']}) by {points(less['deep'])}. Operations stay."
+        f"{similarity(results['reports']['pressed'])}, without: {similarity(results['reports']['free'])}. The fold "
+        f"differs from a net tied from the start ({params['tied']:,}, {row['tied']}) by {points(less['tied'])}, from "
+        f"an unshared one of {params['shallow']:,} ({row['shallow']}) by {points(less['shallow'])}, from the deep one "
+        f"of {params['deep']:,} ({row['deep']}) by {points(less['deep'])}. Operations stay."
     )

@@ -49,21 +49,21 @@ EXACT = 0.05
 
 def preserved() -> dict[str, Any]:
     """Return the largest change of any output, in units of the largest output, by network and method."""
-    found: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     for config in IMAGES:
         torch.manual_seed(0)
         inputs = torch.randn(32, 1, 8, 8)
         network = models.build_network(config, in_shape=(1, 8, 8), out_features=10)
         moved(network)
-        found[title(config)] = {
+        changes[title(config)] = {
             "wider": changed(network, inputs, wider),
             "deeper": changed(network, inputs, deeper),
         }
     text = torch.randint(0, 11, (8, 12))
     network = models.build_network({"name": "transformer", "width": 32}, in_shape=(12,), out_features=11, vocabulary=11)
     moved(network)
-    found["transformer"] = {"wider": changed(network, text, wider)}  # its activation is no ReLU
-    return found
+    changes["transformer"] = {"wider": changed(network, text, wider)}  # its activation is no ReLU
+    return changes
 
 
 def title(config: dict[str, Any]) -> str:
@@ -134,10 +134,10 @@ class Trained:
         return {"latency_ms": spread(self.times), "params": cost.parameters(self.network), **right}
 
 
-def timed(found: list[Trained], inputs: Tensor) -> None:
+def timed(networks: list[Trained], inputs: Tensor) -> None:
     """Time all networks in turns, round by round."""
     for _ in range(ROUNDS):
-        for one in found:
+        for one in networks:
             one.times.append(cost.latency_ms(one.network, inputs, REPEATS))
 
 
@@ -160,7 +160,7 @@ def latencies() -> dict[str, Any]:
         for init in INITS
         for seed in SEEDS
     }
-    timed([*(one for found in plain.values() for one in found), *aimed.values()], inputs)
+    timed([*(one for networks in plain.values() for one in networks), *aimed.values()], inputs)
     rows = [
         {"share": share, "init": init, "seed": seed, **one.report, **one.figures()}
         for (share, init, seed), one in aimed.items()
@@ -170,7 +170,7 @@ def latencies() -> dict[str, Any]:
         row["off"] = row["latency_ms"]["median"] / row["budget"] - 1
     return {
         "budgets": rows,
-        "plain": {f"width {width}": [one.figures() for one in found] for width, found in plain.items()},
+        "plain": {f"width {width}": [one.figures() for one in networks] for width, networks in plain.items()},
         "drift": [median(one.times) / then - 1 for one, then in zip(ends, before, strict=True)],
     }
 
@@ -181,28 +181,28 @@ def measure() -> dict[str, Any]:
 
     quiet()
     torch.set_num_threads(1)
-    kept, found = preserved(), latencies()
-    for name, row in kept.items():
+    changes, results = preserved(), latencies()
+    for name, row in changes.items():
         print(f"{name:<22} " + ", ".join(f"{way} {change:.1e}" for way, change in row.items()))
-    for name, row in found["plain"].items():
+    for name, row in results["plain"].items():
         for one in row:
             time = one["latency_ms"]
             print(f"{name:<10} {time['median']:.3f} ± {time['sd']:.3f} ms, test {one['test']:.2f} %")
-    for row in found["budgets"]:
+    for row in results["budgets"]:
         time = row["latency_ms"]
         print(
             f"{row['budget']:.3f} ms by {row['init']:<8} seed {row['seed']}: {time['median']:.3f} ± {time['sd']:.3f} "
             f"ms, {row['off']:+.1%}, when the shapes were fixed {row['off_then']:+.1%}, {row['params']:.0f} "
             f"parameters, test {row['test']:.2f} %"
         )
-    print(f"drift of the small and the large network since the budgets were set: {found['drift']}")
-    return {"preserved": kept, **found, "prose": prose(kept, found)}
+    print(f"drift of the small and the large network since the budgets were set: {results['drift']}")
+    return {"preserved": changes, **results, "prose": prose(changes, results)}
 
 
-def prose(kept: dict[str, Any], found: dict[str, Any]) -> str:
+def prose(changes: dict[str, Any], results: dict[str, Any]) -> str:
     """Say what was reached and what was not."""
-    worst = max(change for row in kept.values() for change in row.values())
-    rows = found["budgets"]
+    worst = max(change for row in changes.values() for change in row.values())
+    rows = results["budgets"]
     off = [abs(row["off"]) for row in rows]
     met = sum(one <= EXACT for one in off)
     noise = median(row["latency_ms"]["sd"] / row["latency_ms"]["mean"] for row in rows)
@@ -213,16 +213,16 @@ def prose(kept: dict[str, Any], found: dict[str, Any]) -> str:
     )
     plain = ", ".join(
         f"{name} {median(one['latency_ms']['median'] for one in row):.2f} ms {mean(one['test'] for one in row):.2f} %"
-        for name, row in found["plain"].items()
+        for name, row in results["plain"].items()
     )
     verdict = "reached" if met == len(rows) else "NOT reached by all"
     kept_all = "reached" if worst <= ALIKE else "NOT reached"
     return (
         f"Function: outputs move by at most {worst:.1e} of the largest one (aim {ALIKE:.0e}: {kept_all}) over "
-        f"{len(kept)} kinds of networks. Latency, digits, one thread, {ROWS} rows: {met} of {len(rows)} networks are "
-        f"within {EXACT:.0%} of their budget when timed again after all training ({verdict}), "
+        f"{len(changes)} kinds of networks. Latency, digits, one thread, {ROWS} rows: {met} of {len(rows)} networks "
+        f"are within {EXACT:.0%} of their budget when timed again after all training ({verdict}), "
         f"median {median(off):.1%}, worst {max(off):.1%}; a measurement varies by {noise:.1%} between rounds, "
-        f"and the machine's speed on the unchanged small and large network by {found['drift'][0]:+.1%} and "
-        f"{found['drift'][1]:+.1%} since the budgets were set. "
+        f"and the machine's speed on the unchanged small and large network by {results['drift'][0]:+.1%} and "
+        f"{results['drift'][1]:+.1%} since the budgets were set. "
         f"Test accuracy by budget: {accuracy}; plain networks: {plain}."
     )

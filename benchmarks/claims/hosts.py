@@ -43,23 +43,23 @@ def measure() -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp(prefix="kirigami-"))
     try:
         with Network(("store", *HOSTS)) as network:
-            found = study(network, folder)
+            results = study(network, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    for name, value in (found["verdict"] | found["cut"]).items():
+    for name, value in (results["verdict"] | results["cut"]).items():
         print(f"{name:<24} {value}")
-    return {**found, "prose": prose(found)}
+    return {**results, "prose": prose(results)}
 
 
-def prose(found: dict[str, Any]) -> str:
+def prose(results: dict[str, Any]) -> str:
     """Say in a sentence what happened."""
-    verdict, cut = found["verdict"], found["cut"]
+    verdict, cut = results["verdict"], results["cut"]
     return (
         f"{len(HOSTS)} hosts on one Postgres host: {verdict['finished']} trials finished of a budget of {TRIALS}, "
         f"{verdict['distinct']} distinct, {verdict['lost']} lost, {verdict['twice']} told twice, {verdict['open']} "
         f"left open. One host was cut off for {CUT_S:g} s with a grace time of {GRACE_S} s: its trial was run again "
         f"{cut['retried_after_s']:.1f} s after the cut and finished elsewhere, what it brought home was refused, and "
-        f"it finished {cut['finished_after_return']} more trials after its return; {found['seconds']:.0f} s."
+        f"it finished {cut['finished_after_return']} more trials after its return; {results['seconds']:.0f} s."
     )
 
 
@@ -129,14 +129,14 @@ def finished_by(connection: Any, host: str, after: Any) -> int:
 
 
 def _start(network: Network, name: str, command: list[str], folder: Path, database: Database) -> Any:
-    own = folder / name
-    own.mkdir()
-    passwords = own / "pgpass"
+    home = folder / name
+    home.mkdir()
+    passwords = home / "pgpass"
     passwords.write_text(f"{database.host}:{database.port}:postgres:postgres:{PASSWORD}\n")
     passwords.chmod(0o600)
-    with (own / "log").open("w") as log:
+    with (home / "log").open("w") as log:
         env = {**os.environ, "PGPASSFILE": str(passwords)}
-        return network.start(name, command, env, cwd=own, stdout=log, stderr=subprocess.STDOUT)
+        return network.start(name, command, env, cwd=home, stdout=log, stderr=subprocess.STDOUT)
 
 
 def _wait(what: Any, searches: dict[str, Any]) -> None:
@@ -146,8 +146,8 @@ def _wait(what: Any, searches: dict[str, Any]) -> None:
 def _until(what: Any, seconds: float) -> Any:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        found = what()
-        if found not in (None, False):
-            return found
+        answer = what()
+        if answer not in (None, False):
+            return answer
         time.sleep(0.1)
     raise TimeoutError(f"nothing came in {seconds:g} s")

@@ -69,7 +69,7 @@ def _run(seed: int) -> dict[str, Any]:
         for name, times in taken.items():
             files[name][f"ms, {rows}"] = median(times)
             files[name][f"dense over this, {rows}"] = median(
-                dense / own for dense, own in zip(taken["dense"], times, strict=True)
+                dense / milliseconds for dense, milliseconds in zip(taken["dense"], times, strict=True)
             )
     return {"files": files, "fold": _fold(task, preparation, sample, seed)}
 
@@ -95,7 +95,7 @@ def _fold(task: Any, preparation: Any, sample: Any, seed: int) -> dict[str, Any]
     from kirigami.models.sharing import SoftSharing, normalise
     from kirigami.search.export.parity import onnx_outputs, torch_outputs
 
-    found: dict[str, Any] = {}
+    table: dict[str, Any] = {}
     for name, techniques in {
         "folded": [SoftSharing(4, groups=["stages.0.[!0].conv*"], pressure=3.0, distinct=2, fold=True, seed=seed)],
         "unshared": [],
@@ -110,12 +110,12 @@ def _fold(task: Any, preparation: Any, sample: Any, seed: int) -> dict[str, Any]
             abs(onnx_outputs(data, raw, optimised=optimised) - torch_outputs(network, raw / 16)).max()
             for optimised in (True, False)
         ]
-        found[name] = {
+        table[name] = {
             "onnx": len(data),
             "kgm": len(compact.encode(network, extra={"graph": graph.cut(data, network)})),
             "difference": float(max(differences)),
         }
-    return found
+    return table
 
 
 def _prose(table: dict[str, Any], fold: list[dict[str, Any]]) -> str:

@@ -47,8 +47,8 @@ def measure() -> dict[str, Any]:
     weight_rows = gathered(pruned)
     pairs = against(weight_rows, "magnitude")
     show(unit_rows, weight_rows, pairs)
-    found = {"units": unit_rows, "weights": weight_rows, "weights_less_magnitude": pairs}
-    return {**found, "prose": prose(unit_rows, weight_rows, pairs)}
+    results = {"units": unit_rows, "weights": weight_rows, "weights_less_magnitude": pairs}
+    return {**results, "prose": prose(unit_rows, weight_rows, pairs)}
 
 
 def by_units(seed: int, tested: list[Callable[[], None]]) -> dict[str, dict[str, float]]:
@@ -57,11 +57,11 @@ def by_units(seed: int, tested: list[Callable[[], None]]) -> dict[str, dict[str,
     module = build({"name": "mlp", "width": 100, "depth": 1}, task, seed)
     fit(module, task, epochs=UNIT_EPOCHS)
     sets = units(module.network, task.train.inputs[:2])
-    found: dict[str, dict[str, float]] = {}
+    table: dict[str, dict[str, float]] = {}
     ways = [(criterion, None) for criterion in UNIT_CRITERIA] + list(BLENDS)
     for criterion, finish in ways:
         name = criterion if finish is None else f"{criterion}, then {finish}"
-        row = found[name] = {}
+        row = table[name] = {}
         for rows in ("validation", "train"):
             split = getattr(task, rows)
             began = perf_counter()
@@ -82,7 +82,7 @@ def by_units(seed: int, tested: list[Callable[[], None]]) -> dict[str, dict[str,
             closed[gone.indices(sets[0].name)] = True
             gates = Gates(module.network, sets, {sets[0].name: closed})
             tested.append(lambda row=row, rows=rows, gates=gates: row.update(test_drop(module, task, gates, rows)))
-    return found
+    return table
 
 
 def right(module: Any, split: Any) -> float:
@@ -107,8 +107,8 @@ def by_weights(seed: int, tested: list[Callable[[], None]]) -> dict[str, dict[st
     fit(dense, task, epochs=EPOCHS, lr=LR)
     longer = copy.deepcopy(dense)
     fit(longer, task, epochs=MORE, lr=MORE_LR)
-    found: dict[str, dict[str, float]] = {}
-    settle(found, "dense", tested, task, at_once=dense, tuned=longer)
+    table: dict[str, dict[str, float]] = {}
+    settle(table, "dense", tested, task, at_once=dense, tuned=longer)
     for density in DENSITIES:
         for criterion in (*WEIGHT_CRITERIA, NO_UPDATE):
             at_once = copy.deepcopy(dense)
@@ -116,15 +116,15 @@ def by_weights(seed: int, tested: list[Callable[[], None]]) -> dict[str, dict[st
             tuned = copy.deepcopy(at_once)
             fit(tuned, task, epochs=MORE, lr=MORE_LR)
             name = f"{criterion} {density:.0%}"
-            settle(found, name, tested, task, at_once=at_once, tuned=tuned)
-            found[name] |= {"seconds": seconds, "density": technique.report()["density"]}
+            settle(table, name, tested, task, at_once=at_once, tuned=tuned)
+            table[name] |= {"seconds": seconds, "density": technique.report()["density"]}
         for criterion in (*EARLY, "random"):
             tuned = copy.deepcopy(fresh)
             prune(tuned, batches, criterion, density, seed, at=0.0)
             fit(tuned, task, epochs=EPOCHS, lr=LR)
             fit(tuned, task, epochs=MORE, lr=MORE_LR)
-            settle(found, f"{criterion} at initialisation {density:.0%}", tested, task, tuned=tuned)
-    return found
+            settle(table, f"{criterion} at initialisation {density:.0%}", tested, task, tuned=tuned)
+    return table
 
 
 def prune(
@@ -146,10 +146,10 @@ def prune(
 
 
 def settle(
-    found: dict[str, dict[str, float]], name: str, tested: list[Callable[[], None]], task: Any, **modules: Any
+    table: dict[str, dict[str, float]], name: str, tested: list[Callable[[], None]], task: Any, **modules: Any
 ) -> None:
     """Put down the validation accuracy of modules, and the test accuracy for later."""
-    row = found[name] = {}
+    row = table[name] = {}
     for when, module in modules.items():
         row[f"{when}, validation"] = 100 * score(module, task, "validation", "accuracy")
 
@@ -170,19 +170,19 @@ def gathered(runs: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, Any
 
 def against(rows: dict[str, dict[str, Any]], reference: str) -> dict[str, Any]:
     """Return test accuracy less that of the reference at the same density, in points, paired by seed."""
-    found: dict[str, Any] = {}
+    table: dict[str, Any] = {}
     for name, row in rows.items():
         base = rows.get(f"{reference} {name.rpartition(' ')[2]}")
         if base is None or base is row:
             continue
-        found[name] = {}
+        table[name] = {}
         for when in ("at_once", "tuned"):
             if f"{when}, test" in row:
                 runs = zip(row[f"{when}, test"]["runs"], base[f"{when}, test"]["runs"], strict=True)
                 pairs = [one - other for one, other in runs]
                 error = stdev(pairs) / len(pairs) ** 0.5
-                found[name][when] = {"mean": round(mean(pairs), 3), "standard_error": round(error, 3)}
-    return found
+                table[name][when] = {"mean": round(mean(pairs), 3), "standard_error": round(error, 3)}
+    return table
 
 
 def cell(row: dict[str, Any], key: str) -> str:
@@ -219,7 +219,7 @@ def prose(unit_rows: dict[str, Any], weight_rows: dict[str, Any], pairs: dict[st
     for density in DENSITIES:
         name = f"{density:.0%}"
         base = weight_rows[f"magnitude {name}"]
-        told = []
+        parts = []
         for when in ("at_once", "tuned"):
             others = {other: pair[when] for other, pair in pairs.items() if other.endswith(f" {name}") and when in pair}
             listed = ", ".join(
@@ -227,6 +227,6 @@ def prose(unit_rows: dict[str, Any], weight_rows: dict[str, Any], pairs: dict[st
                 for other, pair in others.items()
             )
             title = "without fine-tuning" if when == "at_once" else "with it"
-            told.append(f"{title} magnitude {cell(base, f'{when}, test')} % and against it {listed}")
-        sentences.append(f"weights at {name}: " + "; ".join(told))
+            parts.append(f"{title} magnitude {cell(base, f'{when}, test')} % and against it {listed}")
+        sentences.append(f"weights at {name}: " + "; ".join(parts))
     return ". ".join(sentences) + f". {len(WEIGHT_SEEDS)} seeds for weights, ± standard error of paired differences."

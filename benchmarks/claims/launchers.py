@@ -42,17 +42,17 @@ class Slow(nn.Module):
 
 def measure() -> dict[str, Any]:
     """Run a study under each launcher, strike it, and return what became of its trials."""
-    found = {"local": local(), "ray": on_ray(), "slurm": on_slurm()}
-    for name, row in found.items():
+    results = {"local": local(), "ray": on_ray(), "slurm": on_slurm()}
+    for name, row in results.items():
         print(f"{name:<6} " + "  ".join(f"{key} {value}" for key, value in row.items()))
     keys = ("complete", "lost", "twice", "open", "over")
-    sums = {key: sum(row[key] for row in found.values()) for key in keys}
+    sums = {key: sum(row[key] for row in results.values()) for key in keys}
     prose = (
-        f"{found['local']['struck']} SIGKILLs among 4 local workers, one of 3 Ray nodes killed, one SLURM job killed "
+        f"{results['local']['struck']} SIGKILLs among 4 local workers, one of 3 Ray nodes killed, one SLURM job killed "
         f"and one warned (submitit's local executor): {sums['complete']} trials complete, "
         f"{sums['lost']} lost, {sums['twice']} done twice, {sums['open']} left open, {sums['over']} over budget."
     )
-    return {**found, "prose": prose}
+    return {**results, "prose": prose}
 
 
 def local(budget: int = 100, workers: int = 4, seed: int = 0) -> dict[str, Any]:
@@ -133,26 +133,26 @@ def judged(
 ) -> dict[str, Any]:
     """Wait for the end and count: `lost` are interrupted trials without a retry that ended."""
     code = process.wait(SECONDS)
-    found = trials()
-    done = [trial for trial in found if trial.state.is_finished() and "outcome" in trial.user_attrs]
+    rows = trials()
+    done = [trial for trial in rows if trial.state.is_finished() and "outcome" in trial.user_attrs]
     done = [trial for trial in done if trial.user_attrs["outcome"]["state"] != "surplus"]
     after: dict[int, list[Any]] = {}
-    for trial in found:
+    for trial in rows:
         if "retry_of" in trial.user_attrs and trial.user_attrs.get("outcome", {}).get("state") != "surplus":
             after.setdefault(trial.user_attrs["retry_of"], []).append(trial)
-    cut = [trial for trial in found if trial.state.name == "FAIL" and "outcome" not in trial.user_attrs]
+    cut = [trial for trial in rows if trial.state.name == "FAIL" and "outcome" not in trial.user_attrs]
     times = [trial.datetime_complete for trial in done]
-    starts = [trial.datetime_start for trial in found if trial.datetime_start]
+    starts = [trial.datetime_start for trial in rows if trial.datetime_start]
     return {
         "exit": code,
         "budget": budget,
         "struck": struck,
-        "complete": sum(trial.state.name == "COMPLETE" for trial in found),
+        "complete": sum(trial.state.name == "COMPLETE" for trial in rows),
         "failed": sum(trial.user_attrs["outcome"]["state"] == "failed" for trial in done),
         "interrupted": len(cut),
         "lost": sum(trial.number not in after for trial in cut),
         "twice": sum(len(again) > 1 for again in after.values()),
-        "open": sum(not trial.state.is_finished() for trial in found),
+        "open": sum(not trial.state.is_finished() for trial in rows),
         "over": len(done) - budget,
         "seconds": round((max(times) - min(starts)).total_seconds(), 1) if times else None,
     }
@@ -165,11 +165,11 @@ def _pid(trial: Any) -> int | None:
 
 
 def _above(pid: int) -> list[int]:
-    found = []
+    pids = []
     while pid > 1:
         pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        found.append(pid)
-    return found
+        pids.append(pid)
+    return pids
 
 
 def _kill(*pids: int) -> None:
@@ -180,7 +180,7 @@ def _kill(*pids: int) -> None:
 def _wait(what: Callable[[], Any], process: "subprocess.Popen[bytes]") -> Any:
     until = time.monotonic() + SECONDS
     while time.monotonic() < until and process.poll() is None:
-        if found := what():
-            return found
+        if answer := what():
+            return answer
         time.sleep(0.05)
     raise RuntimeError("what was waited for did not come")

@@ -74,7 +74,7 @@ def run(name: str, lr: float, seeds: Sequence[int], beginning: str) -> tuple[lis
         networks.append(perceptron(beginning))
     parameters, _ = stack_module_state(networks)  # type: ignore[arg-type]
     parts = {
-        part: [torch.stack(found) for found in zip(*(rows(seed)[part] for seed in seeds), strict=True)]
+        part: [torch.stack(answers) for answers in zip(*(rows(seed)[part] for seed in seeds), strict=True)]
         for part in ("train", "validation", "test")
     }
     inputs, targets = parts["train"]
@@ -82,11 +82,11 @@ def run(name: str, lr: float, seeds: Sequence[int], beginning: str) -> tuple[lis
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     epochs = [float("inf")] * len(seeds)
 
-    def outputs(own: dict[str, Tensor], batch: Tensor) -> Tensor:
-        return functional_call(networks[0], own, (batch,))
+    def outputs(weights: dict[str, Tensor], batch: Tensor) -> Tensor:
+        return functional_call(networks[0], weights, (batch,))
 
-    def loss(own: dict[str, Tensor], batch: Tensor, wanted: Tensor) -> Tensor:
-        return LOSSES[name](outputs(own, batch), wanted)
+    def loss(weights: dict[str, Tensor], batch: Tensor, wanted: Tensor) -> Tensor:
+        return LOSSES[name](outputs(weights, batch), wanted)
 
     for epoch in range(1, EPOCHS + 1):
         order = torch.stack([torch.randperm(inputs.shape[1], generator=generator) for generator in generators])
@@ -96,12 +96,12 @@ def run(name: str, lr: float, seeds: Sequence[int], beginning: str) -> tuple[lis
             vmap(loss)(parameters, batch, targets.gather(1, chosen)).sum().backward()
             optimizer.step()
         with torch.no_grad():
-            found = {part: vmap(outputs)(parameters, parts[part][0]) for part in ("validation", "test")}
-        right = (found["validation"].argmax(-1) == parts["validation"][1]).float().mean(1)
+            answers = {part: vmap(outputs)(parameters, parts[part][0]) for part in ("validation", "test")}
+        right = (answers["validation"].argmax(-1) == parts["validation"][1]).float().mean(1)
         epochs = [
             min(before, epoch) if share >= TARGET else before for before, share in zip(epochs, right, strict=True)
         ]
-    return epochs, found
+    return epochs, answers
 
 
 def counted(epochs: Sequence[float]) -> list[float]:
@@ -109,31 +109,31 @@ def counted(epochs: Sequence[float]) -> list[float]:
     return [min(value, EPOCHS + 1) for value in epochs]
 
 
-def calibrated(found: dict[str, Tensor], seeds: Sequence[int]) -> dict[str, Any]:
+def calibrated(answers: dict[str, Tensor], seeds: Sequence[int]) -> dict[str, Any]:
     """Return temperatures, and accuracy, calibration error and NLL of test rows before and after them."""
     table: dict[str, list[float]] = {}
     for place, seed in enumerate(seeds):
-        validation, test = (found[part][place] for part in ("validation", "test"))
+        validation, test = (answers[part][place] for part in ("validation", "test"))
         targets = rows(seed)["test"][1]
         warmth = fit_temperature(validation, rows(seed)["validation"][1])
-        own = {"temperature": warmth, "accuracy": float((test.argmax(1) == targets).float().mean())}
+        figures = {"temperature": warmth, "accuracy": float((test.argmax(1) == targets).float().mean())}
         for when, outputs in (("before", test), ("after", test / warmth)):
-            own |= {f"{key}_{when}": value for key, value in scores(outputs, targets).items()}
-        for key, value in own.items():
+            figures |= {f"{key}_{when}": value for key, value in scores(outputs, targets).items()}
+        for key, value in figures.items():
             table.setdefault(key, []).append(value)
     return {key: spread(values) for key, values in table.items()}
 
 
 def raced(beginning: str) -> dict[str, Any]:
     """Return epochs, verdicts and calibration by loss."""
-    found: dict[str, Any] = {}
+    rows_of: dict[str, Any] = {}
     epochs: dict[str, list[float]] = {}
     for name in NAMES:
         tried = {lr: mean(counted(run(name, lr, CHOOSING, beginning)[0])) for lr in RATES}
         lr = min(RATES, key=lambda one: tried[one])
         reached, outputs = run(name, lr, SEEDS, beginning)
         epochs[name] = counted(reached)
-        found[name] = {
+        rows_of[name] = {
             "lr": lr,
             "tried": tried,
             "epochs": spread(epochs[name]),
@@ -142,19 +142,19 @@ def raced(beginning: str) -> dict[str, Any]:
         }
     others = {name: values for name, values in epochs.items() if name != REFERENCE}
     for name, verdict in compare(epochs[REFERENCE], others, direction="minimize", margin=0).items():
-        found[name]["against"] = asdict(verdict)
-    for name, row in found.items():
+        rows_of[name]["against"] = asdict(verdict)
+    for name, row in rows_of.items():
         print(f"{beginning:<6} {name:<14} {table(row)}")
-    return found
+    return rows_of
 
 
 def measure() -> dict[str, Any]:
     """Return what came out, by first weights of the output layer."""
     torch.set_num_threads(1)
     began = time.perf_counter()
-    found = {beginning: raced(beginning) for beginning in BEGINNINGS}
+    results = {beginning: raced(beginning) for beginning in BEGINNINGS}
     print(f"{time.perf_counter() - began:.0f} s")
-    return {**found, "claim": CLAIM, "prose": prose(found)}
+    return {**results, "claim": CLAIM, "prose": prose(results)}
 
 
 def table(row: dict[str, Any]) -> str:
@@ -174,15 +174,16 @@ def table(row: dict[str, Any]) -> str:
     )
 
 
-def prose(found: dict[str, Any]) -> str:
+def prose(results: dict[str, Any]) -> str:
     """Say what came out."""
     parts = []
-    for beginning, losses in found.items():
-        own, other = (losses[name]["epochs"]["mean"] for name in ("exponential", REFERENCE))
+    for beginning, losses in results.items():
+        epochs, other = (losses[name]["epochs"]["mean"] for name in ("exponential", REFERENCE))
         shown = "; ".join(f"{name} {table(row)}" for name, row in losses.items())
         parts.append(
-            f"{BEGINNINGS[beginning]}: {shown}. Exponential needs {own:.2f} epochs, cross-entropy {other:.2f} (aim no "
-            f"more: {'reached' if own <= other else 'NOT reached'}; {losses['exponential']['against']['verdict']})."
+            f"{BEGINNINGS[beginning]}: {shown}. Exponential needs {epochs:.2f} epochs, cross-entropy {other:.2f} (aim "
+            f"no more: {'reached' if epochs <= other else 'NOT reached'}; "
+            f"{losses['exponential']['against']['verdict']})."
         )
     return (
         f"Digits, 8 layers, {len(SEEDS)} paired seeds, epochs to {TARGET:.0%} of the validation rows, then test rows "

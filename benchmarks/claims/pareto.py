@@ -101,13 +101,13 @@ def run(sampler: str, seed: int, pruner: str) -> dict[str, Any]:
         # A group chosen here would bring its own settings with it.
         pruned = [] if pruner == "asha" else ["pruner=none", "~pruner.min_resource", "~pruner.reduction_factor"]
         command.run(folder, "search", *where, *pruned)
-        found = command.as_json(folder, "results", "study=pareto")
+        results = command.as_json(folder, "results", "study=pareto")
         trials = command.trials(folder, "pareto")
     return {
-        "seconds": found["cost"]["device_s"],
+        "seconds": results["cost"]["device_s"],
         "epochs": sum(outcome_of(trial)["curve"][-1][0] for trial in trials if outcome_of(trial).get("curve")),
-        "complete": found["trials"]["complete"],
-        "front": [row["values"] for row in found["front"]],
+        "complete": results["trials"]["complete"],
+        "front": [row["values"] for row in results["front"]],
         "values": {trial.number: trial.values for trial in trials if trial.state.name == "COMPLETE"},
     }
 

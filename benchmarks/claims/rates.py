@@ -58,15 +58,15 @@ def linear() -> dict[str, Any]:
 
     raw, classes = load_breast_cancer(return_X_y=True)
     tables = {"norm 1": raw / np.linalg.norm(raw), "standardised": (raw - raw.mean(0)) / raw.std(0)}
-    found = {}
+    rows = {}
     for name, table in tables.items():
         published = 2 * len(table) / float(np.linalg.norm(table))  # 1 / K of two classes: (k - 1) / (k m) ||X||
-        found[name] = {
+        rows[name] = {
             "published_rate": published,
             "published": iterations(table, classes, published),
             "0.1": iterations(table, classes, 0.1),
         }
-    return found
+    return rows
 
 
 def iterations(table: Any, classes: Any, lr: float) -> int | None:
@@ -108,9 +108,9 @@ def run(name: str, network: dict[str, Any], seed: int, task: Any) -> dict[str, A
     module = training.build(network, task, seed)
     if lr is None:
         stepper = build_optimizer(module.network, {**optimizer, "lr": 1.0})
-        found = range_test(module, task.train_dataloader(), 1e-4, 100.0, 120, optimizer=stepper)
+        tested = range_test(module, task.train_dataloader(), 1e-4, 100.0, 120, optimizer=stepper)
         onecycle = schedule["name"] == "onecycle"
-        lr = (found.highest if onecycle else found.suggestion) or 0.01
+        lr = (tested.highest if onecycle else tested.suggestion) or 0.01
     losses, lipschitz = Losses(task), LipschitzLR(**rule) if rule else None
     callbacks = [losses, lipschitz] if lipschitz else [losses]
     training.fit(module, task, callbacks, epochs=EPOCHS, lr=lr, optimizer=optimizer, schedule=schedule)
@@ -131,18 +131,18 @@ def camel() -> dict[str, Any]:
     from kirigami.search.config.resolve import resolve
 
     config = resolve(compose(["task=camel", "space=[]"]))["task"]
-    found: dict[str, Any] = {"shallow": {}, "deep": {}}
+    table: dict[str, Any] = {"shallow": {}, "deep": {}}
     opened = {seed: training.open_task(config, seed) for seed in SEEDS}
     for depth, network, names in (("shallow", SHALLOW, tuple(ARMS)), ("deep", DEEP, ON_DEEP)):
         for name in names:
             rows = [run(name, network, seed, opened[seed]) for seed in SEEDS]
-            found[depth][name] = rows
+            table[depth][name] = rows
             print(
                 f"{depth:<8} {name:<24} {epochs(rows):>4} epochs, {sum(row['epochs'] is not None for row in rows)} of "
                 f"{len(rows)} there, {sum(row['diverged'] for row in rows)} diverged, "
                 f"{sum(row['jumped'] for row in rows)} jumped, rates of one {rows[0]['rates']}"
             )
-    return found
+    return table
 
 
 def epochs(rows: list[dict[str, Any]]) -> str:
@@ -154,8 +154,8 @@ def epochs(rows: list[dict[str, Any]]) -> str:
 def trouble(rows: list[dict[str, Any]]) -> str:
     """Return how many diverged and how many jumped, where any did."""
     counts = {word: sum(row[word] for row in rows) for word in ("diverged", "jumped")}
-    said = [f"{count} {word}" for word, count in counts.items() if count]
-    return f" ({', '.join(said)})" if said else ""
+    lines = [f"{count} {word}" for word, count in counts.items() if count]
+    return f" ({', '.join(lines)})" if lines else ""
 
 
 def measure() -> dict[str, Any]:

@@ -90,7 +90,7 @@ def table(setting: dict[str, Any]) -> dict[str, Any]:
     """Return accuracy, bytes and seconds by arm."""
     seeds, config = range(setting["seeds"]), setting["task"]
     opened = {seed: training.open_task(config, seed, batch_size=setting["batch"]) for seed in seeds}
-    found: dict[str, Any] = {}
+    rows: dict[str, Any] = {}
     for arm in setting["arms"]:
         tuned = {
             lr: [run(setting, opened[seed], seed, arm, lr) for seed in range(setting["tuned"])]
@@ -100,7 +100,7 @@ def table(setting: dict[str, Any]) -> dict[str, Any]:
         runs = tuned[best] + [
             run(setting, opened[seed], seed, arm, best) for seed in range(setting["tuned"], setting["seeds"])
         ]
-        found[arm] = {
+        rows[arm] = {
             "lr": best,
             "test": [
                 round(training.score(one["module"], opened[seed], "test", "accuracy"), 4)
@@ -110,11 +110,11 @@ def table(setting: dict[str, Any]) -> dict[str, Any]:
             "seconds": round(median(one["s"] for one in runs), 2),
             "bytes": bytes_saved(setting["network"], opened[0], arm),
         }
-        first, row = found["backprop"], found[arm]
+        first, row = rows["backprop"], rows[arm]
         row["gaps"] = [round(100 * (one - other), 2) for one, other in zip(first["test"], row["test"], strict=True)]
         row["times_fewer"] = round(first["bytes"] / row["bytes"], 2)
         print(f"{arm:<26} {arm_prose(row)}, test {row['test']}", flush=True)
-    return found
+    return rows
 
 
 def arm_prose(row: dict[str, Any]) -> str:
@@ -132,7 +132,7 @@ def measure() -> dict[str, Any]:
     torch.set_num_threads(1)
     digits = table(DIGITS)
     task = training.open_task(DIGITS["task"], 0, batch_size=DIGITS["batch"])
-    kept = 4 * len(task.train.inputs) * DIGITS["network"]["width"]
+    activation_bytes = 4 * len(task.train.inputs) * DIGITS["network"]["width"]
     deep = {
         arm: bytes_saved({**DIGITS["network"], "depth": DEEP}, task, arm)
         for arm in ("backprop", "greedy", "local", "local, predictions alone")
@@ -143,14 +143,14 @@ def measure() -> dict[str, Any]:
     fashion = table({**FASHION, "task": images}) if folder else None
     return {
         "digits": digits,
-        "kept_bytes": kept,
+        "kept_bytes": activation_bytes,
         "deep_bytes": deep,
         "fashion": fashion,
-        "prose": f"{digits_prose(digits, deep, kept)} {fashion_prose(fashion)}",
+        "prose": f"{digits_prose(digits, deep, activation_bytes)} {fashion_prose(fashion)}",
     }
 
 
-def digits_prose(rows: dict[str, Any], deep: dict[str, int], kept: int) -> str:
+def digits_prose(rows: dict[str, Any], deep: dict[str, int], activation_bytes: int) -> str:
     """Say what was reached on digits."""
     alone = {
         arm: row for arm, row in rows.items() if arm in ("greedy", "partition 2", "local", "local, predictions alone")
@@ -167,7 +167,7 @@ def digits_prose(rows: dict[str, Any], deep: dict[str, int], kept: int) -> str:
         f"{verdict(light, alone)}; a layer's input and output alone allow {bound:.2f} times at this depth. "
         f"With {DEEP} hidden layers: "
         + ", ".join(f"{arm} {factor:.1f} times fewer" for arm, factor in times.items())
-        + f". The rows that greedy arms keep of their frozen blocks take another {kept:,} bytes."
+        + f". The rows that greedy arms keep of their frozen blocks take another {activation_bytes:,} bytes."
     )
 
 

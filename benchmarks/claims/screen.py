@@ -75,14 +75,14 @@ def judge(rows: dict[str, Any], seed: int) -> dict[str, Any]:
 
 def measure() -> dict[str, Any]:
     """Return correlations and the worth of each screen, task by task and pool by pool."""
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for name, (overrides, epochs) in TASKS.items():
         if name.startswith("camel") and not os.environ.get("KIRIGAMI_DATA"):
             continue
         pools = [pool(overrides, epochs, seed) for seed in POOLS]
-        found[name] = [{**rows, "judged": judge(rows, seed)} for rows, seed in zip(pools, POOLS, strict=True)]
-        print(line(name, found[name]), flush=True)
-    return {"tasks": found, "prose": prose(found)}
+        results[name] = [{**rows, "judged": judge(rows, seed)} for rows, seed in zip(pools, POOLS, strict=True)]
+        print(line(name, results[name]), flush=True)
+    return {"tasks": results, "prose": prose(results)}
 
 
 def line(name: str, pools: list[dict[str, Any]]) -> str:
@@ -101,9 +101,9 @@ def _best(pools: list[dict[str, Any]], screen: str) -> float:
     return mean(one["judged"][screen]["best"] for one in pools)
 
 
-def prose(found: dict[str, Any]) -> str:
+def prose(results: dict[str, Any]) -> str:
     """Say which screen foretells anything, and which beats as much training by lot."""
-    pools = [one for rows in found.values() for one in rows]
+    pools = [one for rows in results.values() for one in rows]
     verdicts = []
     for screen in SCREENS:
         rows = [one["judged"][screen] for one in pools]
@@ -114,5 +114,5 @@ def prose(found: dict[str, Any]) -> str:
             f"below 0 in {below} of {len(rows)} pools, its best of ten ahead of the same training by lot with "
             f"probability {mean(row['beats_lot'] for row in rows):.2f}"
         )
-    tasks = ". ".join(line(name, rows) for name, rows in found.items())
+    tasks = ". ".join(line(name, rows) for name, rows in results.items())
     return f"Screens after one epoch, {DRAWS} draws a pool, {len(POOLS)} pools a task. {'; '.join(verdicts)}. {tasks}."

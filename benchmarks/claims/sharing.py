@@ -52,8 +52,8 @@ PARTS: dict[str, dict[str, Any]] = {
 
 def measure() -> dict[str, Any]:
     """Run all parts and return their figures."""
-    found = {name: compare(setting) for name, setting in parts().items()}
-    return {**found, "prose": " ".join(prose(name, one) for name, one in found.items())}
+    results = {name: compare(setting) for name, setting in parts().items()}
+    return {**results, "prose": " ".join(prose(name, one) for name, one in results.items())}
 
 
 def parts() -> dict[str, dict[str, Any]]:
@@ -70,28 +70,28 @@ def compare(setting: dict[str, Any], rows: str = "test") -> dict[str, Any]:
     """Train every network of a part under every seed, then score them all."""
     began = time.perf_counter()
     runs: dict[str, list[float]] = {name: [] for name in setting["shapes"]}
-    found: dict[str, Any] = {"epochs": setting["epochs"], "metric": setting["metric"], "params": {}, "reports": []}
+    results: dict[str, Any] = {"epochs": setting["epochs"], "metric": setting["metric"], "params": {}, "reports": []}
     trained = []
     for seed in setting["seeds"]:
         task = open_task(setting["task"], seed)
         for name, shape in setting["shapes"].items():
             module, technique = train(name, shape, task, seed, setting["epochs"])
             trained.append((name, task, module))
-            found["params"][name] = parameters(module)
+            results["params"][name] = parameters(module)
             if technique is not None:
-                found["reports"].append(technique.report())
+                results["reports"].append(technique.report())
     for name, task, module in trained:
         runs[name].append(score(module, task, rows, setting["metric"]))
-    found["scores"] = {name: spread(values) for name, values in runs.items()}
-    found["shared_less_this"] = {
+    results["scores"] = {name: spread(values) for name, values in runs.items()}
+    results["shared_less_this"] = {
         name: spread([a - b for a, b in zip(runs["shared"], values, strict=True)])
         for name, values in runs.items()
         if name != "shared"
     }
-    for name, row in found["scores"].items():
-        print(f"{name:<8} {found['params'][name]:>7,} parameters  {rows} {row['mean']:.4f} {row['runs']}")
-    print(f"shared layers: {similarity(found['reports'])}; {time.perf_counter() - began:.0f} s", flush=True)
-    return found
+    for name, row in results["scores"].items():
+        print(f"{name:<8} {results['params'][name]:>7,} parameters  {rows} {row['mean']:.4f} {row['runs']}")
+    print(f"shared layers: {similarity(results['reports'])}; {time.perf_counter() - began:.0f} s", flush=True)
+    return results
 
 
 def train(name: str, shape: dict[str, int], task: Any, seed: int, epochs: int) -> tuple[Any, Any]:
@@ -122,12 +122,12 @@ def points(row: dict[str, Any]) -> str:
     return f"{100 * row['mean']:+.2f} ± {100 * row['sd']:.2f} points{' (undecided)' if undecided else ''}"
 
 
-def prose(name: str, found: dict[str, Any]) -> str:
+def prose(name: str, results: dict[str, Any]) -> str:
     """Say what came out of a part, aims missed included."""
-    scores, params, less = found["scores"], found["params"], found["shared_less_this"]
+    scores, params, less = results["scores"], results["params"], results["shared_less_this"]
     share = params["shared"] / params["deep"]
     met = "met" if less["deep"]["mean"] >= -0.005 and share <= 0.5 else "missed"
-    more = mean(report["similar"] - report["similar_null"] for report in found["reports"])
+    more = mean(report["similar"] - report["similar_null"] for report in results["reports"])
     alike = "layers are no more alike than random ones" if more <= 0.01 else "layers are more alike than random ones"
     equal = "".join(
         f"; from the unshared {other} net of {params[other]:,} ({scores[other]['mean']:.4f}) {points(less[other])}"
@@ -135,8 +135,8 @@ def prose(name: str, found: dict[str, Any]) -> str:
         if other != "deep"
     )
     return (
-        f"{name.capitalize()} (test {found['metric']}, {len(found['reports'])} seeds, {found['epochs']} epochs): "
+        f"{name.capitalize()} (test {results['metric']}, {len(results['reports'])} seeds, {results['epochs']} epochs): "
         f"shared {scores['shared']['mean']:.4f} with {params['shared']:,} parameters, {share:.0%} of the deep twin's, "
         f"differs from it ({scores['deep']['mean']:.4f}) by {points(less['deep'])}, so the aim of -.5 at 50 % is "
-        f"{met}{equal}; {alike}: {similarity(found['reports'])}."
+        f"{met}{equal}; {alike}: {similarity(results['reports'])}."
     )

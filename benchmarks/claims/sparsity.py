@@ -134,14 +134,14 @@ def measure() -> dict[str, Any]:
     torch.set_num_threads(1)
     runs: dict[str, list[Run]] = {"dense": [trained(seed, None) for seed in SEEDS]}
     for density in COMPARED:
-        runs |= {f"{name} {density:.0%}": found for name, found in compared(density).items()}
+        runs |= {f"{name} {density:.0%}": group for name, group in compared(density).items()}
     targets = {
         density: [trained(seed, ContinuousSparsification(density)) for seed in TICKET_SEEDS]
         for density in TARGETS
         if density not in COMPARED
     }
     targets |= {density: runs[f"continuous {density:.0%}"] for density in COMPARED}
-    rows = {name: figures(found) for name, found in runs.items()}
+    rows = {name: figures(group) for name, group in runs.items()}
     pairs = differences(rows)
     errors = {f"{density:.0%}": density_error(density, targets[density]) for density in TARGETS}
     show(rows, pairs, errors)
@@ -158,41 +158,41 @@ def compared(density: float) -> dict[str, list[Run]]:
         "random": lambda seed: trained(seed, RandomPruning(density, seed=seed)),
         "random, learnt layer densities": lambda seed: layerwise(seed, learnt[seed]),
     }
-    found = {"continuous": learnt} | {name: [way(seed) for seed in SEEDS] for name, way in ways.items()}
+    groups = {"continuous": learnt} | {name: [way(seed) for seed in SEEDS] for name, way in ways.items()}
     longer: dict[str, Callable[[int], Run]] = {
         "continuous mask, random restart": lambda seed: restarted(seed, density),
         "continuous ticket, 4 runs": lambda seed: learnt_ticket(seed, density),
         "magnitude ticket, 4 runs": lambda seed: magnitude_ticket(seed, density),
     }
     if density == COMPARED[-1]:
-        found |= {name: [way(seed) for seed in TICKET_SEEDS] for name, way in longer.items()}
-    return found
+        groups |= {name: [way(seed) for seed in TICKET_SEEDS] for name, way in longer.items()}
+    return groups
 
 
-def figures(found: list[Run]) -> dict[str, Any]:
+def figures(runs: list[Run]) -> dict[str, Any]:
     """Return accuracies on both kinds of rows, and the mask's figures."""
-    reports = [run.technique.report() for run in found if run.technique is not None]
+    reports = [run.technique.report() for run in runs if run.technique is not None]
     keys = reports[0] if reports else ()
     means = {key: round(mean(report[key] for report in reports), 5) for key in keys}
-    return {rows: spread([run.accuracy(rows) for run in found]) for rows in ("validation", "test")} | means
+    return {rows: spread([run.accuracy(rows) for run in runs]) for rows in ("validation", "test")} | means
 
 
 def differences(rows: dict[str, Any]) -> dict[str, Any]:
     """Return test accuracy of Continuous Sparsification less that of the others, in points, paired by seed."""
-    found = {}
+    table = {}
     for density in COMPARED:
         ours = rows[f"continuous {density:.0%}"]["test"]["runs"]
         for name, row in rows.items():
             if name == "dense" or (name.endswith(f" {density:.0%}") and name != f"continuous {density:.0%}"):
                 pairs = [one - other for one, other in zip(ours, row["test"]["runs"], strict=False)]
                 error = stdev(pairs) / len(pairs) ** 0.5
-                found[f"{density:.0%} less {name}"] = {"mean": round(mean(pairs), 3), "standard_error": round(error, 3)}
-    return found
+                table[f"{density:.0%} less {name}"] = {"mean": round(mean(pairs), 3), "standard_error": round(error, 3)}
+    return table
 
 
-def density_error(density: float, found: list[Run]) -> dict[str, float]:
+def density_error(density: float, runs: list[Run]) -> dict[str, float]:
     """Return the largest error of the final density, and of that which the signs of s had given, in points."""
-    reports = [run.technique.report() for run in found if run.technique is not None]
+    reports = [run.technique.report() for run in runs if run.technique is not None]
     return {
         "error": round(100 * max(abs(report["density"] - density) for report in reports), 4),
         "moved": round(100 * max(report["moved"] for report in reports), 4),

@@ -77,18 +77,18 @@ def measure() -> dict[str, Any]:
 
 def prose(rows: list[dict[str, Any]]) -> str:
     """Say in a sentence what was done and what was left of it."""
-    said = []
+    lines = []
     for row in rows:
-        found, faults = row["verdict"], row["faults"]
-        said.append(
-            f"seed {row['seed']}: {found['finished']} trials finished of a budget of {TRIALS}, {found['distinct']} "
-            f"distinct, {found['lost']} lost, {found['twice']} told twice, {found['open']} left open, "
-            f"{found['failed']} given up, {found['undisturbed']} as an undisturbed study draws them, after "
+        verdict, faults = row["verdict"], row["faults"]
+        lines.append(
+            f"seed {row['seed']}: {verdict['finished']} trials finished of a budget of {TRIALS}, {verdict['distinct']} "
+            f"distinct, {verdict['lost']} lost, {verdict['twice']} told twice, {verdict['open']} left open, "
+            f"{verdict['failed']} given up, {verdict['undisturbed']} as an undisturbed study draws them, after "
             f"{faults['kills']} kills and {faults['stops']} freezes of {FROZEN_S:g} s ({faults['held']} of them struck "
             f"a worker with a running trial) and {faults['restarts']} restarts of the database, in "
             f"{row['seconds']:.0f} s"
         )
-    return f"{WORKERS} workers on Postgres, grace time {GRACE_S} s; " + "; ".join(said) + "."
+    return f"{WORKERS} workers on Postgres, grace time {GRACE_S} s; " + "; ".join(lines) + "."
 
 
 def storm(seed: int) -> dict[str, Any]:
@@ -105,8 +105,8 @@ def storm(seed: int) -> dict[str, Any]:
         row = {"seed": seed, "seconds": round(seconds, 1), "faults": faults, "searches": searches, "verdict": verdict}
         print(row, flush=True)
         if any(verdict[name] for name in ZEROES) or verdict["distinct"] != TRIALS:
-            kept = shutil.copy(folder / "search.log", Path(tempfile.gettempdir()) / f"storm-{seed}.log")
-            print(f"something is wrong; what the search said is in {kept}", flush=True)
+            copied = shutil.copy(folder / "search.log", Path(tempfile.gettempdir()) / f"storm-{seed}.log")
+            print(f"something is wrong; what the search said is in {copied}", flush=True)
         return row
     finally:
         database.stop(signal.SIGQUIT)

@@ -78,12 +78,12 @@ class Student:
 
     def steepness(self, method: Callable[..., None], count: int, kind: str) -> float:
         """Return the norm of the gradient by all weights of units that a method would add, on rows of a kind."""
-        ground, found = self.ground(), self.first()
-        with trial(self.network, found):
-            before = found.count
-            method(ground, found, count)
-            fresh = range(before, found.count)
-            sides = [gradient(self.network, found, role, fresh, self.loss, [self.rows[kind]]) for role in ("out", "in")]
+        ground, added = self.ground(), self.first()
+        with trial(self.network, added):
+            before = added.count
+            method(ground, added, count)
+            fresh = range(before, added.count)
+            sides = [gradient(self.network, added, role, fresh, self.loss, [self.rows[kind]]) for role in ("out", "in")]
         return float(torch.cat([side.flatten() for side in sides]).norm())
 
     def ratio(self, count: int, kind: str) -> float:
@@ -103,18 +103,18 @@ def rows(maps: Sequence[Tensor], generator: torch.Generator) -> tuple[Tensor, Te
 def taught(seed: int, method: str | None, deep: bool, width: int = START) -> dict[str, Any]:
     """Train a student, grown by a method or not; return its test losses, and GradMax's gradient over random's."""
     student = Student(seed, width, deep)
-    found: dict[str, Any] = {"ratio": {f"{count} {kind}": [] for count in (1, MORE) for kind in ("train", "test")}}
+    losses: dict[str, Any] = {"ratio": {f"{count} {kind}": [] for count in (1, MORE) for kind in ("train", "test")}}
     for turn in range(GROWTHS + 2):
         if method is not None and 1 <= turn <= GROWTHS:
             for count in (1, MORE) if method == "gradmax" else ():
                 for kind in ("train", "test"):
-                    found["ratio"][f"{count} {kind}"].append(student.ratio(count, kind))
+                    losses["ratio"][f"{count} {kind}"].append(student.ratio(count, kind))
             INITS[method](student.ground(student.optimizer), student.first(), MORE)
         for step in range(EPOCHS):
             student.epoch()
             if (turn, step) == (1, 0):
-                found["early"] = student.tested()
-    return found | {"final": student.tested()}
+                losses["early"] = student.tested()
+    return losses | {"final": student.tested()}
 
 
 def teaching(deep: bool) -> dict[str, Any]:
@@ -123,12 +123,12 @@ def teaching(deep: bool) -> dict[str, Any]:
     runs["not grown"] = [taught(seed, None, deep) for seed in SEEDS]
     runs["full width from the start"] = [taught(seed, None, deep, START + GROWTHS * MORE) for seed in SEEDS]
     losses = {
-        kind: {name: [100 * run[kind] for run in found] for name, found in runs.items()} for kind in ("early", "final")
+        kind: {name: [100 * run[kind] for run in group] for name, group in runs.items()} for kind in ("early", "final")
     }
     final = losses["final"]
     return {
-        "early": {name: spread(found) for name, found in losses["early"].items()},
-        "final": {name: spread(found) for name, found in final.items()},
+        "early": {name: spread(values) for name, values in losses["early"].items()},
+        "final": {name: spread(values) for name, values in final.items()},
         "differences": {
             f"{one} less {other}": paired(final[one], final[other])
             for one in runs
@@ -151,20 +151,20 @@ def paired(one: Sequence[float], other: Sequence[float]) -> dict[str, float]:
 def measure() -> dict[str, Any]:
     """Train all students; return losses, paired differences and ratios."""
     torch.set_num_threads(1)
-    found = {kind: teaching(deep) for kind, deep in KINDS.items()}
-    for kind, row in found.items():
+    results = {kind: teaching(deep) for kind, deep in KINDS.items()}
+    for kind, row in results.items():
         for name, final in row["final"].items():
             early = row["early"][name]["mean"]
             print(f"{kind:<18} {name:<26} {final['mean']:6.2f} ± {final['sd']:.2f} %, early {early:.2f}")
         for name, ratio in row["ratio"].items():
             print(f"{kind:<18} gradient over random's, {name:<8} {ratio['median']:.2f} from {ratio['min']:.2f}")
-    return {"students": found, "prose": prose(found)}
+    return {"students": results, "prose": prose(results)}
 
 
-def prose(found: dict[str, Any]) -> str:
+def prose(results: dict[str, Any]) -> str:
     """Say what was reached and what was not."""
     sentences = []
-    for kind, row in found.items():
+    for kind, row in results.items():
         ratios = {count: row["ratio"][f"{count} test"]["median"] for count in (1, MORE)}
         steeper = ", ".join(
             f"{ratio:.2f} where {count} is added ({'reached' if ratio >= FASTER else 'NOT reached'})"

@@ -33,8 +33,8 @@ SEARCHES = {
 def measure() -> dict[str, Any]:
     """Run both searches on each data set and return what they found."""
     names = list(SEARCHES) if os.environ.get("KIRIGAMI_DATA") else ["digits"]
-    found = {name: summary(name, [compare(name, seed) for seed in SEEDS]) for name in names}
-    return {"data": found, "seeds": list(SEEDS), "prose": " ".join(row["prose"] for row in found.values())}
+    results = {name: summary(name, [compare(name, seed) for seed in SEEDS]) for name in names}
+    return {"data": results, "seeds": list(SEEDS), "prose": " ".join(row["prose"] for row in results.values())}
 
 
 def compare(name: str, seed: int) -> dict[str, Any]:
@@ -47,15 +47,15 @@ def compare(name: str, seed: int) -> dict[str, Any]:
         small = search(Path(folder), "small", searches, seed, f"budget.bytes={limit}")
         near = [row for row in small["rows"] if row["value"] >= best["value"] - POINT]
         chosen = min(near, key=lambda row: (row["bytes"], -row["value"])) if near else None
-        found = {
+        results = {
             "dense": best | dense_files(Path(folder), best),
             "small": None if chosen is None else chosen | small_file(Path(folder), chosen, best["value"]),
             "front": front(small["rows"]),
             "device_s": {arm: result["cost"]["device_s"] for arm, result in (("dense", dense), ("small", small))},
             "trials": {arm: result["trials"] for arm, result in (("dense", dense), ("small", small))},
         }
-    _print(name, seed, found)
-    return found
+    _print(name, seed, results)
+    return results
 
 
 def search(folder: Path, arm: str, searches: dict[str, Any], seed: int, *more: str) -> dict[str, Any]:
@@ -68,11 +68,11 @@ def search(folder: Path, arm: str, searches: dict[str, Any], seed: int, *more: s
 
 def front(rows: list[dict[str, Any]]) -> list[tuple[float, float]]:
     """Return (bytes, accuracy) of the trials that no other one dominates, smallest first."""
-    found: list[tuple[float, float]] = []
+    points: list[tuple[float, float]] = []
     for row in sorted(rows, key=lambda row: (row["bytes"], -row["value"])):
-        if not found or row["value"] > found[-1][1]:
-            found.append((row["bytes"], round(row["value"], 4)))
-    return found
+        if not points or row["value"] > points[-1][1]:
+            points.append((row["bytes"], round(row["value"], 4)))
+    return points
 
 
 def obtained(folder: Path, arm: str, number: int) -> tuple[Any, Any, Any]:
@@ -134,19 +134,19 @@ def quantised(folder: Path, onnx: bytes, task: Any) -> tuple[bytes, float]:
         def get_next(self) -> Any:
             return next(self.rows, None)
 
-    whole, prepared, made = (str(folder / f"{name}.onnx") for name in ("float", "prepared", "int8"))
+    whole, prepared, small = (str(folder / f"{name}.onnx") for name in ("float", "prepared", "int8"))
     Path(whole).write_bytes(onnx)
     quant_pre_process(whole, prepared, skip_symbolic_shape=True)
     quantize_static(
         prepared,
-        made,
+        small,
         Rows(),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
         weight_type=QuantType.QInt8,
         activation_type=QuantType.QInt8,
     )
-    data = Path(made).read_bytes()
+    data = Path(small).read_bytes()
     assert task.test is not None
     outputs = onnx_outputs(data, task.raw_test(), optimised=True)
     return data, float((outputs.argmax(1) == task.test.targets.numpy()).mean())
@@ -162,20 +162,20 @@ def packed(data: bytes) -> int:
 def summary(name: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Bring the seeds together."""
     hit = [run for run in runs if run["small"] is not None]
-    found: dict[str, Any] = {"runs": runs, "wall_s": SEARCHES[name]["wall_s"], "within_a_point": len(hit)}
+    table: dict[str, Any] = {"runs": runs, "wall_s": SEARCHES[name]["wall_s"], "within_a_point": len(hit)}
     if not hit:
-        return found | {"prose": f"{name}: no network within a point of the best dense one on the validation rows."}
-    own = [run["small"]["files"]["model.kgm"] for run in hit]
+        return table | {"prose": f"{name}: no network within a point of the best dense one on the validation rows."}
+    sizes = [run["small"]["files"]["model.kgm"] for run in hit]
     ratios = {
-        key: spread([run["dense"]["files"][key] / size for run, size in zip(hit, own, strict=True)]) for key in AIMS
+        key: spread([run["dense"]["files"][key] / size for run, size in zip(hit, sizes, strict=True)]) for key in AIMS
     }
     points = spread([100 * (run["small"]["test"] - run["dense"]["test"]) for run in hit])
-    found |= {"ratios": ratios, "points": points}
-    said = []
+    table |= {"ratios": ratios, "points": points}
+    parts = []
     for key, aim in AIMS.items():
         row = ratios[key]
         met = "reached" if row["min"] >= aim else "missed" if row["max"] < aim else "reached by some"
-        said.append(
+        parts.append(
             f"{row['median']:.0f}x below its {key} ({row['min']:.0f} to {row['max']:.0f}; aim {aim:.0f}: {met})"
         )
     dense, small, int8 = (
@@ -183,22 +183,22 @@ def summary(name: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
         for arm, key in (("dense", "test"), ("small", "test"), ("dense", "int8"))
     )
     prose = (
-        f"{name} ({len(hit)} of {len(runs)} seeds within a point on validation rows, {found['wall_s']} s a search): "
-        f"whole files of {min(own):,} to {max(own):,} bytes against the best dense network, {'; '.join(said)}; test "
-        f"accuracy {small:.4f} against {dense:.4f} (int8 {int8:.4f}), "
+        f"{name} ({len(hit)} of {len(runs)} seeds within a point on validation rows, {table['wall_s']} s a search): "
+        f"whole files of {min(sizes):,} to {max(sizes):,} bytes against the best dense network, {'; '.join(parts)}; "
+        f"test accuracy {small:.4f} against {dense:.4f} (int8 {int8:.4f}), "
         f"{points['mean']:+.2f} ± {points['sd']:.2f} points."
     )
-    return found | {"prose": prose}
+    return table | {"prose": prose}
 
 
-def _print(name: str, seed: int, found: dict[str, Any]) -> None:
-    print(f"{name} seed {seed}: training seconds {found['device_s']}")
+def _print(name: str, seed: int, results: dict[str, Any]) -> None:
+    print(f"{name} seed {seed}: training seconds {results['device_s']}")
     for arm in ("dense", "small"):
-        row = found[arm]
+        row = results[arm]
         if row is None:
             print(f"  {arm:<6} none within a point")
             continue
         files = "  ".join(f"{key} {size:,}" for key, size in row["files"].items())
         scores = f"validation {row['value']:.4f}  test {row['test']:.4f}"
         print(f"  {arm:<6} {scores}  {row['parameters']:,.0f} parameters  {files}")
-    print("  front  " + "  ".join(f"{size:,}: {value:.4f}" for size, value in found["front"]), flush=True)
+    print("  front  " + "  ".join(f"{size:,}: {value:.4f}" for size, value in results["front"]), flush=True)

@@ -24,9 +24,9 @@ def measure() -> dict[str, Any]:
     """Run pairs of studies and return trials per second and the ratio."""
     rates: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(PAIRS):
-        for workers, found in rates.items():
-            found.append(trials_per_second(workers))
-            print(f"workers={workers}: {found[-1]:.3f} trials/s")
+        for workers, measured in rates.items():
+            measured.append(trials_per_second(workers))
+            print(f"workers={workers}: {measured[-1]:.3f} trials/s")
     ratio = spread([two / one for one, two in zip(rates[1], rates[2], strict=True)])
     prose = (
         f"workers=2 runs {ratio['median']:.2f}x the trials per second of workers=1 on digits "

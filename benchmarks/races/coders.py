@@ -37,7 +37,7 @@ def networks() -> dict[str, tuple[dict[str, Any], dict[str, Any], int, Callable[
 
     paths = {"name": "paths", "size": 8, "rows": 2000, "validation": 500, "test": 500}
     resnet = {"name": "resnet", "stages": 1, "blocks": 3, "width": 16, "preactivation": True}
-    found: dict[str, Any] = {
+    by_name: dict[str, Any] = {
         "digits cs 10 %, 4 bits": (DIGITS, CONVNET, 40, lambda: [ContinuousSparsification(0.1), Uniform(4)]),
         "digits smol": (DIGITS, CONVNET, 40, lambda: [SMOL(1.15, seed=SEED)]),
         "digits magnitude 20 %, 2 bits": (DIGITS, CONVNET, 40, lambda: [MagnitudePruning(0.2), Uniform(2)]),
@@ -60,10 +60,10 @@ def networks() -> dict[str, tuple[dict[str, Any], dict[str, Any], int, Callable[
     if os.environ.get("KIRIGAMI_DATA"):
         path = f"{os.environ['KIRIGAMI_DATA']}/fashion_mnist"
         fashion = {"name": "images", "path": path, "rows": 10000, "validation": 0.2, "size": 14}
-        found["fashion 20 %, 4 bits"] = (fashion, CONVNET, 5, lambda: [MagnitudePruning(0.2), Uniform(4)])
+        by_name["fashion 20 %, 4 bits"] = (fashion, CONVNET, 5, lambda: [MagnitudePruning(0.2), Uniform(4)])
     else:
         print("fashion is skipped: KIRIGAMI_DATA is not set")
-    return found
+    return by_name
 
 
 def folding() -> list[Any]:
@@ -184,27 +184,28 @@ def forms(file: Any) -> list[Columns]:
     """
     import numpy
 
-    found: list[Columns] = [([], []), ([], []), ([], [])]
+    columns: list[Columns] = [([], []), ([], []), ([], [])]
     for name, part in file.parts.items():
         if part.form == "same":
             continue
         floats = file.state[name].float().contiguous().numpy()
-        found[0][1].append(floats.tobytes())
-        kept = floats != 0
+        columns[0][1].append(floats.tobytes())
+        nonzero = floats != 0
         if part.levels is None:
-            found[1][1].append(floats.tobytes())
-            found[2][1].append(floats[kept].tobytes())
+            columns[1][1].append(floats.tobytes())
+            columns[2][1].append(floats[nonzero].tobytes())
         else:
             codes = small(part.levels).astype(numpy.int8)
-            for (bytes_, others), some in zip(found[1:], (codes, codes[part.levels != 0]), strict=True):
+            for (bytes_, others), some in zip(columns[1:], (codes, codes[part.levels != 0]), strict=True):
                 bytes_.append(some.tobytes())
                 others.append(part.scale.tobytes())
                 if part.bits.size > 1:
-                    bits = part.bits[kept] if others is found[2][1] and part.bits.shape == kept.shape else part.bits
+                    is_sparse = others is columns[2][1] and part.bits.shape == nonzero.shape
+                    bits = part.bits[nonzero] if is_sparse else part.bits
                     bytes_.append(bits.tobytes())
-        if not kept.all():
-            found[2][0].append(numpy.packbits(kept).tobytes())
-    return found
+        if not nonzero.all():
+            columns[2][0].append(numpy.packbits(nonzero).tobytes())
+    return columns
 
 
 def small(levels: Any) -> Any:

@@ -56,9 +56,9 @@ def measure() -> dict[str, Any]:
     began = time.perf_counter()
     folder = Path(os.environ["KIRIGAMI_DATA"]) / "promise"
     splits = json.loads((folder / "splits.json").read_text())["ghost_project_splits_last_is_test"]
-    found = {project: project_runs(project, splits[project]) for project in GHOST}
+    by_project = {project: project_runs(project, splits[project]) for project in GHOST}
     methods = camel()
-    verdicts = {"pairs": judged(found, medians=False), "projects": judged(found, medians=True)}
+    verdicts = {"pairs": judged(by_project, medians=False), "projects": judged(by_project, medians=True)}
     result = {
         "projects": {
             project: {
@@ -67,10 +67,10 @@ def measure() -> dict[str, Any]:
                 "chosen": [run["searched"]["chosen"] for run in runs],
                 **{arm: {key: spread([run[arm][key] for run in runs]) for key in (*SHOWN, "seconds")} for arm in ARMS},
             }
-            for project, runs in found.items()
+            for project, runs in by_project.items()
         },
         "against_searched": verdicts,
-        "against_ghost": {arm: against_ghost(found, arm) for arm in ARMS},
+        "against_ghost": {arm: against_ghost(by_project, arm) for arm in ARMS},
         "camel_methods": methods,
     }
     print(f"{time.perf_counter() - began:.0f} s")
@@ -182,7 +182,7 @@ def others(versions: list[str], seed: int) -> dict[str, Any]:
     began = time.perf_counter()
     module = train(task, **FIXED, seed=seed)
     fixed = {"seconds": time.perf_counter() - began, **task.evaluate(*outputs(module, task.test_dataloader()))}
-    found = {"fixed": fixed}
+    scores = {"fixed": fixed}
     for name, learner in (
         ("logistic", LogisticRegression(class_weight="balanced", max_iter=1000)),
         ("forest", RandomForestClassifier(class_weight="balanced", random_state=seed, n_jobs=1)),
@@ -191,28 +191,28 @@ def others(versions: list[str], seed: int) -> dict[str, Any]:
         learner.fit(*(part.numpy() for part in task.train))
         seconds = time.perf_counter() - began
         chances = torch.from_numpy(learner.predict_proba(task.test.inputs.numpy()))
-        found[name] = {"seconds": seconds, **task.evaluate(chances, task.test.targets)}
-    return found
+        scores[name] = {"seconds": seconds, **task.evaluate(chances, task.test.targets)}
+    return scores
 
 
-def judged(found: dict[str, list[dict[str, Any]]], *, medians: bool) -> dict[str, Any]:
+def judged(by_project: dict[str, list[dict[str, Any]]], *, medians: bool) -> dict[str, Any]:
     """Compare every arm with the searched network: over all pairs, or over the medians of the projects."""
     from kirigami.search.comparing.statistics import compare
 
     def scores(arm: str) -> list[float]:
-        rows = [[run[arm][GOAL] for run in runs] for runs in found.values()]
+        rows = [[run[arm][GOAL] for run in runs] for runs in by_project.values()]
         return [median(row) for row in rows] if medians else [value for row in rows for value in row]
 
     verdicts = compare(scores("searched"), {arm: scores(arm) for arm in ARMS[1:]}, direction="maximize")
     return {arm: vars(verdict) for arm, verdict in verdicts.items()}
 
 
-def against_ghost(found: dict[str, list[dict[str, Any]]], arm: str) -> dict[str, Any]:
+def against_ghost(by_project: dict[str, list[dict[str, Any]]], arm: str) -> dict[str, Any]:
     """Compare the medians of an arm with the published ones."""
     from kirigami.search.comparing.statistics import differences, wilcoxon_p
 
-    ours = [median(run[arm][GOAL] for run in runs) for runs in found.values()]
-    gaps = differences(ours, [GHOST[project] for project in found])
+    ours = [median(run[arm][GOAL] for run in runs) for runs in by_project.values()]
+    gaps = differences(ours, [GHOST[project] for project in by_project])
     return {
         "higher": int((gaps > 0).sum()),
         "lower": int((gaps < 0).sum()),
@@ -234,17 +234,17 @@ def camel() -> dict[str, Any]:
             scored, targets = outputs(module, task.test_dataloader())
             rows.append({**task.evaluate(scored, targets), "trivial": task.baselines(targets)["all_positive"]["f1"]})
     shown = (*SHOWN, "precision", "auc")
-    found: dict[str, Any] = {
+    methods: dict[str, Any] = {
         method: {key: spread([row[key] for row in rows]) for key in shown} for method, rows in runs.items()
     }
     for key in ("recall", "f1", GOAL):
         scores = {method: [row[key] for row in rows] for method, rows in runs.items()}
         verdicts = compare(scores.pop("none"), scores, direction="maximize")
         for method, verdict in verdicts.items():
-            found[method][f"{key}_over_none"] = vars(verdict)
+            methods[method][f"{key}_over_none"] = vars(verdict)
     for method in METHODS:
-        print(f"camel 1.6 {method:<10} " + "  ".join(f"{key} {found[method][key]['median']:.3f}" for key in shown))
-    return {"f1_all_positive": runs["none"][0]["trivial"], "seeds": len(CAMEL_SEEDS), "methods": found}
+        print(f"camel 1.6 {method:<10} " + "  ".join(f"{key} {methods[method][key]['median']:.3f}" for key in shown))
+    return {"f1_all_positive": runs["none"][0]["trivial"], "seeds": len(CAMEL_SEEDS), "methods": methods}
 
 
 def table_prose(result: dict[str, Any]) -> str:
@@ -278,12 +278,12 @@ def table_prose(result: dict[str, Any]) -> str:
     )
 
 
-def camel_prose(found: dict[str, Any]) -> str:
+def camel_prose(table: dict[str, Any]) -> str:
     """Say what every method did to recall and F1."""
-    plain = found["methods"]["none"]
+    plain = table["methods"]["none"]
     parts = []
     for method in METHODS[1:]:
-        row = found["methods"][method]
+        row = table["methods"][method]
         recall, f1, balanced = (row[f"{key}_over_none"] for key in ("recall", "f1", GOAL))
         better = recall["verdict"] == f1["verdict"] == "better"
         reached = better and recall["difference"] >= RECALL and f1["difference"] >= F1
@@ -294,8 +294,8 @@ def camel_prose(found: dict[str, Any]) -> str:
             f"{'reached' if reached else 'NOT reached'}"
         )
     return (
-        f"Camel 1.4 to 1.6, {found['seeds']} paired seeds, one perceptron: none has recall "
+        f"Camel 1.4 to 1.6, {table['seeds']} paired seeds, one perceptron: none has recall "
         f"{plain['recall']['median']:.2f}, false alarms {plain['false_alarm']['median']:.2f}, F1 "
-        f"{plain['f1']['median']:.3f} (all positive {found['f1_all_positive']:.3f}, all negative 0). Over none (aim "
+        f"{plain['f1']['median']:.3f} (all positive {table['f1_all_positive']:.3f}, all negative 0). Over none (aim "
         f"recall +{RECALL}, F1 +{F1}): {'; '.join(parts)}."
     )

@@ -66,7 +66,7 @@ def measure() -> dict[str, Any]:
 
 
 def prose(rows: list[dict[str, Any]], growth: dict[str, Any], real: dict[str, Any]) -> str:
-    """Say in a few sentences what was found."""
+    """Say in a few sentences what came out."""
 
     def worst(mode: str) -> str:
         mine = {key: value["p50"] for key, value in growth.items() if key.startswith(f"{mode} ")}
@@ -77,14 +77,14 @@ def prose(rows: list[dict[str, Any]], growth: dict[str, Any], real: dict[str, An
         (row,) = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
         return f"{1000 * row['p50']:.0f} ms"
 
-    said = []
+    parts = []
     for store, sampler in product(("sqlite", "postgres"), SAMPLERS):
         cell = {"store": store, "sampler": sampler, "workers": 1}
         costs = [" to ".join(at(mode=mode, size=size, **cell) for size in (SIZES[0], SIZES[-1])) for mode in MODES]
-        said.append(f"{sampler} on {store} {costs[0]} (plain Optuna {costs[1]})")
+        parts.append(f"{sampler} on {store} {costs[0]} (plain Optuna {costs[1]})")
     return (
         f"The cost of one more trial grows from {SIZES[0]:,} to {SIZES[-1]:,} trials in the study by {worst('ours')}; "
-        f"plain Optuna's by {worst('optuna')}. Median with one worker: " + ", ".join(said) + ". "
+        f"plain Optuna's by {worst('optuna')}. Median with one worker: " + ", ".join(parts) + ". "
         f"Processes share {os.cpu_count()} cores, so 16 of them wait for the processor before they wait for the store. "
         f"Four workers of a real study on Postgres, trials of {real['fit_median_s']:.1f} s: "
         f"{100 * real['outside']:.1f} % of their seconds lie outside Trainer.fit, {100 * real['between']:.1f} % "
@@ -123,8 +123,8 @@ def run_cell(cell: dict[str, Any], team: list[Any]) -> dict[str, Any]:
     for seed, racer in enumerate(team):
         _write(racer, json.dumps({**cell, "seed": seed}))
     for racer in team:
-        said = racer.stdout.readline()
-        assert said == "ready\n", said
+        first_line = racer.stdout.readline()
+        assert first_line == "ready\n", first_line
     for racer in team:
         _write(racer, "go")
     answers = [json.loads(racer.stdout.readline()) for racer in team]
@@ -226,12 +226,12 @@ def empty(engine: sqlalchemy.Engine, last: int) -> None:
 def grown(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Return by how much a trial costs more in the longest study than in the shortest."""
     by_cell = {tuple(row[key] for key in ("mode", "store", "sampler", "workers", "size")): row for row in rows}
-    found = {}
+    growth = {}
     for mode, store, sampler, workers in sorted({key[:-1] for key in by_cell}):
         short, long = (by_cell[mode, store, sampler, workers, size] for size in (SIZES[0], SIZES[-1]))
         ratios = {name: round(long[name] / short[name], 3) for name in ("p50", "p95")}
-        found[f"{mode} {store} {sampler} workers={workers}"] = ratios
-    return found
+        growth[f"{mode} {store} {sampler} workers={workers}"] = ratios
+    return growth
 
 
 def real_study(database: Database, folder: Path) -> dict[str, Any]:
@@ -256,7 +256,7 @@ def real_study(database: Database, folder: Path) -> dict[str, Any]:
         fits += [trial.user_attrs["outcome"]["fit_s"] for trial in mine[1:]]
         runner += sum(trial.user_attrs["outcome"]["wall_s"] for trial in mine[1:])
     fit = sum(fits)
-    found = {
+    row = {
         "trials": len(trials),
         "workers": len(by_worker),
         "workers_s": round(seconds, 2),
@@ -266,8 +266,8 @@ def real_study(database: Database, folder: Path) -> dict[str, Any]:
         "between": round(1 - runner / seconds, 4),
         "process_s": round(process, 1),
     }
-    print(found)
-    return found
+    print(row)
+    return row
 
 
 def _racer() -> Any:

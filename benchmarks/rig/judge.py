@@ -75,13 +75,13 @@ def verdict(connection: psycopg.Connection, expected: set[tuple[Any, ...]] | Non
     for number, trial in trials.items():
         if trial["recorded"] != "surplus":
             results[_first(trials, number)] += number in ended
-    told = _told(connection)
-    found = {
+    retold = _told(connection)
+    verdict_row = {
         "trials": len(trials),
         "finished": len(ended),
         "distinct": len({trials[number]["params"] for number in ended}),
         "lost": sum(count == 0 for count in results.values()),
-        "twice": sum(count > 1 for count in results.values()) + told,
+        "twice": sum(count > 1 for count in results.values()) + retold,
         "open": sum(trial["state"] in ("RUNNING", "WAITING") for trial in trials.values()),
         "complete": sum(trial["state"] == "COMPLETE" for trial in trials.values()),
         "pruned": sum(trial["state"] == "PRUNED" for trial in trials.values()),
@@ -92,8 +92,8 @@ def verdict(connection: psycopg.Connection, expected: set[tuple[Any, ...]] | Non
         "surplus": sum(trial["recorded"] == "surplus" for trial in trials.values()),
     }
     if expected is not None:
-        found["undisturbed"] = len({trials[number]["params"] for number in ended} & expected)
-    return found
+        verdict_row["undisturbed"] = len({trials[number]["params"] for number in ended} & expected)
+    return verdict_row
 
 
 def _has_ended(trial: dict[str, Any]) -> bool:

@@ -71,14 +71,14 @@ def draws(seed: int, trials: int, space: Space) -> set[tuple[Any, ...]]:
     undisturbed = optuna.create_study(
         sampler=PriorSampler(samplers.sampler_factory({"name": "random"}, seed), space, seed)
     )
-    found = set()
+    drawn = set()
     for _ in range(trials):
         trial = undisturbed.ask()
         space.suggest(trial)
         stored = {name: kind.to_internal_repr(trial.params[name]) for name, kind in trial.distributions.items()}
-        found.add(tuple((name, round(value, 12)) for name, value in sorted(stored.items())))
+        drawn.add(tuple((name, round(value, 12)) for name, value in sorted(stored.items())))
         undisturbed.tell(trial, 0.0)
-    return found
+    return drawn
 
 
 if __name__ == "__main__":

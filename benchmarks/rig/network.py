@@ -79,9 +79,9 @@ class Network:
 
     def start(self, name: str, command: Sequence[str], env: Mapping[str, str], **settings: Any) -> Any:
         """Start a command on a host, with its own host name and process ids; killed, it takes its children along."""
-        own = ["unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        isolated = ["unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
         named = ["sh", "-c", 'hostname "$0"; exec "$@"', name]
-        return subprocess.Popen([*self.inside(name), *own, *named, *command], env=dict(env), **settings)
+        return subprocess.Popen([*self.inside(name), *isolated, *named, *command], env=dict(env), **settings)
 
 
 def _ip(*arguments: str) -> None:

@@ -14,7 +14,7 @@ from kirigami.search.study.provenance import revision, versions
 RECORDS = Path(__file__).parents[1] / "records"
 
 
-def write(name: str, found: dict[str, Any]) -> Path:
+def write(name: str, results: dict[str, Any]) -> Path:
     """Write `records/NAME-DATE.json` from a result that has a `prose` key; print where."""
     RECORDS.mkdir(exist_ok=True)
     machine = machine_name()
@@ -22,11 +22,11 @@ def write(name: str, found: dict[str, Any]) -> Path:
     record = {
         "benchmark": name,
         "date": date.today().isoformat(),
-        "prose": found.pop("prose"),
+        "prose": results.pop("prose"),
         "machine": machine,
         "versions": versions(),
         "revision": revision(RECORDS),
-        "results": found,
+        "results": results,
     }
     write_text(path, json.dumps(record, indent=1) + "\n")
     print(record["prose"])
