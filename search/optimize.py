@@ -11,18 +11,22 @@ print(history.best)
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import optuna
 
 from kirigami.search.errors import InputError
 from kirigami.search.loop import Loop
-from kirigami.search.proposal import halving
-from kirigami.search.proposal.samplers import build_pruner, rungs, sampler_factory, window
+from kirigami.search.proposal.halving import Halving
+from kirigami.search.proposal.judge import Judge
+from kirigami.search.proposal.judges import build_judge
+from kirigami.search.proposal.pruners import Pruning
+from kirigami.search.proposal.samplers import sampler_factory, window
 from kirigami.search.study.ledger import state_of
 from kirigami.search.study.study import objectives
-from kirigami.search.training.job import Metrics, surrogate
+from kirigami.search.training.job import Metrics
+from kirigami.search.training.runners import surrogate
 from kirigami.spaces import Budget, PriorSampler, Space
 
 
@@ -49,7 +53,7 @@ def optimize(
     seed: int = 0,
     objective: Mapping[str, str] | None = None,
     sampler: Mapping[str, Any] | str = "tpe",
-    pruner: Mapping[str, Any] | str = "none",
+    pruner: Mapping[str, Any] | str | Judge = "none",
     fidelities: int | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> History:
@@ -62,7 +66,7 @@ def optimize(
         objective: metric name -> maximize or minimize; by default `{"value": "minimize"}`.
         sampler: a name, or a mapping with `name` and the sampler's own arguments.
         pruner: a name, or a mapping; `asha` and `hyperband` need `fidelities` where `max_resource` is left out, and
-            always where there are several objectives: then every report has to bring all of them.
+            always where there are several objectives: then every report has to bring all of them. Or a judge.
         fidelities: the largest fidelity a trial reaches.
         config: what the space varies; by default nothing but the space's own paths.
 
@@ -73,18 +77,11 @@ def optimize(
     searched = Space.from_config(space, base)
     directions = objectives(objective or {"value": "minimize"}, lambda name: "minimize")
     samplers = sampler_factory(_named(sampler), seed, objectives=len(directions))
-    pruning, several = _named(pruner), len(directions) > 1
-    halve = halving.build(pruning, fidelities or 1) if several else None
-    if halve is not None and fidelities is None:
-        raise InputError(
-            f"pruner={pruning.get('name')} in a search of several objectives needs fidelities, the length of a full "
-            "trial, but got None. Set fidelities=27, say, or pruner=none."
-        )
+    judge = pruner if isinstance(pruner, Judge) else _judge(_named(pruner), len(directions), fidelities)
     study = optuna.create_study(
         study_name="optimize",  # Hyperband deals its brackets by the name; Optuna's own would be a random one
         directions=list(directions.values()),
         sampler=PriorSampler(samplers, searched, seed, window=window(_named(sampler))),
-        pruner=build_pruner({"name": "none"} if several else pruning, fidelities=fidelities or 1),
     )
     study.set_metric_names(list(directions))
     Loop(
@@ -93,14 +90,26 @@ def optimize(
         runner=surrogate(evaluate, next(iter(directions))),
         budget=Budget.from_config({"trials": budget} if isinstance(budget, int) else budget),
         prepare=lambda values: searched.apply(base, values),
-        rungs=rungs(pruning, fidelities) if fidelities else None,
-        halving=halve,
+        judge=judge,
     ).run()
     rows = [_row(trial) for trial in study.get_trials(deepcopy=False)]
     complete = [row for row in rows if row["state"] == "complete"]
     sign = -1 if next(iter(directions.values())) == "maximize" else 1
     best = min(complete, key=lambda row: sign * row["values"][0], default=None)
-    return History(rows, best, study, [rows[trial.number] for trial in study.best_trials] if several else [])
+    return History(
+        rows, best, study, [rows[trial.number] for trial in study.best_trials] if len(directions) > 1 else []
+    )
+
+
+def _judge(pruner: Mapping[str, Any], objectives: int, fidelities: int | None) -> Judge:
+    """Build the judge; where the length of a full trial is not known, one of Optuna's pruners sees every report."""
+    judge = build_judge(pruner, objectives=objectives, fidelities=fidelities or 1)
+    if fidelities is None and isinstance(judge, Halving):
+        raise InputError(
+            f"pruner={pruner.get('name')} in a search of several objectives needs fidelities, the length of a full "
+            "trial, but got None. Set fidelities=27, say, or pruner=none."
+        )
+    return replace(judge, rungs=None) if fidelities is None and isinstance(judge, Pruning) else judge
 
 
 def _row(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:

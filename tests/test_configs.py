@@ -17,7 +17,7 @@ from kirigami import models, tasks
 from kirigami.search.config.compose import KEYS, compose
 from kirigami.search.config.identity import leaves
 from kirigami.search.config.resolve import resolve
-from kirigami.search.proposal import samplers
+from kirigami.search.proposal import pruners, samplers
 from kirigami.search.rehearsal import building as rehearsal
 from kirigami.search.training import techniques
 from kirigami.search.training import trainer as trainers
@@ -155,9 +155,9 @@ def test_sampler_builds(option: str) -> None:
 @pytest.mark.parametrize("option", options("pruner"))
 def test_pruner_builds_and_its_rungs_lie_in_a_trial(option: str) -> None:
     config = chosen("pruner", option)
-    rungs = samplers.rungs(config, 27)
+    rungs = pruners.rungs(config, 27)
 
-    assert samplers.build_pruner(config, fidelities=27) is not None
+    assert pruners.build_pruner(config, fidelities=27) is not None
     assert rungs is None or (option == "none") == (not rungs)
     assert all(1 <= rung <= 27 for rung in rungs or ())
 
@@ -213,7 +213,7 @@ def test_study_composes_and_every_value_of_its_space_builds(study: str, monkeypa
 def test_study_prunes_before_the_end_of_a_trial(study: str) -> None:
     config = resolve(compose([f"study={study}"]))
     full = trainers.fidelities(config["trainer"])
-    rungs = samplers.rungs(config["pruner"], full)
+    rungs = pruners.rungs(config["pruner"], full)
 
     assert rungs is None or min(rungs) < full
 
@@ -229,7 +229,7 @@ def test_study_runs_under_every_pruner(study: str, pruner: str) -> None:
     """What a study sets for its own pruner must not stand in the way of `pruner=none` on the command line."""
     config = resolve(compose([f"study={study}", f"pruner={pruner}"]))
 
-    assert samplers.build_pruner(config["pruner"], fidelities=trainers.fidelities(config["trainer"])) is not None
+    assert pruners.build_pruner(config["pruner"], fidelities=trainers.fidelities(config["trainer"])) is not None
 
 
 @pytest.mark.parametrize(("study", "sampler"), itertools.product(setting("sampler"), options("sampler")))

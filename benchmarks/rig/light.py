@@ -15,8 +15,9 @@ import optuna
 from kirigami.search import storage
 from kirigami.search.loop import Loop
 from kirigami.search.proposal import samplers
+from kirigami.search.proposal.pruners import Pruning
 from kirigami.search.study import ledger, study
-from kirigami.search.training.job import surrogate
+from kirigami.search.training.runners import surrogate
 from kirigami.spaces import Budget, PriorSampler, Space
 
 DEFAULTS = {"reports": 3, "pause": 0.05, "sampler": "random", "seed": 0, "dimensions": 8}
@@ -54,7 +55,6 @@ def loop_of(orders: Mapping[str, Any]) -> Loop:
         place=lambda _, trial: ledger.place(joined, trial),
         window=samplers.window(sampler),
     )
-    joined.pruner = optuna.pruners.NopPruner()
     return Loop(
         study=joined,
         space=space,
@@ -62,7 +62,7 @@ def loop_of(orders: Mapping[str, Any]) -> Loop:
         budget=Budget(trials=orders["trials"]),
         prepare=lambda values: space.apply(config, values),
         storage=store,
-        rungs=tuple(range(1, orders["reports"])),
+        judge=Pruning(rungs=tuple(range(1, orders["reports"]))),
     )
 
 

@@ -14,7 +14,7 @@ from kirigami.search import storage
 from kirigami.search.config.identity import identity
 from kirigami.search.config.resolve import resolve
 from kirigami.search.errors import InputError, StudyStopped
-from kirigami.search.proposal import halving
+from kirigami.search.proposal.judges import build_judge
 from kirigami.search.proposal.samplers import sampler_factory
 from kirigami.search.report import results
 from kirigami.search.report.progress import Progress
@@ -108,8 +108,7 @@ def check_config(raw: dict[str, Any]) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(str(error)) from error
     sampler_factory(config["sampler"], config["seed"], objectives=len(_objectives(config)))
-    if len(_objectives(config)) > 1:
-        halving.build(config["pruner"], fidelities=1)
+    build_judge(config["pruner"], objectives=len(_objectives(config)), fidelities=1)
     storage.check(config["storage"], create=True)
     return config
 

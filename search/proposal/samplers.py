@@ -1,4 +1,4 @@
-"""Samplers and pruners by name, built from `sampler:` and `pruner:` of the config."""
+"""Samplers by name, built from `sampler:` of the config."""
 
 import inspect
 import warnings
@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import optuna
-from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
 from kirigami.search.errors import InputError, did_you_mean, one_of
@@ -22,13 +21,6 @@ SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
     "qmc": optuna.samplers.QMCSampler,
     "random": optuna.samplers.RandomSampler,
     "nsga2": optuna.samplers.NSGAIISampler,
-}
-PRUNERS: dict[str, Callable[..., BasePruner]] = {
-    "asha": optuna.pruners.SuccessiveHalvingPruner,
-    "hyperband": optuna.pruners.HyperbandPruner,
-    "median": optuna.pruners.MedianPruner,
-    "wilcoxon": optuna.pruners.WilcoxonPruner,
-    "none": optuna.pruners.NopPruner,
 }
 SINGLE_OBJECTIVE = ("gp", "cmaes")
 WINDOW = 1000
@@ -55,9 +47,9 @@ def sampler_factory(config: Mapping[str, Any], seed: int, *, objectives: int = 1
 
     def build(trial_seed: int) -> BaseSampler:
         if name != "qmc":
-            return _build("sampler", SAMPLERS[name], settings, seed=trial_seed)
+            return construct("sampler", SAMPLERS[name], settings, seed=trial_seed)
         independent = optuna.samplers.RandomSampler(seed=trial_seed)  # for what is not in every trial
-        return _build("sampler", SAMPLERS[name], settings, seed=seed, independent_sampler=independent)
+        return construct("sampler", SAMPLERS[name], settings, seed=seed, independent_sampler=independent)
 
     build(seed)  # a wrong argument shows now, before any trial
     return build
@@ -79,63 +71,12 @@ def window(config: Mapping[str, Any]) -> int | None:
     return value
 
 
-def build_pruner(config: Mapping[str, Any], *, fidelities: int, every: int = 1) -> BasePruner:
-    """Build the pruner.
-
-    Args:
-        config: `name` and the pruner's arguments. `min_resource` and `n_warmup_steps` count validations.
-        fidelities: epochs or steps of a full trial; what `max_resource: auto` stands for.
-        every: epochs or steps between validations.
+def construct(room: str, target: Callable[..., Any], settings: Mapping[str, Any], **fixed: Any) -> Any:
+    """Call an Optuna class with the settings of a group of the config, and `fixed` where it takes that.
 
     Raises:
-        InputError: for an unknown name or argument.
+        InputError: for an unknown argument, or a value that it does not take.
     """
-    name, settings = in_fidelities(config, fidelities, every)
-    for key, least in (("min_resource", 1), ("reduction_factor", 2)):
-        value = settings.get(key, least)
-        if value != "auto" and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise InputError(f"pruner.{key} must be a whole number of at least {least}, but got {value!r}.")
-    return _build("pruner", PRUNERS[name], settings)
-
-
-def rungs(config: Mapping[str, Any], fidelities: int, every: int = 1) -> tuple[int, ...]:
-    """Return the fidelities at which the pruner is asked, all of them before the end of a full trial.
-
-    A report is a transaction in the store; between rungs it would change nothing, and at the end nothing is left to
-    save: a trial trained in full is complete, whatever its value.
-    """
-    name, settings = in_fidelities(config, fidelities, every)
-    if name == "none":
-        return ()
-    first = settings.get("min_resource", "auto" if name == "asha" else 1)
-    if name not in ("asha", "hyperband") or not isinstance(first, int):
-        return tuple(range(every, fidelities, every))
-    factor = settings.get("reduction_factor", 4 if name == "asha" else 3)
-    found, rung = [], first * factor ** settings.get("min_early_stopping_rate", 0)
-    while rung < fidelities:
-        found.append(rung)
-        rung *= factor
-    return tuple(found)
-
-
-def in_fidelities(config: Mapping[str, Any], fidelities: int, every: int) -> tuple[str, dict[str, Any]]:
-    """Return the pruner's name and arguments, validations turned into epochs or steps."""
-    settings = dict(config)
-    name = settings.pop("name", None)
-    if name not in PRUNERS:
-        raise one_of("pruner.name", name, PRUNERS)
-    for key in ("min_resource", "n_warmup_steps"):
-        if isinstance(settings.get(key), int):
-            settings[key] *= every
-    others = {key for other in PRUNERS.values() for key in inspect.signature(other).parameters}
-    own = inspect.signature(PRUNERS[name]).parameters
-    settings = {key: value for key, value in settings.items() if key in own or key not in others}
-    if settings.get("max_resource") == "auto":
-        settings["max_resource"] = fidelities
-    return str(name), settings
-
-
-def _build(room: str, target: Callable[..., Any], settings: Mapping[str, Any], **fixed: Any) -> Any:
     allowed = list(inspect.signature(target).parameters)
     for key, value in settings.items():
         if key not in allowed:

@@ -8,7 +8,7 @@ figure.
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ class Counter(NamedTuple):
 
 
 class Meter:
-    """Sums what the counters count while a trial runs.
+    """Sums what the counters count while trials run.
 
     Args:
         counters: by default those of this machine.
@@ -36,37 +36,38 @@ class Meter:
         self._counters = {one.name: one for one in (machine() if counters is None else counters)}
         self._clock = clock
         self._last: dict[str, float] = {}
-        self._joules: dict[str, float] = {}
-        self.begin()
-
-    def begin(self) -> None:
-        """Count from now on."""
         self._joules = dict.fromkeys(self._counters, 0.0)
-        self._last = {}
-        for counter in list(self._counters.values()):
-            self._sample(counter)
-        self._due = self._clock() + SAMPLE_SECONDS
+        self.take()
 
     def check(self) -> None:
         """Look at the counters before one may have begun anew twice; cheap enough for every step."""
         if self._counters and self._clock() >= self._due:
-            self._due = self._clock() + SAMPLE_SECONDS
-            for counter in list(self._counters.values()):
-                self._sample(counter)
+            self._look()
 
-    def used(self, device: str = "cpu", trials: int = 1) -> dict[str, Any]:
-        """Return the joules of a trial since `begin` and of what they are; nothing where nothing could be read.
+    def take(self) -> dict[str, float]:
+        """Return the joules of each counter since they were last taken."""
+        self._look()
+        taken, self._joules = self._joules, dict.fromkeys(self._counters, 0.0)
+        return taken
+
+    def figures(self, joules: Mapping[str, float], device: str = "cpu") -> dict[str, Any]:
+        """Return a trial's joules and of what they are, as they are recorded; nothing where nothing could be read.
 
         Args:
-            device: on which the trial ran: of GPUs only that is counted, `cuda` standing for all that are visible.
-            trials: how many of this worker ran at once and share them.
+            joules: of each counter, that trial's share.
+            device: on which it ran: of GPUs only that is counted, `cuda` standing for all that are visible.
         """
-        self._due = self._clock()
-        self.check()
-        counted = {name: joules for name, joules in self._joules.items() if _concerns(name, device)}
-        if not counted:
-            return {}
-        return {"energy_j": round(sum(counted.values()) / trials, 3), "energy_of": sorted(counted)}
+        counted = [name for name in joules if name in self._counters and _concerns(name, device)]
+        return (
+            {"energy_j": round(sum(joules[name] for name in counted), 3), "energy_of": sorted(counted)}
+            if counted
+            else {}
+        )
+
+    def _look(self) -> None:
+        self._due = self._clock() + SAMPLE_SECONDS
+        for counter in list(self._counters.values()):
+            self._sample(counter)
 
     def _sample(self, counter: Counter) -> None:
         try:

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import optuna
 
-from kirigami.search.study.energy import Meter
 from kirigami.search.study.ledger import Charge, Ledger
 from kirigami.spaces import Budget
 
@@ -123,21 +122,18 @@ class Deadline:
         self._due = now + min(rest.seconds, pause)
 
 
-def spent(seconds: float, details: Mapping[str, Any], meter: Meter, jobs: int = 1) -> dict[str, Any]:
-    """Return what a trial is recorded to have cost: its seconds, devices, device seconds, and joules where known.
+def spent(seconds: float, details: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a trial is recorded to have cost: its seconds, devices and device seconds.
 
     Args:
-        seconds: from asking for its batch to the batch's end.
+        seconds: from asking for it to its end; of trials that run at once, its share of them.
         details: of the runner; where it knows the device seconds better, it has the last word.
-        meter: begun with the batch.
-        jobs: trials of the batch, which share its time.
     """
     devices = int(details.get("devices", 1))
     return {
-        "wall_s": round(seconds / jobs, 4),
+        "wall_s": round(seconds, 4),
         "devices": devices,
-        "device_s": round(float(details.get("device_s", seconds / jobs * devices)), 4),
-        **meter.used(str(details.get("device", "cpu")), jobs),
+        "device_s": round(float(details.get("device_s", seconds * devices)), 4),
     }
 
 

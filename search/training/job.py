@@ -1,19 +1,18 @@
-"""The contract between the loop and a runner: a job goes in, reports stream out, an outcome comes back.
+"""One trial as its runner sees it: what to run, where to report, how it may end.
 
 A runner turns a config into a stream of (fidelity, metrics) reports. It may train a network, look a value up in a
 table or compute a formula: the loop, the samplers and the pruners cannot tell.
 """
 
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
 
-from kirigami.search.errors import StudyStopped
-
 Metrics = Mapping[str, float]
+
+TAKEN = "another worker took this one for dead"
 
 
 class Stopped(Exception):
@@ -22,6 +21,10 @@ class Stopped(Exception):
 
 class Pruned(Stopped):
     """The pruner, the budget or a value that is no number ended the trial; the reason is its text."""
+
+
+class Paused(Stopped):
+    """The judge lets the trial rest here: it keeps its checkpoint, and goes on when the judge says so."""
 
 
 class Interrupted(Stopped):
@@ -33,7 +36,7 @@ class Outcome:
     """What a trial came to, why, and how to keep what it made where that is worth it.
 
     Attributes:
-        state: complete, pruned, failed, or infeasible (over the budget, and not trained for that reason).
+        state: complete, pruned, failed, paused, or infeasible (over the budget, and not trained for that reason).
     """
 
     state: str
@@ -110,54 +113,6 @@ class Job:
         if self.stop_requested():
             raise Interrupted("stopped by the user")
         self.on_step()
-
-
-class Runner(Protocol):
-    """Runs a batch of jobs; `batch` is how many it wants at once (one, unless it trains many in one step)."""
-
-    batch: int
-
-    def __call__(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Run the jobs and return their outcomes in order; exceptions of one job become its outcome."""
-        ...
-
-
-@dataclass
-class Solo:
-    """Makes a runner of a function that runs one job: what it raises becomes the outcome."""
-
-    run: Callable[[Job], Outcome]
-    batch: int = 1
-
-    def __call__(self, jobs: Sequence[Job]) -> list[Outcome]:
-        return [self._one(job) for job in jobs]
-
-    def _one(self, job: Job) -> Outcome:
-        try:
-            return self.run(job)
-        except (Interrupted, StudyStopped):  # no fault of the trial: it is run again
-            raise
-        except Pruned as reason:
-            metrics = job.curve[-1][1] if job.curve else {}
-            return Outcome("pruned", metrics, str(reason))
-        except Exception as error:  # failure is data: whatever the user's network raises is recorded and told
-            traceback.print_exception(error)  # into the worker's log
-            frames = traceback.extract_tb(error.__traceback__)
-            job.details["raised_at"] = f"{frames[-1].filename}:{frames[-1].lineno}"
-            return Outcome("failed", reason=f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
-
-
-def surrogate(evaluate: Callable[[Mapping[str, Any]], Iterable[tuple[int, float | Metrics]]], metric: str) -> Solo:
-    """Make a runner of a function that yields (fidelity, value) pairs; the last one is the trial's value."""
-
-    def run(job: Job) -> Outcome:
-        metrics: dict[str, float] = {}
-        for fidelity, value in evaluate(job.config):
-            metrics = dict(value) if isinstance(value, Mapping) else {metric: float(value)}
-            job.report(fidelity, metrics)
-        return Outcome("complete", metrics)
-
-    return Solo(run)
 
 
 def not_a_number(metrics: Metrics) -> str | None:

@@ -1,14 +1,18 @@
 """The networks of a study's best trials on disk, and in the artifacts where other machines are to find them."""
 
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from optuna.study import Study
+
 from kirigami.search.errors import one_line
 from kirigami.search.files import replaced
 from kirigami.search.storage.artifacts import Artifacts
+from kirigami.search.study.ledger import known
+from kirigami.search.study.study import best_trial, sign_of
 from kirigami.search.training.checkpoints.shelf import say
 
 
@@ -29,6 +33,18 @@ class Networks:
     def path(self, number: int) -> Path:
         """Return the file of a trial's network."""
         return self.folder / f"trial-{number:05d}.safetensors"
+
+    def keep_if_best(self, study: Study, number: int, values: Sequence[float], save: Callable[[Path], None]) -> None:
+        """Keep the network of a complete trial that is the best, or on the front; drop those that no longer are.
+
+        Args:
+            study: in which the trial has just been told.
+            values: its objectives.
+        """
+        if not _is_behind(study, values):
+            best = _best_numbers(study)
+            if number in best:
+                self.keep(number, save, best)
 
     def keep(self, number: int, save: Callable[[Path], None], best: Collection[int]) -> None:
         """Write a trial's network and drop those of trials that are no longer among the best.
@@ -75,3 +91,18 @@ class Networks:
 
     def _name(self, path: Path) -> str:
         return f"network-{self.study}-{path.name}"
+
+
+def _is_behind(study: Study, values: Sequence[float]) -> bool:
+    """Return whether one objective's best was better when the store was last read; it only gets better."""
+    if len(study.directions) > 1:
+        return False
+    sign = sign_of(study)
+    best = next(iter(known(study).ranked(sign)), None)
+    return best is not None and sign * best.values[0] < sign * values[0]
+
+
+def _best_numbers(study: Study) -> set[int]:
+    """Return the trials whose networks are worth keeping: the best, or the front of several objectives."""
+    best = study.best_trials if len(study.directions) > 1 else [best_trial(study)]
+    return {trial.number for trial in best if trial is not None}

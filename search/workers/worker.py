@@ -94,14 +94,15 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
     from kirigami import tasks
     from kirigami.search import storage
     from kirigami.search.loop import Loop
-    from kirigami.search.proposal import halving, samplers
+    from kirigami.search.proposal import samplers
+    from kirigami.search.proposal.judges import build_judge
     from kirigami.search.rehearsal import building as rehearsal
     from kirigami.search.storage import artifacts
     from kirigami.search.study import ledger, study
     from kirigami.search.training import alone as trial
     from kirigami.search.training import checkpoints
     from kirigami.search.training import trainer as trainers
-    from kirigami.search.training.job import Solo
+    from kirigami.search.training.runners import Solo
     from kirigami.spaces import Budget, PriorSampler, Space
 
     raw, settings = orders.raw, resolve(orders.raw)
@@ -111,11 +112,8 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
     objectives = study.objectives(config["objective"], tasks.direction)
     rehearsal.check_objectives(config, objectives, task)
     sampler = samplers.sampler_factory(config["sampler"], config["seed"], objectives=len(objectives))
-    full = trainers.fidelities(config["trainer"])
-    every = config["trainer"]["val_every"]
-    several = len(objectives) > 1
-    halve = halving.build(config["pruner"], full, every) if several else None
-    pruner = samplers.build_pruner({"name": "none"} if several else config["pruner"], fidelities=full, every=every)
+    full, every = trainers.fidelities(config["trainer"]), config["trainer"]["val_every"]
+    judge = build_judge(config["pruner"], objectives=len(objectives), fidelities=full, every=every)
     kept, pause = (
         artifacts.open_artifacts(config["storage"], Path(orders.folder)),
         checkpoints.check(config["checkpoint"]),
@@ -133,7 +131,6 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
         place=lambda _, trial: ledger.place(joined, trial),
         window=samplers.window(config["sampler"]),
     )
-    joined.pruner = pruner
     return Loop(
         study=joined,
         space=space,
@@ -141,8 +138,7 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
         budget=Budget.from_config(config["budget"], config["cost"]),
         prepare=lambda values: resolve(space.apply(raw, values)),
         storage=store,
-        rungs=samplers.rungs(config["pruner"], full, every),
-        halving=halve,
+        judge=judge,
         folder=Path(orders.folder) / "networks",
         shared=kept if config["storage"].get("artifacts") else None,
         shelf=None if pause is None else checkpoints.Shelf(kept, pause),

@@ -8,11 +8,12 @@ import optuna
 import pytest
 
 from kirigami.search.loop import Loop
-from kirigami.search.proposal.samplers import build_pruner, sampler_factory
+from kirigami.search.proposal.pruners import Pruning
+from kirigami.search.proposal.samplers import sampler_factory
 from kirigami.search.report.page import write_report
 from kirigami.search.storage import open_storage
 from kirigami.search.study.study import create
-from kirigami.search.training.job import surrogate
+from kirigami.search.training.runners import surrogate
 from kirigami.spaces import Budget, PriorSampler, Space
 
 CHROMIUM = shutil.which("chromium")
@@ -27,7 +28,6 @@ def study(tmp_path_factory):
     space = Space.from_config(SPACE, {"x": 0.0, "kind": "a"})
     joined = create(store, "pages <&>", {"accuracy": "maximize"}, {})
     joined.sampler = PriorSampler(sampler_factory({"name": "random"}, 0), space, 0)
-    joined.pruner = build_pruner({"name": "none"}, fidelities=3)
 
     def evaluate(config):
         for epoch in (1, 2, 3):
@@ -39,6 +39,7 @@ def study(tmp_path_factory):
         surrogate(evaluate, "accuracy"),
         Budget(trials=8),
         lambda values: space.apply({"x": 0.0, "kind": "a"}, values),
+        judge=Pruning(),
     ).run()
     return joined, folder
 

@@ -17,12 +17,14 @@ import pytest
 
 from kirigami.search.errors import InputError, StudyStopped
 from kirigami.search.loop import Loop
-from kirigami.search.proposal.samplers import build_pruner, sampler_factory
+from kirigami.search.proposal.judge import TrainAll
+from kirigami.search.proposal.pruners import Pruning, build_pruner
+from kirigami.search.proposal.samplers import sampler_factory
 from kirigami.search.storage import open_storage
 from kirigami.search.storage.server.server import Server
 from kirigami.search.study import ledger
 from kirigami.search.study import study as studies
-from kirigami.search.training.job import surrogate
+from kirigami.search.training.runners import surrogate
 from kirigami.spaces import Budget, PriorSampler, Space
 
 HEARTBEAT = {"heartbeat_s": 1, "grace_s": 2}
@@ -146,6 +148,7 @@ def make_loop(open_store, name) -> Callable[..., Loop]:
         sampler="random",
         pruner=None,
         rungs=None,
+        judge=None,
         **settings,
     ):
         searched = Space.from_config(space, config)
@@ -155,16 +158,18 @@ def make_loop(open_store, name) -> Callable[..., Loop]:
             study = studies.create(storage or optuna.storages.InMemoryStorage(), name, directions, {"space": "s"})
         factory = sampler_factory({"name": sampler}, seed, objectives=len(directions))
         study.sampler = PriorSampler(factory, searched, seed, ledger.place)
-        study.pruner = build_pruner(pruner or {"name": "none"}, fidelities=9)
+        if judge is None:
+            pruned = Pruning(build_pruner(pruner or {"name": "none"}, fidelities=9), rungs)
+            judge = pruned if len(directions) == 1 else TrainAll()
         limits = {key: settings.pop(key) for key in BUDGETS if key in settings}
         return Loop(
             study=study,
             space=searched,
-            runner=surrogate(runner, objectives[0]) if callable(runner) and not hasattr(runner, "batch") else runner,
+            runner=surrogate(runner, objectives[0]) if callable(runner) and not hasattr(runner, "run") else runner,
             budget=Budget.from_config(limits, settings.pop("cost", None)),
             prepare=lambda values: searched.apply(config, values),
             storage=storage,
-            rungs=rungs,
+            judge=judge,
             **settings,
         )
 

@@ -11,7 +11,8 @@ from kirigami.search.command.cli import main
 from kirigami.search.report.accounts import entries, rows, stored_bytes
 from kirigami.search.study import ledger as ledgers
 from kirigami.search.study.ledger import Ledger, outcome_of
-from kirigami.search.training.job import Outcome, Pruned, Solo
+from kirigami.search.training.job import Outcome, Pruned
+from kirigami.search.training.runners import Solo
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),

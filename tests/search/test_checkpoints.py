@@ -13,13 +13,15 @@ import torch
 from test_checkpoint_contract import Kept, assert_same, run
 
 from kirigami.search.errors import InputError
+from kirigami.search.proposal.pruners import Pruning
 from kirigami.search.storage.artifacts import Folder, Prefixed, absolute, open_artifacts, place
 from kirigami.search.study import recovery
 from kirigami.search.study.ledger import outcome_of, state_of
 from kirigami.search.training.checkpoints import Shelf, check
 from kirigami.search.training.checkpoints.state import Refused, loaded, random_state, set_random_state
-from kirigami.search.training.job import Job, Metrics, Outcome, Pruned, Solo
+from kirigami.search.training.job import Job, Metrics, Outcome, Pruned
 from kirigami.search.training.networks import Networks
+from kirigami.search.training.runners import Solo
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
@@ -319,7 +321,7 @@ class TestLoop:
                 return trial.last_step == 3
 
         asked: list[int] = []
-        loop.study.pruner = Strict()
+        loop.judge = Pruning(Strict(), (1, 3, 9))
         loop.run()
         retry = loop.study.trials[1]
         assert retry.intermediate_values == {1: 1.0, 3: 3.0, 9: 9.0}
@@ -331,7 +333,7 @@ class TestLoop:
         from kirigami.search.proposal import halving
 
         halve = halving.build({"name": "asha", "min_resource": 1, "reduction_factor": 3}, fidelities=9)
-        settings = {"objectives": ("score", "size"), "shelf": shelf, "trials": 1, "halving": halve}
+        settings = {"objectives": ("score", "size"), "shelf": shelf, "trials": 1, "judge": halve}
 
         def make(dies_at):
             def one(job: Job) -> Outcome:

@@ -10,10 +10,11 @@ from kirigami.search.config.resolve import resolve
 from kirigami.search.errors import InputError
 from kirigami.search.rehearsal import building as rehearsal
 from kirigami.search.training import alone as trial
-from kirigami.search.training.job import Interrupted, Job, Pruned, Solo
+from kirigami.search.training.job import Interrupted, Job, Pruned
 from kirigami.search.training.ranks import places
 from kirigami.search.training.ranks.strategy import own_chance, share
 from kirigami.search.training.ranks.team import TEAM
+from kirigami.search.training.runners import Solo
 from kirigami.search.training.trainer import check_trainer
 from kirigami.spaces import Space
 
@@ -29,7 +30,7 @@ def config_of(*overrides):
 
 def run(*overrides, on_report=lambda fidelity, metrics: None):
     job = Job(0, config_of(*overrides), on_report)
-    return Solo(lambda one: trial.train(one, threads=2))([job])[0], job
+    return Solo(lambda one: trial.train(one, threads=2)).outcome(job), job
 
 
 def weights(outcome, folder):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from kirigami.search.study.energy import Counter, Meter, gpus, packages
+from kirigami.search.study.energy import Meter, gpus, packages
 
 
 def zone(folder, name, kind, microjoules, wraps=1_000_000):
@@ -17,6 +17,10 @@ def zone(folder, name, kind, microjoules, wraps=1_000_000):
     return made / "energy_uj"
 
 
+def used(meter, device="cpu"):
+    return meter.figures(meter.take(), device)
+
+
 def test_packages_are_counted_without_their_parts(tmp_path):
     first = zone(tmp_path, "intel-rapl:0", "package-0", 200_000)
     zone(tmp_path, "intel-rapl:0:0", "core", 1)
@@ -24,14 +28,14 @@ def test_packages_are_counted_without_their_parts(tmp_path):
     (tmp_path / "intel-rapl").mkdir()
     meter = Meter(list(packages(tmp_path)))
     first.write_text("700000\n")
-    assert meter.used() == {"energy_j": 0.5, "energy_of": ["package-0"]}
+    assert used(meter) == {"energy_j": 0.5, "energy_of": ["package-0"]}
 
 
 def test_a_counter_that_begins_anew(tmp_path):
     file = zone(tmp_path, "intel-rapl:0", "package-0", 900_000)
     meter = Meter(list(packages(tmp_path)))
     file.write_text("100000\n")
-    assert meter.used()["energy_j"] == pytest.approx(0.2)
+    assert used(meter)["energy_j"] == pytest.approx(0.2)
 
 
 def test_it_is_looked_at_before_it_begins_anew_twice(tmp_path):
@@ -41,16 +45,15 @@ def test_it_is_looked_at_before_it_begins_anew_twice(tmp_path):
         now[0] += 11
         file.write_text(str(microjoules))
         meter.check()
-    assert meter.used()["energy_j"] == pytest.approx(2.4)
-    meter.begin()
-    assert meter.used()["energy_j"] == 0
+    assert used(meter)["energy_j"] == pytest.approx(2.4)
+    assert used(meter)["energy_j"] == 0
 
 
 @pytest.mark.parametrize("text", ["", "none\n"])
 def test_what_cannot_be_read_is_absent_not_0(tmp_path, text):
     zone(tmp_path, "intel-rapl:0", "package-0", 0).write_text(text)
-    assert Meter(list(packages(tmp_path))).used() == {}
-    assert Meter(list(packages(tmp_path / "nowhere"))).used() == {}
+    assert used(Meter(list(packages(tmp_path)))) == {}
+    assert used(Meter(list(packages(tmp_path / "nowhere")))) == {}
 
 
 def test_without_permission_it_is_absent(tmp_path):
@@ -63,12 +66,7 @@ def test_a_counter_that_fails_later_is_absent(tmp_path):
     file = zone(tmp_path, "intel-rapl:0", "package-0", 0)
     meter = Meter(list(packages(tmp_path)))
     file.unlink()
-    assert meter.used() == {}
-
-
-def test_trials_of_a_batch_share_it():
-    joules = iter([0.0, 12.0])
-    assert Meter([Counter("package-0", lambda: next(joules))]).used(trials=3)["energy_j"] == 4.0
+    assert used(meter) == {}
 
 
 class TestNvidia:
@@ -96,9 +94,10 @@ class TestNvidia:
         meter = Meter(list(gpus()))
         millijoules["0"] += 3_000
         millijoules["1"] += 500
-        assert meter.used("cuda:0") == {"energy_j": 3.0, "energy_of": ["cuda:0"]}
-        assert meter.used("cuda") == {"energy_j": 3.5, "energy_of": ["cuda:0", "cuda:1"]}
-        assert meter.used("cpu") == {}
+        joules = meter.take()
+        assert meter.figures(joules, "cuda:0") == {"energy_j": 3.0, "energy_of": ["cuda:0"]}
+        assert meter.figures(joules, "cuda") == {"energy_j": 3.5, "energy_of": ["cuda:0", "cuda:1"]}
+        assert meter.figures(joules, "cpu") == {}
 
     def test_devices_are_those_that_cuda_shows(self, millijoules, monkeypatch):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1, 0")

@@ -15,12 +15,12 @@ from kirigami.search.command import cli
 from kirigami.search.config.compose import compose
 from kirigami.search.config.resolve import resolve
 from kirigami.search.loop import Loop
-from kirigami.search.proposal.samplers import build_pruner, sampler_factory
+from kirigami.search.proposal.samplers import sampler_factory
 from kirigami.search.storage import open_storage
 from kirigami.search.study.study import check_data, create
 from kirigami.search.training import alone as trial
 from kirigami.search.training import building
-from kirigami.search.training.job import Solo
+from kirigami.search.training.runners import Solo
 from kirigami.spaces import Budget, PriorSampler, Space
 
 NAME = "small"
@@ -50,7 +50,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = open_storage(config["storage"])
     study = create(store, NAME, {"accuracy": "maximize", "bytes": "minimize"}, {})
     study.sampler = PriorSampler(sampler_factory({"name": "random"}, 0, objectives=2), space, 0)
-    study.pruner = build_pruner({"name": "none"}, fidelities=6)
     check_data(study, building.open_task(config).fingerprint())
     networks = folder / "studies" / NAME / "networks"
     Loop(

@@ -6,7 +6,8 @@ from kirigami import optimize
 from kirigami.search.report.results import leaders, summary
 from kirigami.search.study.ledger import Ledger, is_feasible
 from kirigami.search.study.study import best_trial
-from kirigami.search.training.job import Outcome, Solo
+from kirigami.search.training.job import Outcome
+from kirigami.search.training.runners import Solo
 from kirigami.spaces import Budget
 
 LIMITED = Budget(trials=12, params=100)

@@ -1,4 +1,4 @@
-"""What the loop writes, with one objective or several, in batches; and the same seed, stopped or not."""
+"""What the loop writes, with one objective or several; and the same seed, stopped or not."""
 
 import math
 import time
@@ -9,7 +9,8 @@ from test_loop import constant, reasons, states, trials_of, xs
 
 from kirigami.search.study import recovery
 from kirigami.search.study.ledger import Ledger, outcome_of, state_of
-from kirigami.search.training.job import Outcome, Pruned, Solo, not_a_number
+from kirigami.search.training.job import Outcome, not_a_number
+from kirigami.search.training.runners import Solo
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
@@ -98,53 +99,6 @@ class TestSeveralObjectives:
         loop = make_loop(constant({"score": 1.0}), objectives=("score", "size"), trials=1)
         loop.run()
         assert "objective 'size' is not among" in reasons(loop)[0]
-
-
-class Batches:
-    """Runs up to four jobs at once and remembers how many it was given."""
-
-    batch = 4
-
-    def __init__(self):
-        self.sizes = []
-
-    def __call__(self, jobs):
-        self.sizes.append(len(jobs))
-        states = ["complete", "pruned", "failed", "complete"]
-        return [
-            Outcome(state, {"score": job.config["x"]}, reason=state) for state, job in zip(states, jobs, strict=False)
-        ]
-
-
-def test_a_batch_is_asked_at_once_and_all_of_it_is_told(make_loop, store_url):
-    runner = Batches()
-    loop = make_loop(runner, url=store_url, trials=10)
-    loop.run()
-    assert runner.sizes == [4, 4, 2]
-    assert states(loop) == ["complete", "pruned", "failed", "complete"] * 2 + ["complete", "pruned"]
-    assert len(set(xs(trials_of(loop)))) == 10
-    for trial in trials_of(loop):
-        assert outcome_of(trial)["metrics"] == {"score": trial.params["x"]}
-        assert outcome_of(trial)["reason"] == outcome_of(trial)["state"]
-
-
-def test_jobs_of_a_batch_are_pruned_each_for_itself(make_loop):
-    class Lockstep:
-        batch = 4
-
-        def __call__(self, jobs):
-            outcomes = []
-            for job in jobs:
-                try:
-                    job.report(1, {"score": math.nan if job.number % 2 else 1.0})
-                    outcomes.append(Outcome("complete", {"score": 1.0}))
-                except Pruned as reason:
-                    outcomes.append(Outcome("pruned", reason=str(reason)))
-            return outcomes
-
-    loop = make_loop(Lockstep(), trials=4)
-    loop.run()
-    assert states(loop) == ["complete", "pruned", "complete", "pruned"]
 
 
 def test_not_a_number_names_the_metric():

@@ -19,7 +19,8 @@ from kirigami.search.storage import patience
 from kirigami.search.storage.outage import Away
 from kirigami.search.study import study as studies
 from kirigami.search.study.ledger import Ledger
-from kirigami.search.training.job import Outcome, surrogate
+from kirigami.search.training.job import Outcome
+from kirigami.search.training.runners import Solo, surrogate
 from kirigami.search.workers.supervisor import reader
 from kirigami.spaces import Budget, PriorSampler, Space
 
@@ -44,9 +45,7 @@ def work(url, name, folder, trials, runner, settings):
         joined.sampler = PriorSampler(sampler_factory({"name": "random"}, 0), space, 0)
         made = runner(folder)
         prepare = lambda values: space.apply(CONFIG, values)  # noqa: E731
-        loop = Loop(
-            joined, space, made, Budget(trials=trials), prepare, storage=store, rungs=(), folder=folder / "kept"
-        )
+        loop = Loop(joined, space, made, Budget(trials=trials), prepare, storage=store, folder=folder / "kept")
         try:
             ended = loop.run()
         except Exception as error:
@@ -213,15 +212,7 @@ def freezing(folder):
                     break
         return Outcome("complete", {"score": 0.0 if first else 1.0}, save=lambda path: path.write_text(f"{first}"))
 
-    class Runner:
-        batch = 1
-
-        def __call__(self, jobs):
-            from kirigami.search.training.job import Solo
-
-            return Solo(run)(jobs)
-
-    return Runner()
+    return Solo(run)
 
 
 @pytest.mark.parametrize(

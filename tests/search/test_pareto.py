@@ -10,12 +10,15 @@ import pytest
 from kirigami import optimize
 from kirigami.search.command.search import check_config
 from kirigami.search.errors import InputError
+from kirigami.search.loop.running import at_rung, excess
 from kirigami.search.proposal import halving
-from kirigami.search.proposal.halving import Halving, at_rung, excess
+from kirigami.search.proposal.halving import Halving
+from kirigami.search.proposal.judge import Report
 from kirigami.search.study import recovery
 from kirigami.search.study import study as studies
 from kirigami.search.study.ledger import Ledger, outcome_of, state_of
-from kirigami.search.training.job import Interrupted, Outcome, Solo
+from kirigami.search.training.job import Interrupted, Outcome
+from kirigami.search.training.runners import Solo
 from kirigami.spaces import Budget
 
 pytestmark = [
@@ -104,9 +107,7 @@ class TestDecisions:
     OBJECTIVES = ("loss", "size")
 
     def states(self, make_loop, values, **settings):
-        loop = make_loop(
-            comes(values), objectives=self.OBJECTIVES, trials=len(values), **{"halving": RUNGS, **settings}
-        )
+        loop = make_loop(comes(values), objectives=self.OBJECTIVES, trials=len(values), **{"judge": RUNGS, **settings})
         loop.run()
         return [state_of(trial) for trial in trials_of(loop)], trials_of(loop)
 
@@ -132,7 +133,7 @@ class TestDecisions:
             yield 2, {"loss": 1.0, "size": 1.0}
             yield 5, {"loss": 0.5, "size": 1.0}
 
-        loop = make_loop(evaluate, objectives=self.OBJECTIVES, trials=1, halving=RUNGS)
+        loop = make_loop(evaluate, objectives=self.OBJECTIVES, trials=1, judge=RUNGS)
         loop.run()
         found = trials_of(loop)[0].user_attrs
         assert (found["rung:1"]["values"]["loss"], found["rung:3"]["values"]["loss"]) == (1.0, 0.5)
@@ -154,7 +155,7 @@ class TestDecisions:
         """The small loss would go on, were it not over the limit."""
 
         def run(limit):
-            loop = make_loop(comes([(5.0, 7.0), (0.1, 90.0)]), objectives=self.OBJECTIVES, trials=2, halving=RUNGS)
+            loop = make_loop(comes([(5.0, 7.0), (0.1, 90.0)]), objectives=self.OBJECTIVES, trials=2, judge=RUNGS)
             loop.budget = Budget(trials=2)
             loop.budget = LimitedSize(limit)
             loop.run()
@@ -169,7 +170,7 @@ class TestDecisions:
             job.report(1, {"loss": 1.0, "size": 90.0})
             return Outcome("complete", {"loss": 1.0, "size": 20.0})
 
-        loop = make_loop(Solo(run), objectives=self.OBJECTIVES, halving=RUNGS)
+        loop = make_loop(Solo(run), objectives=self.OBJECTIVES, judge=RUNGS)
         loop.budget = LimitedSize(30, trials=1)
         loop.run()
         assert trials_of(loop)[0].user_attrs["rung:1"]["over"] == 0
@@ -178,7 +179,7 @@ class TestDecisions:
         def evaluate(config):
             yield 1, {"loss": 1.0}
 
-        loop = make_loop(evaluate, objectives=self.OBJECTIVES, trials=1, halving=RUNGS)
+        loop = make_loop(evaluate, objectives=self.OBJECTIVES, trials=1, judge=RUNGS)
         loop.run()
         assert "objective 'size' is not among" in outcome_of(trials_of(loop)[0])["reason"]
 
@@ -189,15 +190,15 @@ class TestDecisions:
 
     def test_a_trial_trained_in_full_is_complete(self, make_loop):
         late = Halving(((9,),), (1,), 3)
-        assert late.is_due((8, 9))
+        assert Report(8, 9, {}).passed(late.brackets[0])
         made = halving.build({"name": "asha", "min_resource": 1, "reduction_factor": 3}, 9)
-        assert not made.is_due((8, 9))
+        assert not Report(8, 9, {}).passed(made.brackets[0])
 
     def test_some_trials_end_before_any_goes_on(self, make_loop):
         waiting = Halving(((1, 3),), (1,), 3, bootstrap_count=2)
-        states, _ = self.states(make_loop, [(1.0, 1.0), (0.9, 0.9), (0.8, 0.8)], halving=waiting)
+        states, _ = self.states(make_loop, [(1.0, 1.0), (0.9, 0.9), (0.8, 0.8)], judge=waiting)
         assert states == ["pruned", "pruned", "pruned"]
-        states, _ = self.states(make_loop, [(1.0, 1.0), (0.9, 0.9), (0.8, 0.8)], halving=Halving(((1,),), (1,), 3, 2))
+        states, _ = self.states(make_loop, [(1.0, 1.0), (0.9, 0.9), (0.8, 0.8)], judge=Halving(((1,),), (1,), 3, 2))
         assert states == ["pruned", "pruned", "complete"]
 
 
@@ -248,7 +249,7 @@ def dominates(a, b):
 def test_a_study_that_was_stopped_goes_on_as_if_it_had_not(make_loop, sqlite_url, open_store, pruner):
     """The stopped trial had reached a rung already: run again, it is counted once, and keeps its bracket."""
     settings = {"objectives": ("loss", "size"), "sampler": "tpe", "trials": 16}
-    settings["halving"] = halving.build({"name": pruner, "min_resource": 1, "reduction_factor": 3}, 9)
+    settings["judge"] = halving.build({"name": pruner, "min_resource": 1, "reduction_factor": 3}, 9)
     undisturbed = make_loop(trade, **settings)
     undisturbed.run()
 
@@ -274,7 +275,8 @@ import sys, time
 from kirigami.search import storage
 from kirigami.search.proposal import halving
 from kirigami.search.study import study
-from kirigami.search.training.job import Outcome, Solo
+from kirigami.search.training.job import Outcome
+from kirigami.search.training.runners import Solo
 from kirigami.search.study.ledger import place
 from kirigami.search.loop import Loop
 from kirigami.search.proposal.samplers import sampler_factory
@@ -292,7 +294,7 @@ joined = study.create(store, sys.argv[2], {"loss": "minimize", "size": "minimize
 joined.sampler = PriorSampler(sampler_factory({"name": "random"}, 0), space, 0, place)
 halve = halving.build({"name": "asha", "min_resource": 1, "reduction_factor": 3}, 9)
 prepare = lambda values: space.apply(config, values)
-Loop(joined, space, Solo(run), Budget(trials=3), prepare, storage=store, halving=halve).run()
+Loop(joined, space, Solo(run), Budget(trials=3), prepare, storage=store, judge=halve).run()
 """
 
 
@@ -308,7 +310,7 @@ def test_what_a_killed_worker_had_reached_is_stored_and_not_counted_twice(
     (dead,) = study.get_trials(deepcopy=False)
     assert dead.user_attrs["rung:1"] == {"bracket": 0, "values": {"loss": 0.0, "size": 0.0}, "over": 0}
     loop = make_loop(
-        comes([(1.0, 1.0), (2.0, 2.0), (0.5, 0.5)]), url=store_url, objectives=("loss", "size"), trials=3, halving=RUNGS
+        comes([(1.0, 1.0), (2.0, 2.0), (0.5, 0.5)]), url=store_url, objectives=("loss", "size"), trials=3, judge=RUNGS
     )
     loop.run()
     assert [state_of(trial) for trial in trials_of(loop)] == ["interrupted", "complete", "pruned", "complete"]
@@ -323,7 +325,7 @@ def test_workers_share_the_rungs(store_url, name, make_loop):
             time.sleep(0.002)
             yield epoch, {"loss": config["x"], "size": config["x"]}
 
-    settings = {"url": store_url, "objectives": ("loss", "size"), "trials": 24, "halving": RUNGS}
+    settings = {"url": store_url, "objectives": ("loss", "size"), "trials": 24, "judge": RUNGS}
     loops = [make_loop(evaluate, **settings) for _ in range(2)]
 
     def work(loop):
@@ -355,7 +357,7 @@ def test_a_trial_taken_for_dead_ends_at_its_rung(make_loop, sqlite_url, dead_wor
             assert recovery.take_over(other.study, other.storage) == 1
         yield 1, {"loss": 1.0, "size": 1.0}
 
-    loop = make_loop(evaluate, url=sqlite_url, objectives=("loss", "size"), trials=1, halving=RUNGS)
+    loop = make_loop(evaluate, url=sqlite_url, objectives=("loss", "size"), trials=1, judge=RUNGS)
     loop.run()
     assert [state_of(trial) for trial in trials_of(loop)] == ["interrupted", "complete"]
 
@@ -367,5 +369,5 @@ def test_a_rung_costs_one_write(make_loop, monkeypatch):
         "set_user_attr",
         lambda self, name, value, write=optuna.Trial.set_user_attr: (writes.append(name), write(self, name, value)),
     )
-    make_loop(trade, objectives=("loss", "size"), trials=1, halving=RUNGS).run()
+    make_loop(trade, objectives=("loss", "size"), trials=1, judge=RUNGS).run()
     assert [name for name in writes if name not in ("worker", "origin", "outcome")] == ["rung:1", "rung:3"]

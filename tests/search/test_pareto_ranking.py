@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kirigami.search.proposal.halving import front, order, spread_out
+from kirigami.search.proposal.fronts import front, order, spread_out
 
 
 class TestRanking:

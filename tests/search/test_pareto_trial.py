@@ -159,13 +159,13 @@ def digits():
         runner=trial_runner(),
         budget=Budget(trials=9),
         prepare=lambda values: resolve(space.apply(raw, values)),
-        halving=halving.build({"name": "asha", "min_resource": 1, "reduction_factor": 3}, 3),
+        judge=halving.build({"name": "asha", "min_resource": 1, "reduction_factor": 3}, 3),
     ).run()
     return study
 
 
 def trial_runner():
-    from kirigami.search.training.job import Solo
+    from kirigami.search.training.runners import Solo
 
     return Solo(trial.train)
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from kirigami.search import History, optimize
+from kirigami import History, optimize
 from kirigami.search.errors import InputError, StudyStopped
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

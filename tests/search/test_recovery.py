@@ -10,7 +10,7 @@ import sqlalchemy
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from kirigami.search.loop import CLOSED_BY_ANOTHER
+from kirigami.search.loop.telling import CLOSED_BY_ANOTHER
 from kirigami.search.study import recovery
 from kirigami.search.study import study as studies
 from kirigami.search.study.ledger import Ledger, state_of
@@ -27,17 +27,17 @@ import sys, time
 from pathlib import Path
 from kirigami.search import storage
 from kirigami.search.study import study
-from kirigami.search.training.job import Outcome
 from kirigami.search.loop import Loop
+from kirigami.search.proposal.pruners import Pruning
 from kirigami.search.proposal.samplers import sampler_factory
 from kirigami.spaces import Budget, PriorSampler, Space
 
 class Hanging:
-    batch = 4
+    slots = 4
 
-    def __call__(self, jobs):
-        for job in jobs:
-            job.report(1, {"score": 1.0})
+    def run(self, next_job):
+        for _ in range(4):
+            next_job().report(1, {"score": 1.0})
         print("hanging", flush=True)
         time.sleep(60)
 
@@ -46,7 +46,8 @@ space = Space.from_config({"x": {"low": 0.0, "high": 1.0}, "y": {"low": 1, "high
 store = storage.open_storage({"url": sys.argv[1], "heartbeat_s": 1, "grace_s": 2})
 joined = study.create(store, sys.argv[2], {"score": "minimize"}, {"space": "s"})
 joined.sampler = PriorSampler(sampler_factory({"name": "random"}, 0), space, 0)
-Loop(joined, space, Hanging(), Budget(trials=6), lambda values: space.apply(config, values), storage=store).run()
+prepare = lambda values: space.apply(config, values)
+Loop(joined, space, Hanging(), Budget(trials=6), prepare, storage=store, judge=Pruning()).run()
 """
 ELSEWHERE = {"machine": "another", "pid": 1, "started": "1"}
 
@@ -410,20 +411,26 @@ class TestPrivateNamesOfOptuna:
         assert len({trial.params["x"] for trial in asked}) == 4
 
 
-def test_the_loop_beats_for_every_trial_of_a_batch(study, store, store_url, make_loop):
+def test_the_loop_beats_for_every_trial_that_runs(study, store, store_url, make_loop):
     seen = []
 
     class Watching:
-        batch = 3
+        slots = 3
 
-        def __call__(self, jobs):
+        def signature(self, config):
+            return None
+
+        def run(self, next_job):
+            jobs = [job for _ in range(self.slots) if (job := next_job()) is not None]
+            if not jobs:
+                return
             time.sleep(0.1)
             with store.engine.connect() as connection:
                 beating = sqlalchemy.text(
                     "SELECT COUNT(*) FROM trial_heartbeats JOIN trials USING (trial_id) WHERE study_id = :id"
                 )
                 seen.append(connection.execute(beating, {"id": study._study_id}).scalar())
-            return [Outcome("complete", {"score": 0.0}) for _ in jobs]
+            yield from ((job, Outcome("complete", {"score": 0.0})) for job in jobs)
 
     make_loop(Watching(), url=store_url, trials=3).run()
     assert seen == [3]

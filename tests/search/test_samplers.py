@@ -10,7 +10,8 @@ import pytest
 from kirigami import optimize
 from kirigami.search.errors import InputError
 from kirigami.search.proposal import samplers
-from kirigami.search.proposal.samplers import PRUNERS, SAMPLERS, build_pruner, rungs, sampler_factory
+from kirigami.search.proposal.pruners import PRUNERS, build_pruner, rungs
+from kirigami.search.proposal.samplers import SAMPLERS, sampler_factory
 from kirigami.search.study.ledger import outcome_of, state_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

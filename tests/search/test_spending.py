@@ -24,7 +24,8 @@ WORKER = f"""
 import sys, time
 from kirigami.search import storage
 from kirigami.search.study import study
-from kirigami.search.training.job import Outcome, Solo
+from kirigami.search.training.job import Outcome
+from kirigami.search.training.runners import Solo
 from kirigami.search.loop import Loop
 from kirigami.search.proposal.samplers import sampler_factory
 from kirigami.spaces import Budget, PriorSampler, Space
@@ -51,7 +52,7 @@ budget = Budget(device_s=float(sys.argv[3]))
 print("ready", flush=True)
 sys.stdin.readline()
 prepare = lambda values: space.apply(config, values)
-print(Loop(joined, space, Solo(run), budget, prepare, storage=store, rungs=()).run())
+print(Loop(joined, space, Solo(run), budget, prepare, storage=store).run())
 """
 
 

@@ -21,11 +21,10 @@ from optuna.trial import FrozenTrial
 from kirigami.search.errors import InputError, one_line
 from kirigami.search.storage.artifacts import Artifacts, Folder
 from kirigami.search.study.ledger import ENDED, outcome_of, state_of
-from kirigami.search.training.job import Pruned
+from kirigami.search.training.job import TAKEN, Pruned
 
 KEY = "checkpoint"
 SLOTS = (0, 1)
-TAKEN = "another worker took this one for dead"
 
 
 def check(settings: Mapping[str, Any]) -> float | None:

@@ -1,0 +1,68 @@
+"""A trial of the study for this worker: asked for, signed, its heart beating, its config drawn."""
+
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from typing import Any, NamedTuple
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.study import Study
+
+from kirigami.search.storage import Store
+from kirigami.search.study import ledger as ledgers
+from kirigami.search.study import provenance, recovery
+from kirigami.spaces import Space
+
+
+class Asked(NamedTuple):
+    """A trial, the event that tells when it is no longer ours, and what sends its heartbeats until it is closed."""
+
+    trial: optuna.Trial
+    lost: threading.Event
+    heart: ExitStack
+
+
+def ask(study: Study, storage: Store | None, budget: int | None) -> Asked | None:
+    """Return a trial; None where another worker was first, so that it had to be handed back.
+
+    Args:
+        budget: how many trials the study may have.
+    """
+    trial = study.ask()
+    recovery.sign(storage, trial)
+    ledger = ledgers.known(study)
+    ledger.clock = 0.0 if storage is None or storage.worker is None else storage.worker["clock"]
+    if not ledger.has(trial.number, "running"):  # else the sampler has read the store since the trial was there
+        ledgers.read(study)
+    if ledger.is_surplus(trial.number, budget):
+        with suppress(UpdateFinishedTrialError), recovery.together(storage):
+            trial.set_user_attr("outcome", {"state": "surplus"})
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        return None
+    heart = ExitStack()
+    return Asked(trial, heart.enter_context(recovery.heartbeat(storage, trial)), heart)
+
+
+def draw(
+    trial: optuna.Trial,
+    space: Space,
+    prepare: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    storage: Store | None,
+) -> Mapping[str, Any] | None:
+    """Draw the trial's config and record it; None where another worker took this one for dead meanwhile."""
+    try:
+        with recovery.together(storage):
+            config = prepare(space.suggest(trial))
+            trial.set_user_attr(
+                "origin",
+                {
+                    "config": {key: part for key, part in config.items() if key not in ("space", "storage")},
+                    "seed": config.get("seed"),
+                    "versions": provenance.versions(),
+                    "revision": provenance.revision(),
+                },
+            )
+    except UpdateFinishedTrialError:
+        return None
+    return config

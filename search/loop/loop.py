@@ -1,0 +1,231 @@
+"""ask -> run -> tell until the study's budget is met, with heartbeats; every worker runs this same loop.
+
+The budget belongs to the study, not to a worker: what counts is read from the store each time a trial is asked for.
+"""
+
+import time
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from optuna.study import Study
+
+from kirigami.search.errors import StudyStopped
+from kirigami.search.loop import asking, telling
+from kirigami.search.loop.running import Running
+from kirigami.search.loop.shares import Shares
+from kirigami.search.proposal.judge import Judge, TrainAll
+from kirigami.search.storage import Store
+from kirigami.search.storage.artifacts import Artifacts
+from kirigami.search.study import ledger as ledgers
+from kirigami.search.study import recovery, spending
+from kirigami.search.study.energy import Meter
+from kirigami.search.study.ledger import Ledger
+from kirigami.search.training.checkpoints import Shelf
+from kirigami.search.training.job import Interrupted, Job, Outcome
+from kirigami.search.training.networks import Networks
+from kirigami.search.training.runners import Runner
+from kirigami.spaces import Budget, Space
+
+PAUSE_S = 0.5  # before the store is looked at again where there was nothing to do
+
+
+@dataclass
+class Loop:
+    """One worker's share of a study.
+
+    Attributes:
+        prepare: turns the values suggested for a trial into its resolved config.
+        storage: the study's store, for heartbeats and for writes that belong together; None for a study in memory.
+        judge: says which trials go on.
+        folder: where the networks of the best trials are kept; None keeps none.
+        shared: where other machines find these networks; None leaves them in the folder alone.
+        shelf: where checkpoints of running trials are kept; None keeps none, and a trial run again begins anew.
+        stop_requested: polled at every report and step.
+    """
+
+    study: Study
+    space: Space
+    runner: Runner
+    budget: Budget
+    prepare: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    storage: Store | None = None
+    judge: Judge = field(default_factory=TrainAll)
+    folder: Path | None = None
+    shared: Artifacts | None = None
+    shelf: Shelf | None = None
+    stop_requested: Callable[[], bool] = lambda: False
+    began: datetime = field(default_factory=datetime.now)
+    meter: Meter = field(default_factory=Meter)
+
+    def __post_init__(self) -> None:
+        self._shares = Shares(self.meter)
+        self._running: dict[int, Running] = {}  # what the runner has taken and not yielded
+        self._held: list[Running] = []  # asked for, and waiting for others of their signature
+        self._deadline: spending.Deadline | None = None
+        self._ended: str | None = None
+        self._idle_until = 0.0
+
+    def run(self) -> str:
+        """Work until the budget is met or a stop is requested; return why it ended.
+
+        Raises:
+            StudyStopped: after `budget.failures_in_a_row` failures without a success between them.
+        """
+        recovery.join(self.storage)
+        self.judge.join(self.study)
+        self._ended, self._idle_until = None, 0.0
+        try:
+            reason = self._work()
+        finally:
+            for running in (*self._running.values(), *self._held):
+                running.heart.close()
+        if self.shelf is not None:
+            self.shelf.sweep(self.study)
+        return reason
+
+    def _work(self) -> str:
+        while self._ended is None:
+            try:
+                for job, outcome in self.runner.run(self._next_job):
+                    self._tell(self._running[job.number], outcome)
+            except Interrupted:
+                self._ended = "stopped"
+            except StudyStopped:
+                self._hand_back()
+                raise
+            else:
+                assert not self._running, f"the runner ended without an outcome of trials {list(self._running)}"
+            if self._ended is None:
+                time.sleep(PAUSE_S)
+        self._hand_back()
+        return self._ended
+
+    # Asking
+
+    def _next_job(self, signature: Hashable = None) -> Job | None:
+        """Return a job of that signature; what was asked for and does not fit is held until it does."""
+        for running in self._held:
+            if self._fits(running, signature):
+                self._held.remove(running)
+                self._shares.settle()
+                return self._begin(running)
+        while len(self._held) < self.runner.slots and (ledger := self._look()) is not None:
+            asked = self._ask(ledger)
+            if asked is None:
+                continue
+            if self._fits(asked, signature):
+                return self._begin(asked)
+            self._held.append(asked)
+        return None
+
+    def _fits(self, running: Running, signature: Hashable) -> bool:
+        return signature is None or self.runner.signature(running.job.config) == signature
+
+    def _begin(self, running: Running) -> Job:
+        self._shares.begin(running.number)
+        self._running[running.number] = running
+        return running.job
+
+    def _look(self) -> Ledger | None:
+        """Read the store; return the ledger if there is a trial to ask for, else None, with `_ended` where it is over.
+
+        Raises:
+            StudyStopped: where the study only fails.
+        """
+        if self._ended is not None or time.monotonic() < self._idle_until:
+            return None
+        with recovery.one_look(self.storage):
+            recovery.take_over(self.study, self.storage)
+        ledger = ledgers.known(self.study)  # read just now
+        self._check_failures(ledger)
+        if self.stop_requested():
+            self._ended = "stopped"
+        elif (ended := spending.ended_by(self.budget, ledger)) is not None:
+            # Others' last trials may be found dead: then they have spent less than it seems.
+            self._end_or_wait(f"{ended} is met", "wall_s" in ended or ledger.count("running") == 0)
+        # What waits is asked for even beyond the budget: a retry that came twice has to be handed back.
+        elif self._is_new_left(ledger) or ledger.count("waiting") > 0:
+            return ledger
+        else:  # others' last trials may yet need a new worker
+            self._end_or_wait(f"budget.trials={self.budget.trials} is met", ledger.count("running") == 0)
+        return None
+
+    def _is_new_left(self, ledger: Ledger) -> bool:
+        return self.budget.trials is None or ledger.counted < self.budget.trials
+
+    def _end_or_wait(self, reason: str, is_over: bool) -> None:
+        if is_over:
+            self._ended = reason
+        else:
+            self._idle_until = time.monotonic() + PAUSE_S
+
+    def _ask(self, ledger: Ledger) -> Running | None:
+        """Ask for a trial and draw its config; None where another worker was first."""
+        self._shares.settle()
+        with recovery.one_look(self.storage):
+            asked = asking.ask(self.study, self.storage, self.budget.trials)
+            if asked is None:
+                return None
+            self._set_deadline(ledger)
+            config = asking.draw(asked.trial, self.space, self.prepare, self.storage)
+        if config is None:
+            asked.heart.close()
+            return None
+        running = Running(*asked, self.judge, self._shares, self.budget.limits, self._met)
+        running.job = Job(
+            asked.trial.number,
+            config,
+            running.on_report,
+            self.stop_requested,
+            on_step=running.on_step,
+            checkpoints=None if self.shelf is None else self.shelf.attempt(self.study, asked.trial),
+            on_recall=running.on_recall,
+        )
+        return running
+
+    def _set_deadline(self, ledger: Ledger) -> None:
+        """Note when this worker's trials have to end; `ledger` knows the one that is begun now, and is read anew."""
+        first = spending.left(self.budget, ledger)
+        if first.budget:
+            self._deadline = spending.Deadline(lambda: spending.left(self.budget, ledgers.read(self.study)), first)
+
+    def _met(self) -> str | None:
+        """Return the budget of seconds or money that is met."""
+        return None if self._deadline is None else self._deadline.met()
+
+    def _check_failures(self, ledger: Ledger) -> None:
+        """Stop a study that only fails: its config is wrong, and the rest of the budget would go the same way."""
+        began = self.began + timedelta(seconds=ledger.clock)
+        last = ledger.last_ended(self.budget.failures_in_a_row, since=began)
+        if len(last) == self.budget.failures_in_a_row and all(trial.state.name == "FAIL" for trial in last):
+            reason = last[-1].user_attrs["outcome"].get("reason")
+            raise StudyStopped(f"{len(last)} trials in a row failed; the last one with {reason}")
+
+    # Telling
+
+    def _tell(self, running: Running, outcome: Outcome) -> None:
+        """Tell what came out of a trial, and let go of it."""
+        share, details = self._shares.end(running.number), running.job.details
+        energy = self.meter.figures(share.joules, str(details.get("device", "cpu")))
+        spent = spending.spent(share.seconds, details) | energy
+        told = telling.tell(self.study, self.storage, running, outcome, spent)
+        if told is not None:
+            telling.finish(self.study, running, told, self._networks())
+        running.heart.close()
+        del self._running[running.number]
+        self._idle_until = 0.0
+
+    def _networks(self) -> Networks | None:
+        return None if self.folder is None else Networks(self.folder, self.study.study_name, self.shared)
+
+    def _hand_back(self) -> None:
+        """Give up the trials that run or are held; what they have cost so far stays charged."""
+        for running in sorted((*self._running.values(), *self._held), key=lambda running: running.number):
+            spending.note_lost(running.trial, self._shares.end(running.number).seconds)
+            recovery.hand_back(self.study, running.trial, self.storage)
+            running.heart.close()
+        self._running.clear()
+        self._held.clear()
