@@ -1,12 +1,12 @@
 """What a sampler has to see of a long study: its best and its latest trials, so that one more draw costs no more."""
 
-import copy
 from bisect import insort
-from collections.abc import Container
 from typing import Any, cast
 
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+
+from kirigami.spaces.optuna_private import View, record_of, trials_of
 
 BEST = 25
 
@@ -37,11 +37,11 @@ class Window:
     def over(self, study: Study) -> Study:
         """Return the study itself where it fits in the window, else a view of it as it is now."""
         # Under Hyperband every trial comes with a study of its own, of the same record in the same storage.
-        record = (study._storage, study._study_id)
+        record = record_of(study)
         if record != self._record:
             self._record, self._directions = record, study.directions
             self._forget()
-        trials = study._get_trials(deepcopy=False, use_cache=True)  # as samplers do: read once for each trial asked
+        trials = trials_of(study)
         self._read_new(trials)
         if self._count <= self._most:
             return study
@@ -50,7 +50,7 @@ class Window:
             if len(kept) == self._most:
                 break
             kept.add(number)
-        return cast(Study, _View(study, [trials[number] for number in sorted(kept | self._open)]))
+        return cast(Study, View(study, [trials[number] for number in sorted(kept | self._open)]))
 
     def _forget(self) -> None:
         self._count = self._read = 0
@@ -90,31 +90,6 @@ class Window:
     def _best_numbers(self) -> list[int]:
         front = sorted(number for _, number in self._front)
         return [number for _, number in self._best] + front[-(self._most // 2) :]
-
-
-class _View:
-    """A study of which some trials are seen; all else is the study's own."""
-
-    def __init__(self, study: Study, trials: list[FrozenTrial]) -> None:
-        self._whole = study
-        self._seen = trials
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._whole, name)
-
-    @property
-    def trials(self) -> list[FrozenTrial]:
-        return self.get_trials()
-
-    def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
-        found = [trial for trial in self._seen if states is None or trial.state in states]
-        return copy.deepcopy(found) if deepcopy else found
-
-    def _get_trials(
-        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
-    ) -> list[FrozenTrial]:
-        """Optuna's samplers read a study by this name; a test of ours holds that they do."""
-        return self.get_trials(deepcopy, states)
 
 
 def _rank(trial: FrozenTrial, direction: StudyDirection) -> tuple[float, ...]:

@@ -6,6 +6,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 
+from kirigami.models.lightning_private import load_data
 from kirigami.models.regimes.greedy import Greedy
 from kirigami.models.regimes.phases import Phase
 from kirigami.models.regimes.regime import Regime, unscaled
@@ -46,8 +47,7 @@ class Conductor(Callback):
         network = network_of(pl_module)
         self.techniques = any(isinstance(callback, Technique) for callback in trainer.callbacks)
         self.regime.check(network, trainer.callbacks)
-        if trainer.train_dataloader is None:
-            trainer.fit_loop.setup_data()  # as `trainer.estimated_stepping_batches` does
+        load_data(trainer)
         self.regime.prepare(network, batches_of(trainer, 1)[0])
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

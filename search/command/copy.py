@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
@@ -60,7 +60,7 @@ def copy(overrides: Sequence[str], config_dirs: Sequence[Path], options: Mapping
     return 0
 
 
-def copy_study(source: RDBStorage, goal: RDBStorage, name: str, origin: str, console: Console) -> list[FrozenTrial]:
+def copy_study(source: BaseStorage, goal: BaseStorage, name: str, origin: str, console: Console) -> list[FrozenTrial]:
     """Copy a study that nobody searches into a store without one of that name; return its trials.
 
     Args:
@@ -105,7 +105,7 @@ def _renamed(error: InputError) -> InputError:
     return InputError(str(error).replace("storage.url=", "to=").replace("storage.url", "to"))
 
 
-def _settled(settings: Mapping[str, Any], name: str) -> RDBStorage:
+def _settled(settings: Mapping[str, Any], name: str) -> BaseStorage:
     """Return the source when no trial of the study runs; those of dead workers are queued again, as a worker does.
 
     Raises:
@@ -133,7 +133,7 @@ def _running(study: Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
 
-def _make_room(goal: RDBStorage, name: str, url: str) -> None:
+def _make_room(goal: BaseStorage, name: str, url: str) -> None:
     """Remove an unfinished copy.
 
     Raises:

@@ -196,6 +196,7 @@ def dashboard(overrides: list[str], config_dirs: list[Path], options: dict[str, 
     from kirigami.search import storage
     from kirigami.search.config.reading import named
     from kirigami.search.report.dashboard.serving import Options, serve
+    from kirigami.search.storage.optuna_private import study_id_of
     from kirigami.search.study import study as studies
 
     asked = Options(**options)
@@ -203,7 +204,7 @@ def dashboard(overrides: list[str], config_dirs: list[Path], options: dict[str, 
     store = _open(config)
     print(f"store {storage.shown(config['storage']['url'])}")
     given = any(one.startswith(("study=", "name=")) for one in overrides)
-    serve(store, asked, studies.known(store, config["name"])._study_id if given else None)
+    serve(store, asked, study_id_of(studies.known(store, config["name"])) if given else None)
     return 0
 
 

@@ -6,7 +6,8 @@ block has written nothing, and no lock is held while a sampler thinks.
 """
 
 import json
-from collections.abc import Sequence
+from collections import ChainMap
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -19,11 +20,24 @@ from optuna.distributions import (
     json_to_distribution,
 )
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy.dialects import postgresql, sqlite
 
-INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+from kirigami.search.storage.optuna_private import (
+    TrialIntermediateValueModel,
+    TrialModel,
+    TrialParamModel,
+    TrialSystemAttributeModel,
+    TrialUserAttributeModel,
+    TrialValueModel,
+    lock_trial,
+    stored_report,
+    stored_value,
+    values_of,
+)
+
+INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+Distributions = dict[tuple[int, str], BaseDistribution]  # of a study's parameter; a name has one kind of values
 
 
 @dataclass
@@ -31,11 +45,11 @@ class Writes:
     """What is to be written to one trial; of two values for one key the later one stands.
 
     Attributes:
-        params: name -> value in Optuna's own terms, distribution, and the distribution this name had before.
+        params: name -> value in Optuna's own terms, and distribution; of two values for one name the first stands.
         state: the trial's state from now on; None leaves it running.
     """
 
-    params: dict[str, tuple[float, BaseDistribution, BaseDistribution | None]] = field(default_factory=dict)
+    params: dict[str, tuple[float, BaseDistribution]] = field(default_factory=dict)
     user: dict[str, str] = field(default_factory=dict)
     system: dict[str, str] = field(default_factory=dict)
     reports: dict[int, float] = field(default_factory=dict)
@@ -53,23 +67,33 @@ class Batch:
         """Return what is to be written to a trial."""
         return self.trials.setdefault(trial_id, Writes())
 
-    def apply(self, session: Any, *, again: bool) -> None:
-        """Write everything in the session's transaction.
+    def apply(self, session: Any, known: Distributions, *, again: bool) -> Distributions:
+        """Write everything in the session's transaction; return the distributions of all parameters in it.
 
         Args:
+            known: distributions that need not be looked up in the database.
             again: whether it was tried before and the connection broke, so that it may be in the database already.
 
         Raises:
             UpdateFinishedTrialError: where a trial was closed by somebody else.
             KeyError: where there is no such trial.
+            ValueError: where a parameter has another kind of values in the study's earlier trials.
         """
+        seen: Distributions = {}
         for trial_id, writes in self.trials.items():
-            trial = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
+            trial = lock_trial(session, trial_id)
             if trial.state.is_finished():
                 if again and _stands(session, trial, writes):
                     continue
                 raise UpdateFinishedTrialError(f"Trial#{trial.number} has already finished and can not be updated.")
-            _write(session, trial, writes)
+            _write_params(session, trial, writes, ChainMap(seen, known))
+            _write_attributes(session, trial, writes)
+            _write_numbers(session, trial, writes)
+            if writes.state is not None:
+                trial.state = writes.state
+                if writes.state.is_finished():
+                    trial.datetime_complete = datetime.now()
+        return seen
 
 
 def as_json(value: Any) -> str:
@@ -81,7 +105,12 @@ def upsert(session: Any, model: Any, rows: Sequence[dict[str, Any]], keys: Seque
     """Insert rows in one statement; where `keys` exist already, overwrite the columns `into`, or nothing."""
     if not rows:
         return
-    statement = INSERTS[session.get_bind().dialect.name](model).values(list(rows))
+    insert = INSERTS.get(session.get_bind().dialect.name)
+    if insert is None:
+        for row in rows:
+            _upsert_in_two_steps(session, model, row, keys, into)
+        return
+    statement = insert(model).values(list(rows))
     if into:
         new = {name: getattr(statement.excluded, name) for name in into}
         statement = statement.on_conflict_do_update(index_elements=list(keys), set_=new)
@@ -90,65 +119,72 @@ def upsert(session: Any, model: Any, rows: Sequence[dict[str, Any]], keys: Seque
     session.execute(statement)
 
 
-def _write(session: Any, trial: Any, writes: Writes) -> None:
-    own = {"trial_id": trial.trial_id}
-    for name, (_, distribution, before) in writes.params.items():
-        if before is None:
-            before = _distribution_of(session, trial.study_id, name)
+def _upsert_in_two_steps(
+    session: Any, model: Any, row: dict[str, Any], keys: Sequence[str], into: Sequence[str]
+) -> None:
+    """Do without the statement that other databases spell otherwise: the trial is locked, so nobody comes between."""
+    same = [getattr(model, key) == row[key] for key in keys]
+    if session.execute(sqlalchemy.select(getattr(model, keys[0])).where(*same)).first() is None:
+        session.execute(sqlalchemy.insert(model).values(row))
+    elif into:
+        session.execute(sqlalchemy.update(model).where(*same).values({name: row[name] for name in into}))
+
+
+def _write_params(
+    session: Any, trial: Any, writes: Writes, known: MutableMapping[tuple[int, str], BaseDistribution]
+) -> None:
+    rows = []
+    for name, (value, distribution) in writes.params.items():
+        key = (int(trial.study_id), name)
+        before = known.get(key) or _distribution_of(session, *key)
         if before is not None:
             check_distribution_compatibility(before, distribution)
-    params = [
-        {**own, "param_name": name, "param_value": value, "distribution_json": distribution_to_json(distribution)}
-        for name, (value, distribution, _) in writes.params.items()
-    ]
-    upsert(session, models.TrialParamModel, params, ("trial_id", "param_name"), ())
-    for model, attributes in (
-        (models.TrialUserAttributeModel, writes.user),
-        (models.TrialSystemAttributeModel, writes.system),
-    ):
-        rows = [{**own, "key": key, "value_json": value} for key, value in attributes.items()]
+        known[key] = before or distribution
+        kind = distribution_to_json(distribution)
+        rows.append({"trial_id": trial.trial_id, "param_name": name, "param_value": value, "distribution_json": kind})
+    upsert(session, TrialParamModel, rows, ("trial_id", "param_name"), ())
+
+
+def _write_attributes(session: Any, trial: Any, writes: Writes) -> None:
+    for model, attributes in ((TrialUserAttributeModel, writes.user), (TrialSystemAttributeModel, writes.system)):
+        rows = [{"trial_id": trial.trial_id, "key": key, "value_json": value} for key, value in attributes.items()]
         upsert(session, model, rows, ("trial_id", "key"), ("value_json",))
-    _write_numbers(session, own, writes)
-    if writes.state is not None:
-        trial.state = writes.state
-        if writes.state.is_finished():
-            trial.datetime_complete = datetime.now()
 
 
-def _write_numbers(session: Any, own: dict[str, int], writes: Writes) -> None:
+def _write_numbers(session: Any, trial: Any, writes: Writes) -> None:
     rows = []
-    for step, value in writes.reports.items():
-        stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
-        rows.append({**own, "step": step, "intermediate_value": stored, "intermediate_value_type": kind})
+    for step, report in writes.reports.items():
+        stored, kind = stored_report(report)
+        number = {"intermediate_value": stored, "intermediate_value_type": kind}
+        rows.append({"trial_id": trial.trial_id, "step": step, **number})
     into = ("intermediate_value", "intermediate_value_type")
-    upsert(session, models.TrialIntermediateValueModel, rows, ("trial_id", "step"), into)
+    upsert(session, TrialIntermediateValueModel, rows, ("trial_id", "step"), into)
     rows = []
     for objective, value in enumerate(writes.values or ()):
-        stored, kind = models.TrialValueModel.value_to_stored_repr(value)
-        rows.append({**own, "objective": objective, "value": stored, "value_type": kind})
-    upsert(session, models.TrialValueModel, rows, ("trial_id", "objective"), ("value", "value_type"))
+        stored, kind = stored_value(value)
+        rows.append({"trial_id": trial.trial_id, "objective": objective, "value": stored, "value_type": kind})
+    upsert(session, TrialValueModel, rows, ("trial_id", "objective"), ("value", "value_type"))
 
 
 def _distribution_of(session: Any, study_id: int, name: str) -> BaseDistribution | None:
     """Return the distribution that this parameter has in the study's earlier trials."""
-    found = session.execute(
-        sqlalchemy.select(models.TrialParamModel.distribution_json)
-        .join(models.TrialModel, models.TrialModel.trial_id == models.TrialParamModel.trial_id)
-        .where(models.TrialModel.study_id == study_id, models.TrialParamModel.param_name == name)
+    text = session.execute(
+        sqlalchemy.select(TrialParamModel.distribution_json)
+        .join(TrialModel, TrialModel.trial_id == TrialParamModel.trial_id)
+        .where(TrialModel.study_id == study_id, TrialParamModel.param_name == name)
         .limit(1)
     ).scalar()
-    return None if found is None else json_to_distribution(found)
+    return None if text is None else json_to_distribution(text)
 
 
 def _stands(session: Any, trial: Any, writes: Writes) -> bool:
     """Return whether a closed trial holds these very writes: the connection broke after they were committed."""
     if writes.state is None or trial.state is not writes.state:
         return False
-    model = models.TrialUserAttributeModel
-    rows = session.execute(sqlalchemy.select(model.key, model.value_json).where(model.trial_id == trial.trial_id))
+    attribute = TrialUserAttributeModel
+    rows = session.execute(
+        sqlalchemy.select(attribute.key, attribute.value_json).where(attribute.trial_id == trial.trial_id)
+    )
     stored = {row.key: row.value_json for row in rows}
-    values = [
-        models.TrialValueModel.stored_repr_to_value(row.value, row.value_type)
-        for row in models.TrialValueModel.where_trial_id(trial.trial_id, session)
-    ]
-    return writes.user.items() <= stored.items() and values == [float(one) for one in writes.values or ()]
+    values = [float(value) for value in writes.values or ()]
+    return writes.user.items() <= stored.items() and values_of(session, trial.trial_id) == values

@@ -1,7 +1,6 @@
 """Opening the store: SQLite in WAL mode by default, Postgres by URL, and plain words where it cannot be opened."""
 
 import time
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -146,9 +145,7 @@ def _made(read: Settings, engine: dict[str, Any]) -> Store:
     """Make the store; workers that start together make the tables together, and all but one find them half made."""
     for attempt in range(ATTEMPTS):
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats
-                return Store(read, engine)
+            return Store(read, engine)
         except sqlalchemy.exc.DBAPIError as error:
             if attempt + 1 == ATTEMPTS or not _is_creation(error):
                 raise

@@ -3,15 +3,13 @@
 A worker signs each trial with its machine, process id and the process' start time. On the same machine its death is
 seen at once; elsewhere, and where it is frozen, it shows by heartbeats that stay away longer than the grace time: by
 the database's clock alone, never by comparing the clocks of two machines. Optuna starts heartbeats only inside
-`study.optimize`; with ask and tell we start them here. That needs private names of Optuna (the ids of study and trial,
-the storage behind a study, the query for stale trials): they are in this file alone, and a contract test holds them.
+`study.optimize`; with ask and tell we start them here.
 """
 
 import os
 import platform
 import threading
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
@@ -24,12 +22,11 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from kirigami.search.storage import Store
+from kirigami.search.storage.optuna_private import storage_of, study_id_of, trial_id_of
 from kirigami.search.study import ledger
 
 RETRIES = 3  # of a study in memory; a store has its own
 SOON_S = 1.0  # to the next heartbeat where the last one failed
-
-warnings.filterwarnings("ignore", message=".*[Hh]eartbeat.*")
 
 
 def signature(clock: float = 0.0) -> dict[str, Any]:
@@ -75,8 +72,8 @@ def take_over(study: Study, storage: Store | None) -> int:
     """
     found = ledger.read(study)
     running = found.by_state["running"]
-    stale = set(storage._get_stale_trial_ids(study._study_id)) if running and storage is not None else set()
-    dead = [trial for trial in running if trial._trial_id in stale or is_gone(trial.user_attrs.get("worker"))]
+    stale = set(storage.stale_trials(study_id_of(study))) if running and storage is not None else set()
+    dead = [trial for trial in running if trial_id_of(trial) in stale or is_gone(trial.user_attrs.get("worker"))]
     for trial in dead:
         _fail(study, trial, storage)
     orphans = (ledger.read(study) if dead else found).unretried()
@@ -97,7 +94,7 @@ def hand_back(study: Study, trial: optuna.Trial, storage: Store | None = None) -
     """Give up a running trial so that it is run again from its parameters."""
     with suppress(UpdateFinishedTrialError), together(storage):  # taken for dead: it is queued again already
         trial.set_user_attr("handed_back", True)
-        study._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)
+        storage_of(study).set_trial_state_values(trial_id_of(trial), state=TrialState.FAIL)
     take_over(study, None)
 
 
@@ -117,15 +114,15 @@ def heartbeat(storage: Store | None, trial: optuna.Trial) -> Iterator[threading.
     if storage is None:
         yield lost
         return
-    interval = float(storage.get_heartbeat_interval() or 10)
+    interval = float(storage.heartbeat_s)
 
     def beat() -> None:
-        last = storage.held.get(trial._trial_id)  # a trial that the store signed has its first one
+        last = storage.held.get(trial_id_of(trial))  # a trial that the store signed has its first one
         pause = 0.0 if last is None else last + interval - time.monotonic()
         while not done.wait(max(0.0, pause)):
             pause = interval
             try:
-                storage.record_heartbeat(trial._trial_id)
+                storage.record_heartbeat(trial_id_of(trial))
             except UpdateFinishedTrialError:
                 lost.set()
                 return
@@ -139,7 +136,7 @@ def heartbeat(storage: Store | None, trial: optuna.Trial) -> Iterator[threading.
     finally:
         done.set()
         thread.join()
-        storage.held.pop(trial._trial_id, None)
+        storage.held.pop(trial_id_of(trial), None)
 
 
 def _fail(study: Study, trial: FrozenTrial, storage: Store | None = None) -> None:
@@ -147,16 +144,16 @@ def _fail(study: Study, trial: FrozenTrial, storage: Store | None = None) -> Non
     with suppress(UpdateFinishedTrialError), together(storage):  # another was first, or it finished after all
         if retries >= most and "handed_back" not in trial.user_attrs:
             reason = f"its worker died in {retries + 1} attempts"
-            study._storage.set_trial_user_attr(trial._trial_id, "outcome", {"state": "failed", "reason": reason})
+            storage_of(study).set_trial_user_attr(trial_id_of(trial), "outcome", {"state": "failed", "reason": reason})
         lost_s = _lost_s(trial, storage)
         if lost_s is not None:
-            study._storage.set_trial_user_attr(trial._trial_id, "lost_s", lost_s)
-        study._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)
+            storage_of(study).set_trial_user_attr(trial_id_of(trial), "lost_s", lost_s)
+        storage_of(study).set_trial_state_values(trial_id_of(trial), state=TrialState.FAIL)
 
 
 def _lost_s(trial: FrozenTrial, storage: Store | None) -> float | None:
     """Return for how many seconds a dead worker had run a trial when it was last heard of; None where nobody knows."""
-    silent = None if storage is None else storage.silent_s.get(trial._trial_id)
+    silent = None if storage is None else storage.silent_s.get(trial_id_of(trial))
     if storage is None or silent is None or trial.datetime_start is None:
         return None
     ahead = storage.clock_offset() - float(trial.user_attrs.get("worker", {}).get("clock", 0.0))

@@ -16,7 +16,6 @@ from kirigami.search.training.runners import Solo
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
-    pytest.mark.filterwarnings("ignore:.*Heartbeat of storage.*"),
 ]
 
 

@@ -22,7 +22,7 @@ from kirigami.search.study import study as studies
 from kirigami.search.training import building
 from kirigami.search.training.job import Interrupted, Job, Outcome
 
-pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning", "ignore:Heartbeat of storage")
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 OVERRIDES = ["study=digits_dense", "network=mlp", "~space.network", "space=[]", "trainer.epochs=1", "seed=3"]
 QUALITY = {0.3: 0.95, 0.1: 0.95, 0.01: 0.80}  # by learning rate: two alike, one worse
 

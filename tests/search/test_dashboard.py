@@ -248,7 +248,7 @@ def test_the_report_is_one_click_away(study):
     ],
 )
 def test_what_cannot_be_served(study, options, words, capsys):
-    url = study._storage._backend.url.removeprefix("sqlite:///")
+    url = study._storage.url.removeprefix("sqlite:///")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         given = [one.format(taken=port) for one in options]

@@ -16,11 +16,6 @@ from kirigami.search.study import study as studies
 from kirigami.search.study.ledger import Ledger, state_of
 from kirigami.search.training.job import Interrupted, Outcome
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
-    pytest.mark.filterwarnings("ignore:.*Heartbeat of storage.*"),
-]
-
 # A worker that asks for four trials at once, reports on each and then hangs.
 HANGING_WORKER = """
 import sys, time
@@ -76,8 +71,8 @@ def states(study):
 
 def age(store, trial, seconds):
     """Set the trial's start, its last heartbeat and when it was first seen back."""
-    if trial._trial_id in store._first_seen:
-        store._first_seen[trial._trial_id] -= seconds
+    if trial._trial_id in store._pulse.first_seen:
+        store._pulse.first_seen[trial._trial_id] -= seconds
     with store.engine.begin() as connection:
         for table, column in (("trial_heartbeats", "heartbeat"), ("trials", "datetime_start")):
             query = sqlalchemy.text(f"SELECT {column} FROM {table} WHERE trial_id = :id")
@@ -182,10 +177,10 @@ def test_a_beating_trial_is_not_stale_however_long_it_runs(study, store):
         stale, until = [], time.monotonic() + 20
         while not stale and time.monotonic() < until:  # on a busy machine the next beat may come first
             age(store, trial, 100)
-            stale = store._get_stale_trial_ids(study._study_id)
+            stale = store.stale_trials(study._study_id)
         assert stale == [trial._trial_id]
         until = time.monotonic() + 5
-        while store._get_stale_trial_ids(study._study_id):
+        while store.stale_trials(study._study_id):
             assert time.monotonic() < until, "the heart stopped"
             time.sleep(0.05)
         assert recovery.take_over(study, store) == 0
@@ -201,7 +196,7 @@ def test_the_heart_beats_on_after_the_store_was_away(study, store, monkeypatch):
             raise away
 
     monkeypatch.setattr(store, "record_heartbeat", record)
-    monkeypatch.setattr(store, "heartbeat_interval", 0.05)
+    monkeypatch.setattr(store, "heartbeat_s", 0.05)
     trial = ask(study)
     before = threading.active_count()
     with recovery.heartbeat(store, trial):
@@ -368,14 +363,12 @@ class TestPrivateNamesOfOptuna:
 
     def test_heartbeats(self, study, store):
         trial = study.ask()
-        assert store.get_heartbeat_interval() == 1
-        assert store.grace_period == 2
-        assert store._get_stale_trial_ids(study._study_id) == []
+        assert store.stale_trials(study._study_id) == []
         store.record_heartbeat(trial._trial_id)
         age(store, trial, 10)
-        assert store._get_stale_trial_ids(study._study_id) == [trial._trial_id]
+        assert store.stale_trials(study._study_id) == [trial._trial_id]
         study._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)
-        assert store._get_stale_trial_ids(study._study_id) == []
+        assert store.stale_trials(study._study_id) == []
 
     def test_a_closed_trial_refuses_writes(self, study):
         trial = study.ask()

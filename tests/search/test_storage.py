@@ -45,7 +45,7 @@ def test_a_new_file_is_made_and_opened_again(path):
     optuna.create_study(study_name="s", storage=first)
     second = open_storage({"url": f"sqlite:///{path}", **SETTINGS}, create=False)
     assert optuna.get_all_study_names(second) == ["s"]
-    assert (second.get_heartbeat_interval(), second.grace_period) == (10, 60)
+    assert (second.heartbeat_s, second.watch.grace_s) == (10, 60)
 
 
 def test_a_reading_verb_makes_no_file(path):

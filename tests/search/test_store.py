@@ -1,5 +1,6 @@
 """The store that tries again: batches, broken connections, patience, and when silence means death."""
 
+import inspect
 import json
 import math
 import random
@@ -13,20 +14,20 @@ import pytest
 import sqlalchemy
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import TrialState
 
 from kirigami.search.errors import StudyStopped
-from kirigami.search.storage import StoreAway
+from kirigami.search.storage import StoreAway, batch, pulse
 from kirigami.search.storage import patience as patient
 from kirigami.search.storage.batch import Batch
+from kirigami.search.storage.front import Front
 from kirigami.search.storage.outage import Away, is_away, reason_of, refusal
 from kirigami.search.storage.patience import Watch
 from kirigami.search.study import recovery
 from kirigami.search.study import study as studies
 from kirigami.search.study.ledger import Ledger, state_of
 
-pytestmark = [pytest.mark.filterwarnings("ignore:.*Heartbeat of storage.*")]
 BROKEN = {
     "sqlite": lambda: sqlite3.OperationalError("database is locked"),
     "postgresql": lambda: psycopg.OperationalError("server closed the connection unexpectedly"),
@@ -89,7 +90,7 @@ class TestBatch:
         storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [math.inf])
 
     def test_it_writes_what_optuna_writes_one_by_one(self, study, store, store_url):
-        plain = RDBStorage(store.url, heartbeat_interval=1)
+        plain = RDBStorage(store.url)
         found = []
         for storage in (plain, store):
             trial_id = storage.create_new_trial(study._study_id)
@@ -177,9 +178,9 @@ class TestBrokenConnections:
         waiting, other = study.get_trials()[0]._trial_id, open_store(store_url)
         other.worker = {**store.worker, "pid": 1}
         assert other.set_trial_state_values(waiting, TrialState.RUNNING)
-        assert not store._take(waiting, again=True)
+        assert not store._signing.take(waiting, again=True)
         del other.held[waiting]
-        assert other._take(waiting, again=True), "his own, whose answer was lost"
+        assert other._signing.take(waiting, again=True), "his own, whose answer was lost"
 
     def test_telling_twice_is_telling_once(self, study, store, when):
         trial = study.ask()
@@ -196,8 +197,8 @@ class TestBrokenConnections:
         study.tell(trial, 0.5 if state == "COMPLETE" else None, state=TrialState[state])
         writes = mine.of(trial._trial_id)
         writes.user["outcome"], writes.state, writes.values = '{"state": "complete"}', TrialState.COMPLETE, [0.5]
-        with store.scoped_session() as session, pytest.raises(UpdateFinishedTrialError):
-            mine.apply(session, again=True)
+        with store.rows.scoped_session() as session, pytest.raises(UpdateFinishedTrialError):
+            mine.apply(session, {}, again=True)
 
     def test_a_study_goes_through_a_bad_connection(self, store_url, make_loop, bowl):
         draws = random.Random(0)
@@ -356,5 +357,57 @@ def test_one_look_reads_again_after_a_write(study, store, open_store, store_url,
         assert len(study.get_trials()) == 2
     other.ask()
     assert len(study.get_trials()) == 3
-    assert isinstance(store, RDBStorage)
-    assert isinstance(optuna.load_study(study_name=name, storage=store)._storage._backend, type(store))
+    assert optuna.load_study(study_name=name, storage=store)._storage is store
+
+
+class TestFront:
+    """What stands in front of a storage passes every call on."""
+
+    def test_every_method_of_a_storage(self):
+        called, answer = [], object()
+
+        class Behind:
+            def __getattr__(self, name):
+                return lambda *_: (called.append(name), answer)[1]
+
+        front = Front(Behind())
+        names = {*BaseStorage.__abstractmethods__, "remove_session", "get_best_trial"}
+        names.add("get_trial_id_from_study_id_trial_number")
+        for name in sorted(names):
+            parameters = inspect.signature(getattr(front, name)).parameters.values()
+            needed = [None for part in parameters if part.default is part.empty]
+            assert getattr(front, name)(*needed) in (answer, None)
+        assert called == sorted(names)
+
+    def test_reads_take_no_lock_and_writes_do(self, study, store):
+        seen = []
+        sqlalchemy.event.listen(store.engine, "begin", lambda _: seen.append(store.only_reads()))
+        study.get_trials()
+        trial = study.ask()
+        assert seen[0]
+        assert not seen[-2], "the trial is made, then read"
+        del seen[:]
+        trial.set_user_attr("a", 1)
+        study.set_user_attr("a", 1)
+        assert seen == [False, False]
+
+
+class TestAnotherDatabase(TestBatch):
+    """Writes and heartbeats on a database that has no statement for a row that may be there already."""
+
+    @pytest.fixture(autouse=True)
+    def _no_inserts(self, monkeypatch):
+        monkeypatch.setattr(batch, "INSERTS", {})
+        monkeypatch.setattr(pulse, "INSERTS", {})
+
+    def test_heartbeats(self, study, store):
+        recovery.join(store)
+        trial = study.ask()
+        for _ in range(2):
+            store.record_heartbeat(trial._trial_id)
+        with store.engine.connect() as connection:
+            query = sqlalchemy.text("SELECT COUNT(*) FROM trial_heartbeats WHERE trial_id = :id")
+            assert connection.execute(query, {"id": trial._trial_id}).scalar() == 1
+        store.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        with pytest.raises(UpdateFinishedTrialError):
+            store.record_heartbeat(trial._trial_id)

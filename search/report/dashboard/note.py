@@ -13,6 +13,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from kirigami.search.report import figures, results
+from kirigami.search.storage.optuna_private import storage_of, study_id_of
 from kirigami.search.study.ledger import Ledger, is_feasible, outcome_of
 from kirigami.search.study.study import best_trial, feasible_trials, metric_names
 
@@ -29,7 +30,7 @@ def leave(study: Study) -> None:
 
     Each is one attribute, so that workers which end at the same moment leave one or the other's, never a mixture.
     """
-    storage, number = study._storage, study._study_id
+    storage, number = storage_of(study), study_id_of(study)
     stored = storage.get_study_system_attrs(number)
     storage.set_study_system_attr(number, f"{BODY}0", joined(text(study), stored))
     for key, value in stored.items():

@@ -22,11 +22,11 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
-from optuna_dashboard._serializer import serialize_frozen_trial
 from sqlalchemy.exc import SQLAlchemyError
 
 from kirigami.search.errors import one_line
 from kirigami.search.report.dashboard import note
+from kirigami.search.storage.optuna_private import for_dashboard, study_id_of
 from kirigami.search.study.ledger import outcome_of, state_of
 from kirigami.search.study.study import best_trial
 
@@ -84,7 +84,7 @@ class Page:
 
     def _facts(self, study: Study, body: dict[str, Any]) -> dict[str, Any]:
         """Return best trials, note and figures; drawn at most every few seconds, however many look on."""
-        number = study._study_id
+        number = study_id_of(study)
         with self._lock:
             made, facts = self._made.get(number, (-math.inf, {}))
             if time.monotonic() - made > SECONDS:
@@ -96,9 +96,7 @@ class Page:
                     facts["text"] = note.text(study, page=f"/dashboard/studies/{number}")
                 self._made[number] = (time.monotonic(), facts)
         system = self.store.get_study_system_attrs(number)
-        answered: dict[str, Any] = {
-            "best_trials": [serialize_frozen_trial(number, trial, system) for trial in facts["best"]]
-        }
+        answered: dict[str, Any] = {"best_trials": [for_dashboard(number, trial, system) for trial in facts["best"]]}
         if "text" in facts:
             answered["union_user_attrs"] = facts["columns"]
             theirs = [one for one in body["plotly_graph_objects"] if one["id"] not in ("front", "similarity")]

@@ -14,7 +14,6 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-import optuna
 from bottle import response
 from optuna.storages import BaseStorage
 from optuna_dashboard import wsgi
@@ -22,6 +21,7 @@ from optuna_dashboard import wsgi
 from kirigami.search.errors import InputError, one_of
 from kirigami.search.report import page as report
 from kirigami.search.report.dashboard.page import Page, load
+from kirigami.search.storage.optuna_private import cached
 
 PORT = 8080
 TRIES = 20
@@ -77,15 +77,15 @@ def serve(store: BaseStorage, options: Options, study: int | None = None) -> Non
 
 def application(store: BaseStorage, change: str = "notes") -> Any:
     """Return the dashboard as a WSGI application, for a web server of one's own."""
-    cached = optuna.storages.get_storage(store)  # reads a finished trial once
-    app = wsgi(cached)
-    app.install(Page(cached, change))
+    reader = cached(store)
+    app = wsgi(reader)
+    app.install(Page(reader, change))
 
     @app.get("/report/<study_id:int>", skip=True)
     def show_report(study_id: int) -> str:
         response.content_type = HTML
         try:
-            return report.page(load(cached, study_id))
+            return report.page(load(reader, study_id))
         except KeyError:
             response.status = 404
             return f"<p>The store has no study {study_id}."

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from kirigami.models.lightning_private import rewind
 from kirigami.search.training.checkpoints.shelf import say
 from kirigami.search.training.checkpoints.state import (
     KEY,
@@ -82,7 +83,7 @@ class Keeper(Callback):
             "batches": self.batches,
             "pass": getattr(loader, "epoch", 0),
         }
-        _between(checkpoint["loops"]["fit_loop"], self.batches)
+        rewind(checkpoint, self.batches)
 
     def _write(self, trainer: Trainer, batches: int) -> None:
         """Write a checkpoint if it is time for one."""
@@ -161,23 +162,6 @@ class Keeper(Callback):
 def _can_go_on(callback: Callback, batches: int) -> bool:
     """Return whether a callback's state can be taken up again, between epochs or in the midst of one."""
     return bool(getattr(callback, "resumable", True)) and (not batches or getattr(callback, "resumable_within", True))
-
-
-def _between(loops: dict[str, Any], batches: int) -> None:
-    """Bring Lightning's place to just before what is about to begin, where it would not repeat or leave out anything.
-
-    Args:
-        loops: the fit loop's state, in which the next epoch or step counts as ready; private to Lightning, so a
-            contract test holds it.
-        batches: done of the epoch; 0 between epochs.
-    """
-    steps = loops["epoch_loop.batch_progress"]
-    counts = steps if batches else loops["epoch_progress"]
-    for part in ("total", "current"):
-        counts[part]["ready"] = counts[part]["completed"]
-    steps["is_last_batch"] = False  # what is about to begin is not done
-    if not batches:
-        steps["current"] = dict.fromkeys(steps["current"], 0)
 
 
 __all__ = ["Found", "Keeper", "Refused"]

@@ -1,0 +1,34 @@
+"""All that is private to Lightning and used here: where the loops of a Trainer are, and when they load their data.
+
+A contract test names what it is, and `pyproject.toml` bounds Lightning's version above.
+"""
+
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+
+def load_data(trainer: Trainer) -> None:
+    """Load a Trainer's training rows before its run begins, as its property `estimated_stepping_batches` does."""
+    if trainer.train_dataloader is None:
+        trainer.fit_loop.setup_data()
+
+
+def rewind(checkpoint: dict[str, Any], batches: int) -> None:
+    """Set the loop counters of a checkpoint to the start of the next epoch or step.
+
+    A run that goes on from it then neither repeats nor leaves out anything.
+
+    Args:
+        checkpoint: what `Trainer.save_checkpoint` is about to write, from a callback's hook at the start of an epoch
+            or step, which counts as ready there.
+        batches: done of the epoch; 0 between epochs.
+    """
+    loops = checkpoint["loops"]["fit_loop"]
+    steps = loops["epoch_loop.batch_progress"]
+    counts = steps if batches else loops["epoch_progress"]
+    for part in ("total", "current"):
+        counts[part]["ready"] = counts[part]["completed"]
+    steps["is_last_batch"] = False  # what is about to begin is not done
+    if not batches:
+        steps["current"] = dict.fromkeys(steps["current"], 0)

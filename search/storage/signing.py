@@ -1,0 +1,125 @@
+"""A storage that signs the trials a worker asks for, in the transaction that makes them its own.
+
+So no trial is ever without an owner, and an owner that is silent from its first moment is found as any other. The
+signature also tells whose trial it is that was made as the connection broke.
+"""
+
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from kirigami.search.storage.batch import as_json, upsert
+from kirigami.search.storage.front import Front
+from kirigami.search.storage.optuna_private import (
+    TrialHeartbeatModel,
+    TrialModel,
+    TrialUserAttributeModel,
+    lock_trial,
+    new_trial,
+    transaction,
+)
+from kirigami.search.storage.patience import Watch
+
+KEY = "worker"
+
+
+class Signing(Front):
+    """Signs new trials, and waiting ones that are taken, and gives them their first heartbeat.
+
+    Args:
+        behind: does all else.
+        rows: the relational storage at the bottom.
+        watch: tries again while the database is away.
+
+    Attributes:
+        worker: what identifies this worker; None signs nothing.
+        held: id of each open trial of this worker -> when this process last beat for it (`time.monotonic`).
+    """
+
+    def __init__(self, behind: BaseStorage, rows: RDBStorage, watch: Watch) -> None:
+        super().__init__(behind)
+        self.rows, self.watch = rows, watch
+        self.worker: dict[str, Any] | None = None
+        self.held: dict[int, float] = {}
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        if template_trial is not None:  # nobody's: it waits, or is finished
+            return self.behind.create_new_trial(study_id, template_trial)
+        trial_id = self.watch.patiently(lambda again: self._create(study_id, again))
+        self._hold(trial_id)
+        return trial_id
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        """Take a waiting trial; return False where another worker has taken it. Other states are passed on."""
+        if state is not TrialState.RUNNING:
+            return self.behind.set_trial_state_values(trial_id, state, values)
+        is_ours = self.watch.patiently(lambda again: self.take(trial_id, again))
+        if is_ours:
+            self._hold(trial_id)
+        return is_ours
+
+    def take(self, trial_id: int, again: bool) -> bool:
+        """Make a waiting trial ours; return whether it is.
+
+        Args:
+            again: whether it was tried before and the connection broke, so that it may be ours already.
+
+        Raises:
+            UpdateFinishedTrialError: where somebody has finished it.
+        """
+        with transaction(self.rows) as session:
+            trial = lock_trial(session, trial_id)
+            if trial.state.is_finished():
+                raise UpdateFinishedTrialError(f"Trial#{trial.number} has already finished and can not be updated.")
+            if trial.state is not TrialState.WAITING:
+                return again and trial_id not in self.held and self._is_signed(session, trial_id)
+            trial.state = TrialState.RUNNING
+            trial.datetime_start = datetime.now()
+            self._sign(session, trial_id)
+        return True
+
+    def _create(self, study_id: int, again: bool) -> int:
+        with transaction(self.rows) as session:
+            trial_id = self._unheard_of(session, study_id) if again else None
+            if trial_id is None:
+                trial_id = new_trial(self.rows, session, study_id)
+                self._sign(session, trial_id)
+            return trial_id
+
+    def _unheard_of(self, session: Any, study_id: int) -> int | None:
+        """Return the trial that was made as the connection broke: it has our signature, and we do not know of it."""
+        if self.worker is None:
+            return None
+        attribute = TrialUserAttributeModel
+        signed = session.execute(
+            sqlalchemy.select(TrialModel.trial_id)
+            .join(attribute, attribute.trial_id == TrialModel.trial_id)
+            .where(TrialModel.study_id == study_id, TrialModel.state == TrialState.RUNNING)
+            .where(attribute.key == KEY, attribute.value_json == as_json(self.worker))
+        ).scalars()
+        return next((int(trial_id) for trial_id in signed if trial_id not in self.held), None)
+
+    def _hold(self, trial_id: int) -> None:
+        if self.worker is not None:
+            self.held[trial_id] = time.monotonic()
+
+    def _sign(self, session: Any, trial_id: int) -> None:
+        if self.worker is None:
+            return
+        signature = {"trial_id": trial_id, "key": KEY, "value_json": as_json(self.worker)}
+        upsert(session, TrialUserAttributeModel, [signature], ("trial_id", "key"), ("value_json",))
+        beat = {"trial_id": trial_id, "heartbeat": sqlalchemy.func.current_timestamp()}
+        upsert(session, TrialHeartbeatModel, [beat], ("trial_id",), ("heartbeat",))
+
+    def _is_signed(self, session: Any, trial_id: int) -> bool:
+        attribute = TrialUserAttributeModel
+        signature = session.execute(
+            sqlalchemy.select(attribute.value_json).where(attribute.trial_id == trial_id, attribute.key == KEY)
+        ).scalar()
+        return self.worker is not None and signature == as_json(self.worker)
