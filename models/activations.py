@@ -6,7 +6,7 @@ from itertools import cycle
 import torch
 from torch import Tensor, nn
 
-from kirigami.models.arguments import choose
+from kirigami.errors import ArgumentError, choose
 
 
 class Square(nn.Module):
@@ -108,7 +108,7 @@ def activation(name: str) -> nn.Module:
     Raises:
         ValueError: The name is unknown; the message lists the known ones.
     """
-    return ACTIVATIONS[choose("network.activation", name, ACTIVATIONS)]()
+    return ACTIVATIONS[choose("activation", name, ACTIVATIONS)]()
 
 
 def activations(names: str | Sequence[str]) -> Iterator[nn.Module]:
@@ -123,7 +123,7 @@ def activations(names: str | Sequence[str]) -> Iterator[nn.Module]:
     """
     listed = [names] if isinstance(names, str) or not isinstance(names, Sequence) else list(names)
     if not listed:
-        raise ValueError("network.activation must be a name or a list of names, but got an empty list.")
+        raise ArgumentError("activation", "must be a name or a list of names, but got an empty list.")
     for name in listed:
-        choose("network.activation", name, ACTIVATIONS)
+        choose("activation", name, ACTIVATIONS)
     return map(activation, cycle(listed))

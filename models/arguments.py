@@ -4,48 +4,30 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any
+
+from kirigami.errors import ArgumentError, did_you_mean
 
 _WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "a word", type(None): "null"}
 _MISSING = object()
 
 
-def nearest(name: object, known: Iterable[str]) -> str:
-    """Return " Did you mean 'x'?" for the known name closest to `name`, or an empty string."""
-    matches = get_close_matches(str(name), list(known), n=1)
-    return f" Did you mean '{matches[0]}'?" if matches else ""
-
-
-def choose(where: str, name: object, known: Iterable[str]) -> str:
-    """Return `name` if it is one of `known`.
-
-    Raises:
-        ValueError: It is not; the message names `where` (a config path), the known names and the nearest one.
-    """
-    known = list(known)
-    if not isinstance(name, str) or name not in known:
-        raise ValueError(f"{where} must be one of ({', '.join(known)}), but got {name!r}.{nearest(name, known)}")
-    return name
-
-
-def at_least(where: str, value: float, low: float) -> None:
-    """Raise `ValueError` unless `value >= low`."""
+def at_least(argument: str, value: float, low: float) -> None:
+    """Raise `ArgumentError` unless `value >= low`."""
     if not value >= low:
-        raise ValueError(f"{where} must be at least {low}, but got {value}.")
+        raise ArgumentError(argument, f"must be at least {low}, but got {value}.")
 
 
-def within(where: str, value: float, low: float, high: float) -> None:
-    """Raise `ValueError` unless `low <= value < high`."""
+def within(argument: str, value: float, low: float, high: float) -> None:
+    """Raise `ArgumentError` unless `low <= value < high`."""
     if not low <= value < high:
-        raise ValueError(f"{where} must be at least {low} and below {high}, but got {value}.")
+        raise ArgumentError(argument, f"must be at least {low} and below {high}, but got {value}.")
 
 
 def accept(
     function: Callable[..., Any],
     config: Mapping[str, Any],
     *,
-    where: str,
     name: str,
     given: Mapping[str, Any] | None = None,
     siblings: Iterable[str] = (),
@@ -55,23 +37,22 @@ def accept(
     Args:
         function: A class or function with named parameters.
         config: What the user set.
-        where: Config path of the branch, for messages.
         name: What the user calls `function`, for messages.
         given: What the program knows (shapes, parameters); passed on only where the signature names it.
         siblings: Keys that other choices of this branch know: left out in silence, so that a search may
             switch between choices inside one branch.
 
     Raises:
-        ValueError: A key is unknown, a required argument is missing, or a value has the wrong type.
+        ArgumentError: A key is unknown, a required argument is missing, or a value has the wrong type.
     """
     parameters = inspect.signature(function).parameters
     given = {key: value for key, value in (given or {}).items() if key in parameters}
-    wanted = _known(config, parameters, where=where, name=name, given=given, siblings=set(siblings))
-    _check_types(function, wanted, where)
+    wanted = _known(config, parameters, name=name, given=given, siblings=set(siblings))
+    _check_types(function, wanted)
     for key, parameter in parameters.items():
         required = parameter.default is inspect.Parameter.empty and not _variadic(parameter)
         if required and key not in wanted and key not in given:
-            raise ValueError(f"{where}.{key} is required by {name}. Set {where}.{key}=VALUE.")
+            raise ArgumentError(key, f"is required by {name}.", (key, "VALUE"))
     return {**wanted, **given}
 
 
@@ -88,7 +69,6 @@ def _known(
     config: Mapping[str, Any],
     parameters: Mapping[str, inspect.Parameter],
     *,
-    where: str,
     name: str,
     given: Mapping[str, Any],
     siblings: set[str],
@@ -101,7 +81,7 @@ def _known(
         if key in own or (open_ended and key not in given):
             wanted[key] = value
         elif key in given or key not in siblings:
-            raise ValueError(f"{where}.{key} is no argument of {name}.{nearest(key, own) or _list(own)}")
+            raise ArgumentError(key, f"is no argument of {name}.{did_you_mean(key, own) or _list(own)}")
     return wanted
 
 
@@ -109,7 +89,7 @@ def _list(own: list[str]) -> str:
     return f" Known: ({', '.join(own)})."
 
 
-def _check_types(function: Callable[..., Any], values: Mapping[str, Any], where: str) -> None:
+def _check_types(function: Callable[..., Any], values: Mapping[str, Any]) -> None:
     """Compare values with plain annotations (int, float, bool, str, None and unions of them)."""
     target = function.__init__ if inspect.isclass(function) else function
     try:
@@ -120,7 +100,7 @@ def _check_types(function: Callable[..., Any], values: Mapping[str, Any], where:
         kinds = _plain(hints.get(key, _MISSING))
         if kinds and not any(_fits(value, kind) for kind in kinds):
             words = " or ".join(_WORDS[kind] for kind in kinds)
-            raise ValueError(f"{where}.{key} must be {words}, but got {value!r}.")
+            raise ArgumentError(key, f"must be {words}, but got {value!r}.")
 
 
 def _plain(hint: Any) -> tuple[type, ...]:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from kirigami.models.arguments import choose
+from kirigami.errors import ArgumentError, choose
 from kirigami.models.technique import network_of, weighted
 
 BINS = 15
@@ -110,24 +110,24 @@ def _reward(goal: str | Mapping[str, float]) -> Reward:
 
 
 def check(kind: str, classes: int | None, *, calibration: Any = "none", threshold: Any = "none") -> None:
-    """Check `output.calibration` and `output.threshold` for a task of a kind, before anything is trained.
+    """Check calibration and threshold for a task of a kind, before anything is trained.
 
     Raises:
         ValueError: A value is unknown or does not suit the task.
     """
-    choose("output.calibration", calibration, CALIBRATIONS)
+    choose("calibration", calibration, CALIBRATIONS)
     if calibration != "none" and kind not in ("classes", "characters"):
-        raise ValueError(f"output.calibration must be none for a task of {kind}, but got '{calibration}'.")
+        raise ArgumentError("calibration", f"must be none for a task of {kind}, but got '{calibration}'.")
     if threshold == "none":
         return
     if kind != "classes" or classes != 2:
         what = f"{classes} classes" if kind == "classes" else kind
-        raise ValueError(
-            f"output.threshold must be none for a task of {what}, but got {threshold!r}: it cuts between two."
+        raise ArgumentError(
+            "threshold", f"must be none for a task of {what}, but got {threshold!r}: it cuts between two."
         )
     if not _is_goal(threshold):
         allowed = f"(none, {', '.join(GOALS)}), a number between 0 and 1, or {{false_alarm: such a number}}"
-        raise ValueError(f"output.threshold must be one of {allowed}, but got {threshold!r}.")
+        raise ArgumentError("threshold", f"must be one of {allowed}, but got {threshold!r}.")
 
 
 def _is_goal(threshold: Any) -> bool:
@@ -151,12 +151,14 @@ def fold(layer: nn.Module, temperature: float = 1.0, cut: float = 0.0) -> None:
         ValueError: The layer cannot take it; it is left as it was.
     """
     if temperature != 1 and parametrize.is_parametrized(layer):
-        raise ValueError(
+        raise ArgumentError(
+            "",
             "a temperature cannot be folded into a last layer with masks, codes or templates. Leave that layer out of "
-            "their names, or set output.calibration=none."
+            "their names.",
+            ("calibration", "none"),
         )
     if cut and (layer.bias is None or parametrize.is_parametrized(layer, "bias")):
-        raise ValueError("a threshold needs a last layer with a bias of its own. Set output.threshold=none.")
+        raise ArgumentError("threshold", "needs a last layer with a bias of its own.", ("threshold", "none"))
     with torch.no_grad():
         if temperature != 1:
             layer.weight.div_(temperature)
@@ -199,7 +201,9 @@ def finish(
     if cut:
         wanted[..., 1] -= cut
     if layer is None:
-        raise ValueError(f"{type(network).__name__} has no linear or convolutional layer to fold output.* into.")
+        raise ValueError(
+            f"{type(network).__name__} has no linear or convolutional layer to fold calibration and threshold into."
+        )
     before = {name: value.clone() for name, value in layer.named_parameters()}
     fold(layer, warmth, cut)
     got, _, _ = _run(network, batches)
@@ -208,8 +212,8 @@ def finish(
             for name, value in layer.named_parameters():
                 value.copy_(before[name])
         raise ValueError(
-            f"{type(network).__name__} does not end in its last linear layer, which output.calibration and "
-            "output.threshold are folded into. Set both to none."
+            f"{type(network).__name__} does not end in its last linear layer, which calibration and threshold are "
+            "folded into. Set both to none."
         )
     figures = {"temperature": warmth} if calibration == "temperature" else {}
     if threshold != "none":

@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from kirigami.errors import at
 from kirigami.models.optimizers import build_optimizer
 from kirigami.models.regimes import Conductor, Regime
 from kirigami.models.schedules import build_schedule, schedule_callbacks
@@ -138,20 +139,23 @@ class Learner(LightningModule):
     def configure_callbacks(self) -> list[Callback]:
         """Return what the schedule needs to measure the network, and what leads the regime; mostly nothing."""
         led = [] if self.regime is None else [Conductor(self.regime)]
-        return [*schedule_callbacks(self.schedule_config), *led]
+        with at("schedule"):
+            return [*schedule_callbacks(self.schedule_config), *led]
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Build the optimiser and its schedule over the steps this run will take."""
         heads = [] if self.regime is None else list(self.regime.parameters())
         trained = [*self.network.parameters(), *heads] if heads else self.network
-        optimizer = build_optimizer(trained, self.optimizer_config)
+        with at("optimizer"):
+            optimizer = build_optimizer(trained, self.optimizer_config)
         total_steps = self.trainer.estimated_stepping_batches
         if math.isinf(total_steps):
-            raise ValueError("trainer.epochs and trainer.steps are both unlimited. Set trainer.epochs=NUMBER.")
+            raise ValueError("the Trainer has no limit of epochs or steps. Set its max_epochs.")
         batches = self.trainer.num_training_batches  # infinite while a run that is limited by steps has not begun
         epoch = total_steps if math.isinf(batches) else math.ceil(batches / self.trainer.accumulate_grad_batches)
         build = build_schedule if self.regime is None else self.regime.schedule
-        schedule = build(optimizer, self.schedule_config, int(total_steps), int(epoch))
+        with at("schedule"):
+            schedule = build(optimizer, self.schedule_config, int(total_steps), int(epoch))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kirigami.models.arguments import choose, within
+from kirigami.errors import ArgumentError, choose
+from kirigami.models.arguments import within
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -130,17 +131,17 @@ def loss(
     Raises:
         ValueError: The name is unknown, does not suit the task, or cannot be smoothed or weighted.
     """
-    choose("output.loss", name, ["auto", *LOSSES])
+    choose("loss", name, ["auto", *LOSSES])
     suited = _SUITED[kind]
     name = suited[0] if name == "auto" else name
     if name not in suited:
-        raise ValueError(f"output.loss must be one of ({', '.join(suited)}) for a task of {kind}, but got '{name}'.")
+        raise ArgumentError("loss", f"must be one of ({', '.join(suited)}) for a task of {kind}, but got '{name}'.")
     count = classes if classes is None or isinstance(classes, int) else len(classes)
     if count is not None and count < 2:
-        raise ValueError(f"output.loss={name} needs at least 2 classes, but the task has {classes}.")
-    within("output.smoothing", smoothing, 0, 1)
+        raise ArgumentError("loss", f"={name} needs at least 2 classes, but the task has {classes}.")
+    within("smoothing", smoothing, 0, 1)
     if smoothing and name != "cross_entropy":
-        raise ValueError(f"output.smoothing must be 0 with output.loss={name}, but got {smoothing}.")
+        raise ArgumentError("smoothing", f"must be 0 with loss={name}, but got {smoothing}.")
     function = partial(cross_entropy, smoothing=smoothing) if smoothing else LOSSES[name]
     return function if weights is None else Weighted(function, _checked(weights, kind, count))
 

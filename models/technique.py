@@ -19,6 +19,8 @@ from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from kirigami.errors import ArgumentError
+
 ORDER = ("share", "mask", "quantise")
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -86,7 +88,7 @@ class Technique(Callback):
 
     def __init__(self, names: Iterable[str] | None = None, harden_at: float = 0.7) -> None:
         if not 0 < harden_at <= 1:
-            raise ValueError(f"harden_at must be above 0 and at most 1, but got {harden_at!r}.")
+            raise ArgumentError("harden_at", f"must be above 0 and at most 1, but got {harden_at!r}.")
         self.names = None if names is None else tuple(names)
         self.harden_at = harden_at
         self.network: nn.Module | None = None

@@ -1,8 +1,9 @@
 """What can go wrong, by whose doing: the user's input (exit code 2) or the run (exit code 1)."""
 
 import re
-from difflib import get_close_matches
 from typing import Any
+
+from kirigami.errors import none_of
 
 
 class InputError(ValueError):
@@ -27,13 +28,6 @@ def masked(text: str) -> str:
     return re.sub(r"([?&](?:ssl)?password=)[^\s&'\"]*", r"\1***", text)
 
 
-def did_you_mean(name: str, allowed: Any) -> str:
-    """Return ` Did you mean 'x'?` for the nearest of the allowed names, or nothing."""
-    nearest = get_close_matches(str(name), [str(one) for one in allowed], n=1, cutoff=0.5)
-    return f" Did you mean {nearest[0]!r}?" if nearest else ""
-
-
 def one_of(path: str, value: Any, allowed: Any) -> InputError:
     """Build the error for a value outside a list of allowed ones."""
-    names = ", ".join(str(one) for one in allowed)
-    return InputError(f"{path} must be one of ({names}), but got {value!r}.{did_you_mean(value, allowed)}")
+    return InputError(f"{path} {none_of(value, allowed)}")

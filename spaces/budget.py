@@ -5,8 +5,9 @@ from dataclasses import dataclass, fields
 from math import isfinite
 from typing import Any
 
+from kirigami.errors import closest
 from kirigami.spaces.condition import is_number
-from kirigami.spaces.paths import listed, nearest
+from kirigami.spaces.paths import listed
 
 COST = ("per_device_hour", "currency")
 
@@ -89,7 +90,8 @@ def _check_keys(name: str, example: str, config: Any, known: tuple[str, ...]) ->
         raise ValueError(f"{name} must be a mapping such as {example}, but got {config!r}.")
     for key in config:
         if key not in known:
-            advice = nearest(key, known, f"{name}.")
+            meant = closest(key, known)
+            advice = "" if meant is None else f" Did you mean {name}.{meant}?"
             raise ValueError(f"{name}.{key} is unknown; a {name} takes {listed(known)}.{advice}")
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Any
 
-from kirigami.spaces.paths import copied, nearest
+from kirigami.errors import did_you_mean
+from kirigami.spaces.paths import copied
 
 
 def is_number(value: Any) -> bool:
@@ -71,7 +72,7 @@ def _read(where: str, path: str, wanted: Any) -> Condition:
 def _check_range(where: str, node: Mapping[str, Any]) -> None:
     for key, end in node.items():
         if key not in ("low", "high"):
-            advice = nearest(key, ("low", "high")) or " Write a path below it with dots, as in {a.b: value}."
+            advice = did_you_mean(key, ("low", "high")) or " Write a path below it with dots, as in {a.b: value}."
             raise ValueError(f"{where} has the unknown key {key!r}; a range takes (low, high).{advice}")
         if not is_number(end) or isnan(end):
             raise ValueError(f"{where}.{key} must be a number, but got {end!r}.")

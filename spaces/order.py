@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from kirigami.errors import did_you_mean
 from kirigami.spaces.condition import Condition
 from kirigami.spaces.dimension import Dimension
-from kirigami.spaces.paths import listed, nearest, nearest_path
+from kirigami.spaces.paths import listed, nearest_path
 
 Dimensions = Mapping[str, Dimension]
 
@@ -66,7 +67,7 @@ def _check_on_dimension(where: str, condition: Condition, parent: Dimension) -> 
         raise ValueError(f"{where} is a range, but {parent.path} has the choices {choices}. List some of them instead.")
     for value in condition.values or ():
         if not parent.contains(value):
-            advice = nearest(value, parent.choices) if parent.choices is not None else ""
+            advice = did_you_mean(value, parent.choices) if parent.choices is not None else ""
             raise ValueError(f"{where}: {parent.path} never takes {value!r}; it takes {_taken(parent)}.{advice}")
     if condition.values is None and setting(parent, (condition,)) is None:
         raise ValueError(f"{where}: {parent.path} never lies in {condition.to_config()}; it takes {_taken(parent)}.")

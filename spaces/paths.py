@@ -1,8 +1,9 @@
 """Dotted paths into a nested configuration: the leaves, replacing them, and naming the nearest right one."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any
+
+from kirigami.errors import closest
 
 
 def is_branch(node: Any) -> bool:
@@ -45,15 +46,6 @@ def replace_leaf(config: dict[str, Any], path: str, value: Any) -> None:
     node[last] = value
 
 
-def nearest(name: Any, names: Iterable[Any], prefix: str = "") -> str:
-    """Return " Did you mean 'x'?" for the closest of `names`, or "" when none is close. A `prefix` drops the quotes."""
-    texts = {str(candidate): candidate for candidate in names}
-    close = get_close_matches(str(name), texts, n=1)
-    if not close:
-        return ""
-    return f" Did you mean {prefix}{close[0]}?" if prefix else f" Did you mean {texts[close[0]]!r}?"
-
-
 def nearest_path(path: str, known: Iterable[str], prefix: str = "") -> str:
     """Return " Did you mean a.b?" for the path of `known` that was most likely meant by `path`, or "".
 
@@ -62,11 +54,10 @@ def nearest_path(path: str, known: Iterable[str], prefix: str = "") -> str:
     known = list(known)
     branch, _, key = path.rpartition(".")
     siblings = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == branch}
-    beside = [siblings[like] for like in get_close_matches(key, siblings, n=1)]
-    elsewhere = [name for name in known if name.rpartition(".")[2] == key]
-    for name in beside or elsewhere or get_close_matches(path, known, n=1):
-        return f" Did you mean {prefix}{name}?"
-    return ""
+    like = closest(key, siblings)
+    elsewhere = next((name for name in known if name.rpartition(".")[2] == key), None)
+    meant = siblings[like] if like is not None else elsewhere or closest(path, known)
+    return "" if meant is None else f" Did you mean {prefix}{meant}?"
 
 
 def listed(values: Iterable[Any]) -> str:

@@ -7,9 +7,10 @@ from decimal import Decimal
 from math import isfinite, isnan
 from typing import Any
 
+from kirigami.errors import did_you_mean
 from kirigami.spaces.condition import is_number, read_conditions
 from kirigami.spaces.dimension import Dimension, encode
-from kirigami.spaces.paths import copied, listed, nearest
+from kirigami.spaces.paths import copied, listed
 from kirigami.spaces.prior import Prior
 
 KEYS = ("low", "high", "log", "step", "choices", "when", "prior")
@@ -116,7 +117,7 @@ def _read_prior(where: str, node: Any, dimension: Dimension) -> Prior:
     for key in node:
         if key not in PRIOR_KEYS:
             raise ValueError(
-                f"{where} has the unknown key {key!r}; it takes {listed(PRIOR_KEYS)}.{nearest(key, PRIOR_KEYS)}"
+                f"{where} has the unknown key {key!r}; it takes {listed(PRIOR_KEYS)}.{did_you_mean(key, PRIOR_KEYS)}"
             )
     if "value" not in node:
         raise ValueError(f"{where} has no value; a belief needs one. Write {{value: v, weight: 0.5}}.")
@@ -132,7 +133,7 @@ def _believed(where: str, value: Any, dimension: Dimension) -> Any:
     if dimension.choices is not None:
         if value in dimension.choices:
             return dimension.choices[dimension.choices.index(value)]
-        advice = nearest(value, dimension.choices)
+        advice = did_you_mean(value, dimension.choices)
         raise ValueError(f"{where} must be one of {listed(dimension.choices)}, but got {value!r}.{advice}")
     if dimension.contains(value):
         return value if dimension.integer else float(value)

@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from kirigami.errors import did_you_mean
 from kirigami.spaces.dimension import Dimension
-from kirigami.spaces.paths import is_branch, leaves, nearest, nearest_path
+from kirigami.spaces.paths import is_branch, leaves, nearest_path
 from kirigami.spaces.ranges import KEYS, read_dimension
 
 FORMS = "{low: a, high: b} or {choices: [...]}"
@@ -68,7 +69,7 @@ def _check_leaf(name: str, node: Any, default: Any) -> None:
     for key in node:
         if key not in KEYS:
             known = f"({', '.join(KEYS)})"
-            raise ValueError(f"space.{name} has the unknown key {key!r}; it takes {known}.{nearest(key, KEYS)}")
+            raise ValueError(f"space.{name} has the unknown key {key!r}; it takes {known}.{did_you_mean(key, KEYS)}")
 
 
 def _below_leaf(leaf: str, path: str, default: Any) -> ValueError:

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kirigami.errors import ArgumentError
+
 Transform = Callable[[Tensor, torch.Generator | None], Tensor]
 """Maps a batch of inputs on the device to what the network sees. The generator lives on the CPU, so that a
 device draws what a CPU would have drawn; it is None where nothing may be random."""
@@ -32,7 +34,7 @@ class Batches:
         device: torch.device | str = "cpu",
     ) -> None:
         if batch_size < 1:
-            raise ValueError(f"trainer.batch_size must be at least 1, but got {batch_size}. Set trainer.batch_size=64.")
+            raise ArgumentError("batch_size", f"must be at least 1, but got {batch_size}.", ("batch_size", 64))
         assert len(inputs) == len(targets), f"{len(inputs)} inputs for {len(targets)} targets"
         self.inputs = inputs.to(device)
         self.targets = targets.to(device)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kirigami.tasks.names import check_name
+from kirigami.errors import ArgumentError, choose
 from kirigami.tasks.splits import FRACTION_STREAM, ordered
 from kirigami.tasks.standardise import Standardiser
 
@@ -29,13 +29,13 @@ ENEMIES = 5_000
 
 def check_coreset(coreset: str) -> None:
     """Raise `ValueError` unless `coreset` is the name of an order."""
-    check_name("task.coreset", coreset, CORESETS)
+    choose("coreset", coreset, CORESETS)
 
 
 def check_kind(coreset: str, kind: str) -> None:
     """Raise `ValueError` for an order that needs classes where the targets are none."""
     if coreset != "random" and kind != "classes":
-        raise ValueError(f"task.coreset={coreset} needs classes, but the targets are {kind}. Set task.coreset=random.")
+        raise ArgumentError("coreset", f"={coreset} needs classes, but the targets are {kind}.", ("coreset", "random"))
 
 
 def order(inputs: Tensor, strata: np.ndarray, coreset: str, seed: int) -> list[np.ndarray]:

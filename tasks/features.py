@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kirigami.tasks.names import check_name
+from kirigami.errors import ArgumentError, choose
 
 MISSING = ("median", "mean", "zero", "error")
 _MOST_CATEGORIES = 100
@@ -36,7 +36,7 @@ class Features:
         numbers = tuple(name for name in frame.columns if _kind(frame[name]) == "number")
         others = tuple(name for name in frame.columns if _kind(frame[name]) == "category")
         if not numbers and not others:
-            raise ValueError("task.drop leaves no column to learn from. Drop fewer.")
+            raise ArgumentError("drop", "leaves no column to learn from. Drop fewer.")
         raw = _matrix(frame, numbers, "the train rows")
         logs = _logs(raw, numbers, log)
         raw = _log1p(raw, numbers, logs)
@@ -67,8 +67,8 @@ class Features:
         gaps = np.isnan(raw)
         if self.missing == "error" and gaps.any():
             name = self.numbers[int(gaps.any(axis=0).argmax())]
-            raise ValueError(
-                f"task.missing is error, but {name!r} has missing values in {where}. Set task.missing=median."
+            raise ArgumentError(
+                "missing", f"is error, but {name!r} has missing values in {where}.", ("missing", "median")
             )
         blocks = [np.where(gaps, np.array(self.fill), raw)]
         blocks += [gaps[:, [self.numbers.index(name)]] for name in self.indicators]
@@ -111,7 +111,7 @@ def _one_hot(frame: Any, categories: tuple[tuple[str, tuple[str, ...]], ...]) ->
 
 def _kind(column: Any) -> str:
     if column.dtype.kind == "M" or column.dtype.kind == "m":
-        raise ValueError(f"task.drop: the column {column.name!r} holds dates, which are not read. Add it to task.drop.")
+        raise ArgumentError("drop", f": the column {column.name!r} holds dates, which are not read. Add it to drop.")
     return "number" if column.dtype.kind in "iufb" or column.isna().all() else "category"
 
 
@@ -119,7 +119,7 @@ def _matrix(frame: Any, names: tuple[str, ...], where: str) -> np.ndarray:
     """Read number columns as float64 (N, F); infinities count as missing."""
     for name in names:
         if frame[name].dtype.kind not in "iufb" and not frame[name].isna().all():
-            raise ValueError(f"task.drop: the column {name!r} holds text in {where}, but numbers in the train rows.")
+            raise ArgumentError("drop", f": the column {name!r} holds text in {where}, but numbers in the train rows.")
     raw = np.empty((len(frame), len(names)))
     for index, name in enumerate(names):
         raw[:, index] = frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
@@ -133,9 +133,9 @@ def _logs(raw: np.ndarray, names: tuple[str, ...], log: bool | tuple[str, ...]) 
     if isinstance(log, bool):
         return tuple(name for name in names if log and fits[name])
     for name in log:
-        check_name("task.log", name, names)
+        choose("log", name, names)
         if not fits[name]:
-            raise ValueError(f"task.log: the column {name!r} has negative values. Take it out of task.log.")
+            raise ArgumentError("log", f": the column {name!r} has negative values. Take it out of log.")
     return tuple(log)
 
 
@@ -157,8 +157,9 @@ def _fill(raw: np.ndarray, missing: str) -> np.ndarray:
 def _categories(column: Any, name: str) -> tuple[str, ...]:
     values = sorted(column.dropna().astype(str).unique())
     if len(values) > min(_MOST_CATEGORIES, max(20, len(column) // 2)):
-        raise ValueError(
-            f"task.drop: the column {name!r} holds {len(values)} different texts in {len(column)} rows, "
-            "so it looks like a name rather than a category. Add it to task.drop."
+        raise ArgumentError(
+            "drop",
+            f": the column {name!r} holds {len(values)} different texts in {len(column)} rows, so it looks like "
+            "a name rather than a category. Add it to drop.",
         )
     return tuple(values)

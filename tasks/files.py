@@ -4,34 +4,34 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kirigami.tasks.names import check_name, nearest
+from kirigami.errors import ArgumentError, choose, did_you_mean
 
 _NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
-NOT_SET = "task.path is not set. Set task.path=FOLDER or the environment variable KIRIGAMI_DATA."
+UNSET = "path", "is not set.", ("path", "FOLDER or the environment variable KIRIGAMI_DATA")
 
 
 def require_path(path: str | None) -> Path:
-    """Return `task.path` as an existing file or folder, or raise `ValueError`."""
+    """Return `path` as an existing file or folder, or raise `ArgumentError`."""
     if path is None or not str(path).strip():
-        raise ValueError(NOT_SET)
+        raise ArgumentError(*UNSET)
     found = Path(path).expanduser()
     if not found.exists():
-        raise ValueError(f"task.path: there is no file or folder {str(path)!r}.{_near(found)} Set task.path=FOLDER.")
+        raise ArgumentError("path", f": there is no file or folder {str(path)!r}.{_near(found)}", ("path", "FOLDER"))
     return found
 
 
 def require_file(where: str, name: str, folder: Path | None) -> Path:
-    """Return the file `name`, relative to `folder` if one is given, or raise `ValueError`; `where` is its key."""
+    """Return the file `name`, relative to `folder` if one is given; `where` is the argument for `ArgumentError`."""
     found = (folder or Path()) / Path(name).expanduser()
     if found.is_file():
         return found
     if folder is None and not found.is_absolute():
-        raise ValueError(f"{where}: there is no file {name!r} here, and {NOT_SET}")
-    raise ValueError(f"{where}: there is no file {name!r} in {str(found.parent)!r}.{_near(found)}")
+        raise ArgumentError(where, f": there is no file {name!r} here, and path is not set.", UNSET[2])
+    raise ArgumentError(where, f": there is no file {name!r} in {str(found.parent)!r}.{_near(found)}")
 
 
 def _near(path: Path) -> str:
-    return nearest(path.name, [other.name for other in path.parent.iterdir()]) if path.parent.is_dir() else ""
+    return did_you_mean(path.name, [other.name for other in path.parent.iterdir()]) if path.parent.is_dir() else ""
 
 
 def find_parts(folder: Path, suffix: str) -> dict[str, tuple[Path, ...]]:
@@ -54,7 +54,7 @@ def find_part_folders(folder: Path) -> dict[str, Path]:
     return {part: found for part, found in candidates if found.is_dir()}
 
 
-def read_parquet(files: Sequence[Path], columns: Sequence[str] | None = None, where: str = "task.path") -> Any:
+def read_parquet(files: Sequence[Path], columns: Sequence[str] | None = None, where: str = "path") -> Any:
     """Read Parquet files into one Arrow table, without a copy on disk; only `columns` if given."""
     import pyarrow as arrow
     from pyarrow import parquet
@@ -63,7 +63,7 @@ def read_parquet(files: Sequence[Path], columns: Sequence[str] | None = None, wh
         tables = [parquet.read_table(file, columns=list(columns) if columns else None) for file in files]
         return arrow.concat_tables(tables)
     except (arrow.ArrowException, OSError) as error:
-        raise ValueError(f"{where}: {str(files[0])!r} cannot be read as Parquet: {first_line(error)}") from None
+        raise ArgumentError(where, f": {str(files[0])!r} cannot be read as Parquet: {first_line(error)}") from None
 
 
 def read_schema(file: Path) -> Any:
@@ -74,19 +74,19 @@ def read_schema(file: Path) -> Any:
     try:
         return parquet.read_schema(file)
     except (arrow.ArrowException, OSError) as error:
-        raise ValueError(f"task.path: {str(file)!r} cannot be read as Parquet: {first_line(error)}") from None
+        raise ArgumentError("path", f": {str(file)!r} cannot be read as Parquet: {first_line(error)}") from None
 
 
 def read_text(files: Sequence[Path], column: str) -> str:
     """Read text files, or the text column of Parquet files, into one string; rows are joined by line ends."""
     if files[0].suffix == ".parquet":
-        check_name("task.column", column, read_schema(files[0]).names)
+        choose("column", column, read_schema(files[0]).names)
         rows = read_parquet(files, [column]).column(column).to_pylist()
     else:
         rows = [_decode(file) for file in files]
     text = "\n".join(str(row) for row in rows if row is not None)
     if not text:
-        raise ValueError(f"task.path: {str(files[0])!r} holds no text.")
+        raise ArgumentError("path", f": {str(files[0])!r} holds no text.")
     return text
 
 
@@ -94,7 +94,7 @@ def _decode(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except (UnicodeDecodeError, OSError) as error:
-        raise ValueError(f"task.path: {str(file)!r} cannot be read as UTF-8 text: {first_line(error)}") from None
+        raise ArgumentError("path", f": {str(file)!r} cannot be read as UTF-8 text: {first_line(error)}") from None
 
 
 def first_line(error: BaseException) -> str:

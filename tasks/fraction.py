@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kirigami.errors import ArgumentError
 from kirigami.tasks.splits import FRACTION_STREAM, ordered
 
 
@@ -11,7 +12,7 @@ def check_fraction(fraction: float) -> None:
     """Raise `ValueError` unless `fraction` is a number in (0, 1]."""
     number = isinstance(fraction, int | float) and not isinstance(fraction, bool)
     if not number or not 0 < fraction <= 1:
-        raise ValueError(f"task.fraction must be above 0 and at most 1, but got {fraction!r}. Set task.fraction=1.0.")
+        raise ArgumentError("fraction", f"must be above 0 and at most 1, but got {fraction!r}.", ("fraction", 1.0))
 
 
 def subset(strata: np.ndarray, fraction: float, seed: int) -> np.ndarray:

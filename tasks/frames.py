@@ -5,6 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from kirigami.errors import ArgumentError
 from kirigami.tasks.files import first_line, read_parquet
 
 _SEPARATORS = (",", ";", "\t", "|")
@@ -12,7 +13,7 @@ _SEPARATORS = (",", ";", "\t", "|")
 
 @lru_cache(maxsize=8)
 def read_frame(where: str, files: tuple[Path, ...]) -> Any:
-    """Read tables of the same columns below one another into one frame; `where` is the key that names them."""
+    """Read tables of the same columns below one another into one frame; `where` is the argument that names them."""
     import pandas as pd
 
     frames = [_read_one(where, file) for file in files]
@@ -27,13 +28,13 @@ def require_columns(where: str, frame: Any, columns: Sequence[str]) -> None:
     """Raise `ValueError` if `frame` lacks one of `columns`."""
     lacking = [str(column) for column in columns if column not in frame.columns]
     if lacking:
-        raise ValueError(f"{where} lacks the columns ({', '.join(lacking)}), which the first file has.")
+        raise ArgumentError(where, f"lacks the columns ({', '.join(lacking)}), which the first file has.")
 
 
 def _read_one(where: str, file: Path) -> Any:
     frame = read_parquet([file], where=where).to_pandas() if file.suffix == ".parquet" else _read_csv(where, file)
     if frame.empty:
-        raise ValueError(f"{where}: {str(file)!r} has no rows.")
+        raise ArgumentError(where, f": {str(file)!r} has no rows.")
     return frame
 
 
@@ -47,4 +48,4 @@ def _read_csv(where: str, file: Path) -> Any:
         separator = max(_SEPARATORS, key=header.count)
         return pd.read_csv(file, sep=separator, skipinitialspace=True, na_values=["?"])
     except (OSError, ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{where}: {str(file)!r} cannot be read as CSV: {first_line(error)}") from None
+        raise ArgumentError(where, f": {str(file)!r} cannot be read as CSV: {first_line(error)}") from None

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from kirigami.errors import ArgumentError, choose
 from kirigami.tasks.files import find_part_folders, find_parts, first_line, read_parquet, read_schema
-from kirigami.tasks.names import check_name
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm"}
 _IMAGE_NAMES = ("image", "img", "picture", "pixels")
@@ -30,7 +30,7 @@ def parts_of(path: str) -> tuple[str, ...]:
     """Name the parts ("train", "validation", "test") a source has; "train" is among them or it is an error."""
     parts = tuple(_locate(path))
     if "train" not in parts:
-        raise ValueError(f"task.path: {path!r} holds neither train-*.parquet nor a folder of images for each class.")
+        raise ArgumentError("path", f": {path!r} holds neither train-*.parquet nor a folder of images for each class.")
     return parts
 
 
@@ -93,12 +93,12 @@ def _parquet_bytes(files: tuple[Path, ...], column: str, rows: np.ndarray) -> It
 
 def _column(key: str, given: str | None, names: list[str], likely: tuple[str, ...]) -> str:
     if given is not None:
-        check_name(f"task.{key}_column", given, names)
+        choose(f"{key}_column", given, names)
         return given
     for name in likely:
         if name in names:
             return name
-    raise ValueError(f"task.{key}_column is not set and none of ({', '.join(names)}) looks like it. Set it to one.")
+    raise ArgumentError(f"{key}_column", f"is not set and none of ({', '.join(names)}) looks like it. Set it to one.")
 
 
 @lru_cache(maxsize=8)
@@ -109,8 +109,8 @@ def _hub_splits(path: str) -> dict[str, Any]:
     try:
         found = datasets.get_dataset_split_names(path)
     except (OSError, ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"task.path: there is no folder {path!r}, and the Hugging Face hub does not give it: {first_line(error)}"
+        raise ArgumentError(
+            "path", f": there is no folder {path!r}, and the Hugging Face hub does not give it: {first_line(error)}"
         ) from None
     return {part: path for part in ("train", "validation", "test") if part in found}
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kirigami.errors import ArgumentError
 from kirigami.tasks.files import first_line
 from kirigami.tasks.image_files import Encoded, open_part
 
@@ -41,7 +42,7 @@ class ImageStore:
             known = numbers >= 0
         if not known.all():
             wrong = self._source.labels[int(np.flatnonzero(~known)[0])]
-            raise ValueError(f"task.label_column: the label {wrong!r} is none of the {len(classes)} classes.")
+            raise ArgumentError("label_column", f": the label {wrong!r} is none of the {len(classes)} classes.")
         return numbers
 
     def pixels(self, rows: np.ndarray) -> Tensor:
@@ -62,9 +63,7 @@ class ImageStore:
         if image.size != (width, height):
             if not self._resize:
                 found = f"{image.size[0]}x{image.size[1]}, not {width}x{height}"
-                raise ValueError(
-                    f"task.size is not set, but image {row} is {found}. Set task.size={min(width, height)}."
-                )
+                raise ArgumentError("size", f"is not set, but image {row} is {found}.", ("size", min(width, height)))
             image = image.resize((width, height))
         pixels = np.asarray(image)
         return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
@@ -77,7 +76,7 @@ def _open(encoded: bytes, row: int) -> Any:
         image = Image.open(io.BytesIO(encoded))
         image.load()
     except (OSError, TypeError, SyntaxError) as error:
-        raise ValueError(f"task.path: image {row} cannot be decoded: {first_line(error)}") from None
+        raise ArgumentError("path", f": image {row} cannot be decoded: {first_line(error)}") from None
     return image
 
 
@@ -104,7 +103,7 @@ def open_store(
     """
     source = open_part(path, part, *columns)
     if not source.labels:
-        raise ValueError(f"task.path: the {part} part of {path!r} holds no images.")
+        raise ArgumentError("path", f": the {part} part of {path!r} holds no images.")
     if any(label is None for label in source.labels):
-        raise ValueError(f"task.label_column: some images of the {part} part have no label.")
+        raise ArgumentError("label_column", f": some images of the {part} part have no label.")
     return ImageStore(source, shape or _shape_of_first(source, channels, size), resize=size is not None)

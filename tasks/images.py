@@ -6,12 +6,12 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from kirigami.errors import ArgumentError, choose
 from kirigami.tasks.augment import FlipCrop, Normalise, channel_statistics
 from kirigami.tasks.batches import Transform
-from kirigami.tasks.files import NOT_SET
+from kirigami.tasks.files import UNSET
 from kirigami.tasks.image_files import parts_of
 from kirigami.tasks.image_store import ImageStore, open_store
-from kirigami.tasks.names import check_name
 from kirigami.tasks.splits import LIMIT_STREAM, TEST_STREAM, VALIDATION_STREAM, carve, check_amount, rows_of
 from kirigami.tasks.task import Parts, Split, Task
 
@@ -43,13 +43,13 @@ def _indices(source: _Source, seed: int, test_seed: int) -> dict[str, np.ndarray
     strata = source.store("train").labels
     rest, chosen = np.arange(len(strata)), {}
     if "test" not in parts:
-        wanted = rows_of("task.test_share", source.test_share, len(rest))
+        wanted = rows_of("test_share", source.test_share, len(rest))
         rest, chosen["test"] = carve(strata, wanted, seed=test_seed, stream=TEST_STREAM)
     if "validation" not in parts:
         kept, taken = carve(strata[rest], _validation_rows(source, len(rest)), seed=seed, stream=VALIDATION_STREAM)
         rest, chosen["validation"] = rest[kept], rest[taken]
     if source.rows is not None and source.rows > len(rest):
-        raise ValueError(f"task.rows must be at most {len(rest)}, the train rows there are, but got {source.rows}.")
+        raise ArgumentError("rows", f"must be at most {len(rest)}, the train rows there are, but got {source.rows}.")
     if source.rows is not None:
         rest = rest[carve(strata[rest], source.rows, seed=seed, stream=LIMIT_STREAM)[1]]
     return {**chosen, "train": rest}
@@ -58,15 +58,15 @@ def _indices(source: _Source, seed: int, test_seed: int) -> dict[str, np.ndarray
 def _validation_rows(source: _Source, total: int) -> int:
     """Turn a share into rows: of all train rows, or of as many as leave `task.rows` to train on."""
     if source.validation >= 1 or source.rows is None:
-        return rows_of("task.validation", source.validation, total)
-    return rows_of("task.validation", source.validation, min(total, round(source.rows / (1 - source.validation))))
+        return rows_of("validation", source.validation, total)
+    return rows_of("validation", source.validation, min(total, round(source.rows / (1 - source.validation))))
 
 
 @lru_cache(maxsize=4)
 def _parts(source: _Source, seed: int, test_seed: int) -> Parts:
     chosen, store = _indices(source, seed, test_seed), source.store("train")
     if len(store.classes) < 2:
-        raise ValueError(f"task.path: {source.path!r} holds one class only, {store.classes}; two are needed.")
+        raise ArgumentError("path", f": {source.path!r} holds one class only, {store.classes}; two are needed.")
     if "validation" in chosen:
         validation = _split(store, chosen["validation"], store.classes)
     else:
@@ -109,15 +109,15 @@ class Images(Task):
     ) -> None:
         super().__init__(seed=seed, test_seed=test_seed, fraction=fraction, coreset=coreset)
         if path is None or not str(path).strip():
-            raise ValueError(NOT_SET)
-        check_name("task.augment", augment, AUGMENTATIONS)
-        check_amount("task.validation", validation)
-        check_amount("task.test_share", test_share)
+            raise ArgumentError(*UNSET)
+        choose("augment", augment, AUGMENTATIONS)
+        check_amount("validation", validation)
+        check_amount("test_share", test_share)
         if channels not in (None, 1, 3):
-            raise ValueError(f"task.channels must be one of (null, 1, 3), but got {channels!r}. Set task.channels=3.")
+            raise ArgumentError("channels", f"must be one of (null, 1, 3), but got {channels!r}.", ("channels", 3))
         for name, number in (("rows", rows), ("size", size)):
             if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
-                raise ValueError(f"task.{name} must be null or a whole number of at least 1, but got {number!r}.")
+                raise ArgumentError(name, f"must be null or a whole number of at least 1, but got {number!r}.")
         self.augment, self.flip = augment, flip
         self._source = _Source(str(path), rows, validation, test_share, image_column, label_column, channels, size)
 

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kirigami.errors import ArgumentError
+
 KINDS = ("auto", "classes", "values")
 _COMPARISONS = {
     ">=": np.greater_equal,
@@ -36,20 +38,25 @@ class Labeller:
         if positive is not None:
             holds = int(_is_positive(column, positive).sum())
             if holds in (0, len(column)):
-                raise ValueError(
-                    f"task.positive: {target}{_sign(positive)} holds for {holds} of {len(column)} rows, "
-                    "but two classes are needed. Set task.positive to a value or comparison that divides them."
+                raise ArgumentError(
+                    "positive",
+                    f": {target}{_sign(positive)} holds for {holds} of {len(column)} rows, but two classes are "
+                    "needed. Set positive to a value or comparison that divides them.",
                 )
             name = f"{target}{_sign(positive)}"
             return cls(target, "classes", (f"not {name}", name), positive)
         kind = _guess(column) if kind == "auto" else kind
         if kind == "values":
             if not _numeric(column):
-                raise ValueError(f"task.kind must be classes, but got 'values': the target {target!r} is not a number.")
+                raise ArgumentError(
+                    "kind", f"must be classes, but got 'values': the target {target!r} is not a number."
+                )
             return cls(target, "values", None, None)
         classes = tuple(str(value) for value in sorted(column.unique()))
         if len(classes) < 2:
-            raise ValueError(f"task.target: {target!r} is {classes[0]} in every train row, but two classes are needed.")
+            raise ArgumentError(
+                "target", f": {target!r} is {classes[0]} in every train row, but two classes are needed."
+            )
         return cls(target, "classes", classes, None)
 
     def __call__(self, column: Any) -> Tensor:
@@ -63,14 +70,14 @@ class Labeller:
         numbers = np.array([place.get(str(value), -1) for value in column])
         if (numbers < 0).any():
             wrong = column.iloc[int(np.flatnonzero(numbers < 0)[0])]
-            raise ValueError(f"task.target: the class {wrong!r} of {self.target!r} does not occur in the train rows.")
+            raise ArgumentError("target", f": the class {wrong!r} of {self.target!r} does not occur in the train rows.")
         return torch.from_numpy(numbers)
 
 
 def _require_full(column: Any, target: str) -> None:
     empty = int(column.isna().sum())
     if empty:
-        raise ValueError(f"task.target: {target!r} is empty in {empty} of {len(column)} rows. Remove those rows.")
+        raise ArgumentError("target", f": {target!r} is empty in {empty} of {len(column)} rows. Remove those rows.")
 
 
 def _numeric(column: Any) -> bool:
@@ -97,7 +104,7 @@ def _is_positive(column: Any, positive: str) -> np.ndarray:
     if sign in ("==", "!=") and not (_numeric(column) and _is_number(value)):
         return _COMPARISONS[sign](column.astype(str).to_numpy(dtype=str), value)
     if not _numeric(column) or not _is_number(value):
-        raise ValueError(f"task.positive compares with a number, but got {positive!r} for the target {column.name!r}.")
+        raise ArgumentError("positive", f"compares with a number, but got {positive!r} for the target {column.name!r}.")
     return _COMPARISONS[sign](column.to_numpy(dtype=float), float(value))
 
 

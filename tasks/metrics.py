@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kirigami.tasks.names import nearest
+from kirigami.errors import ArgumentError, none_of
 
 
 @dataclass(frozen=True)
@@ -200,4 +200,4 @@ def direction(name: str) -> str:
     if name in COSTS:
         return "minimize"
     names = (*METRICS, *COSTS)
-    raise ValueError(f"objective must be one of ({', '.join(names)}), but got {name!r}.{nearest(name, names)}")
+    raise ArgumentError("objective", none_of(name, names))

@@ -5,6 +5,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from kirigami.errors import ArgumentError
 from kirigami.tasks.task import Parts, Split, Task
 
 _STREAMS = {"train": 11, "validation": 12, "test": 13}
@@ -101,11 +102,11 @@ class Paths(Task):
             ("test", test, 1),
         ):
             if isinstance(number, bool) or not isinstance(number, int) or number < low:
-                raise ValueError(f"task.{name} must be a whole number of at least {low}, but got {number!r}.")
+                raise ArgumentError(name, f"must be a whole number of at least {low}, but got {number!r}.")
         if not 0 <= density <= 0.6:
-            raise ValueError(f"task.density must be between 0 and 0.6, but got {density!r}. Set task.density=0.3.")
+            raise ArgumentError("density", f"must be between 0 and 0.6, but got {density!r}.", ("density", 0.3))
         if not 0 < difficulty <= 1:
-            raise ValueError(f"task.difficulty must be above 0 and at most 1, but got {difficulty!r}.")
+            raise ArgumentError("difficulty", f"must be above 0 and at most 1, but got {difficulty!r}.")
         self.size, self.density, self.difficulty = size, float(density), float(difficulty)
         self.rows, self.validation_rows, self.test_rows = rows, validation, test
 

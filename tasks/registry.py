@@ -4,9 +4,9 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from kirigami.errors import ArgumentError, choose, did_you_mean
 from kirigami.tasks.bundled import BreastCancer, Digits
 from kirigami.tasks.images import Images
-from kirigami.tasks.names import check_name, nearest
 from kirigami.tasks.paths import Paths
 from kirigami.tasks.table import Table
 from kirigami.tasks.task import Task
@@ -29,7 +29,7 @@ def build(config: Mapping[str, Any], *, seed: int, test_seed: int | None = None)
     """
     arguments = {str(key): value for key, value in config.items() if key != "name"}
     name = config.get("name")
-    check_name("task.name", name, TASKS)
+    choose("name", name, TASKS)
     cls = TASKS[str(name)]
     _check_arguments(str(name), arguments, inspect.signature(cls).parameters)
     return cls(seed=seed, test_seed=test_seed, **arguments)
@@ -39,8 +39,8 @@ def _check_arguments(name: str, arguments: Mapping[str, Any], parameters: Mappin
     allowed = tuple(key for key in parameters if key not in ("seed", "test_seed"))
     for key in arguments:
         if key not in allowed:
-            meant = nearest(key, allowed) or f" It has ({', '.join(allowed)})."
-            raise ValueError(f"task.{key} is no argument of {name}.{meant}")
+            meant = did_you_mean(key, allowed) or f" It has ({', '.join(allowed)})."
+            raise ArgumentError(key, f"is no argument of {name}.{meant}")
     for key in allowed:
         if parameters[key].default is inspect.Parameter.empty and key not in arguments:
-            raise ValueError(f"task.{key} is missing: {name} needs it. Set task.{key}=...")
+            raise ArgumentError(key, f"is missing: {name} needs it.", (key, "VALUE"))

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kirigami.errors import ArgumentError
+
 TEST_STREAM, VALIDATION_STREAM, FRACTION_STREAM, LIMIT_STREAM = 1, 2, 3, 4
 IMBALANCE_STREAM = 6
 """Independent draws under one seed."""
@@ -55,14 +57,14 @@ def check_amount(where: str, amount: float) -> None:
     """Raise `ValueError` unless `amount` is a share in (0, 1) or a whole number of rows."""
     number = isinstance(amount, int | float) and not isinstance(amount, bool)
     if not number or not amount > 0 or (amount >= 1 and amount != int(amount)):
-        raise ValueError(f"{where} must be a share below 1 or a number of rows, but got {amount!r}. Set {where}=0.2.")
+        raise ArgumentError(where, f"must be a share below 1 or a number of rows, but got {amount!r}.", (where, 0.2))
 
 
 def rows_of(where: str, amount: float, total: int) -> int:
     """Turn a share or a number of rows into a number of rows that leaves some of `total`."""
     rows = max(1, round(amount * total)) if amount < 1 else int(amount)
     if rows >= total:
-        raise ValueError(f"{where} asks for {rows} of {total} rows, but some must be left to train on. Set it lower.")
+        raise ArgumentError(where, f"asks for {rows} of {total} rows, but some must be left to train on. Set it lower.")
     return rows
 
 

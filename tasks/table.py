@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from kirigami.errors import ArgumentError, choose
 from kirigami.tasks.features import MISSING, Features
 from kirigami.tasks.files import require_file, require_path
 from kirigami.tasks.frames import read_frame, require_columns
 from kirigami.tasks.labels import KINDS, Labeller
-from kirigami.tasks.names import check_name
 from kirigami.tasks.splits import TEST_STREAM, VALIDATION_STREAM, carve, check_amount, rows_of, strata_of
 from kirigami.tasks.standardise import Standardiser
 from kirigami.tasks.task import Parts, Split, Task
@@ -40,16 +40,16 @@ class _Source:
         return tuple(require_file(where, name, folder) for name in names)
 
     def train_frame(self) -> Any:
-        frame = read_frame("task.train", self.files("task.train", self.train))
+        frame = read_frame("train", self.files("train", self.train))
         for name in self.drop:
-            check_name("task.drop", name, frame.columns)
-        check_name("task.target", self.target, frame.columns)
+            choose("drop", name, frame.columns)
+        choose("target", self.target, frame.columns)
         return frame.drop(columns=list(self.drop))
 
     def test_frame(self) -> Any:
         assert self.test is not None
-        frame = read_frame("task.test", self.files("task.test", (self.test,)))
-        require_columns(f"task.test: {self.test!r}", frame, self.train_frame().columns)
+        frame = read_frame("test", self.files("test", (self.test,)))
+        require_columns(f"test: {self.test!r}", frame, self.train_frame().columns)
         return frame
 
 
@@ -70,10 +70,10 @@ def _learn(source: _Source, seed: int, test_seed: int) -> _Learnt:
     strata = strata_of(labeller(frame[source.target]), labeller.kind)
     rest, test = np.arange(len(frame)), None
     if source.test is None:
-        wanted = rows_of("task.test_share", source.test_share, len(rest))
+        wanted = rows_of("test_share", source.test_share, len(rest))
         rest, aside = carve(strata, wanted, seed=test_seed, stream=TEST_STREAM)
         test = frame.iloc[aside]
-    wanted = rows_of("task.validation", source.validation, len(rest))
+    wanted = rows_of("validation", source.validation, len(rest))
     kept, taken = carve(strata[rest], wanted, seed=seed, stream=VALIDATION_STREAM)
     train, validation = frame.iloc[rest[kept]], frame.iloc[rest[taken]]
     columns = train.drop(columns=[source.target])
@@ -121,13 +121,13 @@ class Table(Task):
         coreset: str = "random",
     ) -> None:
         super().__init__(seed=seed, test_seed=test_seed, fraction=fraction, coreset=coreset)
-        check_name("task.missing", missing, MISSING)
-        check_name("task.kind", kind, KINDS)
-        check_amount("task.validation", validation)
-        check_amount("task.test_share", test_share)
+        choose("missing", missing, MISSING)
+        choose("kind", kind, KINDS)
+        check_amount("validation", validation)
+        check_amount("test_share", test_share)
         for key, value in (("train", train), ("target", target)):
             if not value:
-                raise ValueError(f"task.{key} is not set. Set task.{key}={'FILE' if key == 'train' else 'COLUMN'}.")
+                raise ArgumentError(key, "is not set.", (key, "FILE" if key == "train" else "COLUMN"))
         self._source = _Source(
             path=str(path) if path else None,
             train=(train,) if isinstance(train, str) else tuple(train),

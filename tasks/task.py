@@ -166,8 +166,10 @@ class Task(pl.LightningDataModule):
 
     def _balanced(self, imbalance: Imbalance) -> Split:
         if self.kind != "classes":
-            method = f"imbalance.method={imbalance.method}"
-            raise ValueError(f"{method} needs a task of classes, but this one is of {self.kind}. Set it to none.")
+            raise ValueError(
+                f"imbalance {imbalance.method!r} needs a task of classes, but this one is of {self.kind}. "
+                "Set imbalance=none."
+            )
         self.class_weights = imbalance.class_weights(self.train.targets, self.out_features)
         return Split(*imbalance.resample(*self.train, self.seed))
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kirigami.errors import ArgumentError
 from kirigami.tasks.files import find_parts, read_text, require_path
 from kirigami.tasks.splits import LIMIT_STREAM, carve, check_amount, rows_of, take
 from kirigami.tasks.task import Parts, Split, Task
@@ -31,7 +32,7 @@ class _Source:
             return {"train": (path,)}
         parts = find_parts(path, ".parquet") or find_parts(path, ".txt")
         if "train" not in parts:
-            raise ValueError(f"task.path: {str(path)!r} holds no train-*.parquet and no train.txt.")
+            raise ArgumentError("path", f": {str(path)!r} holds no train-*.parquet and no train.txt.")
         return parts
 
 
@@ -49,10 +50,10 @@ def _cut(source: _Source) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | N
     files = source.files()
     text, validation, test = _read(files["train"], source.column), None, None
     if "test" not in files:
-        cut = len(text) - rows_of("task.test_share", source.test_share, len(text))
+        cut = len(text) - rows_of("test_share", source.test_share, len(text))
         text, test = text[:cut], text[cut:]
     if "validation" not in files:
-        cut = len(text) - rows_of("task.validation", source.validation, len(text))
+        cut = len(text) - rows_of("validation", source.validation, len(text))
         text, validation = text[:cut], text[cut:]
     return text, validation, test
 
@@ -67,7 +68,7 @@ def encode(text: np.ndarray, alphabet: np.ndarray) -> Tensor:
 def windows(codes: Tensor, length: int, stride: int) -> Split:
     """Cut codes (L,) into inputs and targets (N, length), the targets one character later; both share memory."""
     if len(codes) <= length:
-        raise ValueError(f"task.length must be below {len(codes)}, the shortest part's characters, but got {length}.")
+        raise ArgumentError("length", f"must be below {len(codes)}, the shortest part's characters, but got {length}.")
     return Split(codes[:-1].unfold(0, length, stride), codes[1:].unfold(0, length, stride))
 
 
@@ -111,9 +112,9 @@ class Text(Task):
         super().__init__(seed=seed, test_seed=test_seed, fraction=fraction)
         for name, number in (("length", length), ("stride", stride), ("rows", rows)):
             if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
-                raise ValueError(f"task.{name} must be a whole number of at least 1, but got {number!r}.")
-        check_amount("task.validation", validation)
-        check_amount("task.test_share", test_share)
+                raise ArgumentError(name, f"must be a whole number of at least 1, but got {number!r}.")
+        check_amount("validation", validation)
+        check_amount("test_share", test_share)
         require_path(path)
         self._source = _Source(str(path), column, length, stride or length, rows, validation, test_share)
 

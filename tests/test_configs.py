@@ -118,7 +118,7 @@ def test_network_builds_on_meta_and_serves_a_kind_of_task(option: str) -> None:
         tail = {"pixels": in_shape[1:], "characters": (*in_shape, 65)}.get(kind, (out_features,))
         assert outputs.shape == (4, *tail)
     assert built
-    assert all(line.startswith("network.name must be one of") for line in said)
+    assert all(line.startswith("name must be one of") for line in said)
 
 
 @pytest.mark.parametrize("option", options("optimizer"))

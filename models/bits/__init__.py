@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kirigami.models.arguments import accept, choose, names
+from kirigami.errors import choose
+from kirigami.models.arguments import accept, names
 from kirigami.models.bits.quantise import Quantisation
 from kirigami.models.bits.smol import SMOL
 from kirigami.models.bits.uniform import Uniform
@@ -19,9 +20,9 @@ def build(config: Mapping[str, Any]) -> Quantisation | None:
     Raises:
         ValueError: The method or a key is unknown, or a value is out of its range.
     """
-    method = choose("bits.method", config.get("method", "none"), ("none", *METHODS))
+    method = choose("method", config.get("method", "none"), ("none", *METHODS))
     if method == "none":
         return None
     options = {key: value for key, value in config.items() if key != "method"}
     siblings = {key for technique in METHODS.values() for key in names(technique)}
-    return METHODS[method](**accept(METHODS[method], options, where="bits", name=method, siblings=siblings))
+    return METHODS[method](**accept(METHODS[method], options, name=method, siblings=siblings))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
+from kirigami.errors import ArgumentError
 from kirigami.models.bits.inputs import FEWEST, MOST, InputQuantiser, insert
 from kirigami.models.bits.levels import MAX_BITS, encode, integers, quantise, step
 from kirigami.models.bits.stored import entropy, layer_sizes
@@ -84,7 +85,7 @@ class Quantisation(Technique):
     def __init__(self, names: Iterable[str] | None, harden_at: float, activation_bits: int | None = None) -> None:
         super().__init__(names, harden_at)
         if activation_bits is not None and not FEWEST <= activation_bits <= MOST:
-            raise ValueError(f"bits.activation_bits must be from {FEWEST} to {MOST}, but got {activation_bits!r}.")
+            raise ArgumentError("activation_bits", f"must be from {FEWEST} to {MOST}, but got {activation_bits!r}.")
         self.activation_bits = activation_bits
         self.quantisers: dict[str, InputQuantiser] = {}
         self._calls = 0
@@ -193,4 +194,4 @@ def check_bits(where: str, bits: float, most: float = MAX_BITS) -> None:
         ValueError: They are.
     """
     if not 1 <= bits <= most:
-        raise ValueError(f"{where} must be from 1 to {most}, but got {bits!r}.")
+        raise ArgumentError(where, f"must be from 1 to {most}, but got {bits!r}.")

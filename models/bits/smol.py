@@ -13,7 +13,8 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from kirigami.models.arguments import at_least, choose
+from kirigami.errors import ArgumentError, choose
+from kirigami.models.arguments import at_least
 from kirigami.models.bits.control import Price, bits_of, rounded_bits, s_of, shift_to
 from kirigami.models.bits.levels import MAX_BITS, straight_through
 from kirigami.models.bits.quantise import Quantisation, QuantiseLink, check_bits, root_mean_square
@@ -107,13 +108,13 @@ class SMOL(Quantisation):
         harden_at: float = 0.6,
     ) -> None:
         super().__init__(names, harden_at, activation_bits)
-        self.granularity = choose("bits.granularity", granularity, GRANULARITIES)
+        self.granularity = choose("granularity", granularity, GRANULARITIES)
         if not 1 < initial_bits <= MAX_BITS:
-            raise ValueError(f"bits.initial_bits must be above 1 and at most {MAX_BITS}, but got {initial_bits!r}.")
+            raise ArgumentError("initial_bits", f"must be above 1 and at most {MAX_BITS}, but got {initial_bits!r}.")
         if bits is not None:
-            check_bits("bits.bits", bits, initial_bits)
-        at_least("bits.penalty", penalty, 0)
-        at_least("bits.travel", travel, 0)
+            check_bits("bits", bits, initial_bits)
+        at_least("penalty", penalty, 0)
+        at_least("travel", travel, 0)
         self.bits, self.initial_bits, self.travel, self.seed = bits, initial_bits, travel, seed
         self.price = Price(penalty, initial_bits, bits)
         self.progress, self.steps = 0.0, 0

@@ -45,7 +45,7 @@ class Uniform(Quantisation):
         harden_at: float = 0.6,
     ) -> None:
         super().__init__(names, harden_at, activation_bits)
-        check_bits("bits.bits", bits)
+        check_bits("bits", bits)
         self.bits = bits
 
     def link(self, name: str, layer: nn.Module) -> UniformLink:

@@ -8,7 +8,7 @@ import numpy
 import torch
 from torch import Tensor, nn
 
-from kirigami.models.arguments import choose
+from kirigami.errors import choose
 from kirigami.models.compact import coder
 from kirigami.models.compact.chances import BitWriter
 from kirigami.models.compact.container import seal

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 
 from torch import Tensor, nn
 
-from kirigami.models.arguments import choose, within
+from kirigami.errors import ArgumentError, choose
+from kirigami.models.arguments import within
 from kirigami.models.compact.effective import held, is_linked, outside_links
 from kirigami.models.compact.encode import REST, encode
 from kirigami.models.technique import Link, chosen
@@ -53,9 +54,9 @@ def lower_bound(
         ValueError: where an argument is out of its range.
     """
     if not 0 < density <= 1:
-        raise ValueError(f"sparsity.density must be above 0 and at most 1, but got {density!r}.")
+        raise ArgumentError("density", f"must be above 0 and at most 1, but got {density!r}.")
     if bits is not None:
-        within("bits.bits", bits, 1, math.inf)
+        within("bits", bits, 1, math.inf)
     choose("rest", rest, REST)
     planned = {id(layer) for layer in chosen(network, names).values()} if density < 1 or bits is not None else set()
     tensors: dict[int, float] = {}  # by identity, since one that stands in several places is stored once

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from kirigami.errors import ArgumentError
 from kirigami.models import cost
 from kirigami.models.compact import plain
 
@@ -61,13 +62,12 @@ def one_budget(hysteresis: float, **amounts: Any) -> Budget:
     """
     given = {name: amount for name, amount in amounts.items() if amount is not None}
     if len(given) != 1:
-        raise ValueError(
-            f"growth needs exactly one budget of ({', '.join(amounts)}), but got ({', '.join(given) or 'none'}). "
-            "Set growth.params=NUMBER, for example, and the others to null."
-        )
+        names = f"({', '.join(amounts)})"
+        problem = f"growth needs exactly one budget of {names}, but got ({', '.join(given) or 'none'})."
+        raise ArgumentError("", problem, ("params", "NUMBER, for example, and leave the others out"))
     ((name, amount),) = given.items()
     if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 < amount < float("inf"):
-        raise ValueError(f"growth.{name} must be above 0, but got {amount!r}.")
+        raise ArgumentError(name, f"must be above 0, but got {amount!r}.")
     if not 0 <= hysteresis < 1:
-        raise ValueError(f"growth.hysteresis must be at least 0 and below 1, but got {hysteresis}.")
+        raise ArgumentError("hysteresis", f"must be at least 0 and below 1, but got {hysteresis}.")
     return Budget(name, float(amount), hysteresis)

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kirigami.models.arguments import accept, choose, names
+from kirigami.errors import ArgumentError, choose
+from kirigami.models.arguments import accept, names
 from kirigami.models.growth.initial import INITS
 from kirigami.models.growth.loop import GrowAndShrink
 
@@ -24,10 +25,10 @@ def build(config: Mapping[str, Any]) -> GrowAndShrink | None:
         ValueError: The method or a key is unknown, a value is out of its range, or there is not exactly one budget.
     """
     if "method" not in config:
-        raise ValueError(f"growth.method is not set. Choose one of (none, {', '.join(METHODS)}).")
-    method = choose("growth.method", config["method"], ("none", *METHODS))
+        raise ArgumentError("method", f"is not set. Choose one of (none, {', '.join(METHODS)}).")
+    method = choose("method", config["method"], ("none", *METHODS))
     if method == "none":
         return None
     options = {key: value for key, value in config.items() if key not in ("method", "init")}
     siblings = names(GrowAndShrink)
-    return GrowAndShrink(init=method, **accept(GrowAndShrink, options, where="growth", name=method, siblings=siblings))
+    return GrowAndShrink(init=method, **accept(GrowAndShrink, options, name=method, siblings=siblings))

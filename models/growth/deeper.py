@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from kirigami.models.arguments import nearest
+from kirigami.errors import did_you_mean
 from kirigami.models.cost import evaluating
 
 
@@ -139,7 +139,9 @@ def _idempotent(module: nn.Module) -> bool:
 def _find(network: nn.Module, name: str) -> nn.Module:
     modules = dict(network.named_modules())
     if not name or name not in modules:
-        raise ValueError(f"{name!r} must name an activation of the network.{nearest(name, activations(network))}")
+        raise ValueError(
+            f"no activation of the network has the name {name!r}.{did_you_mean(name, activations(network))}"
+        )
     return modules[name]
 
 

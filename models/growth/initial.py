@@ -45,7 +45,7 @@ def net2wider(
     Source: Chen, Goodfellow & Shlens, Net2Net, ICLR 2016.
     """
     at_least("count", count, 1)
-    at_least("growth.noise", noise, 0)
+    at_least("noise", noise, 0)
     sources = torch.randint(0, units.count, (count,), generator=generator)
     incoming = matrix(network, units, "out", sources.tolist())
     moved = incoming + noise * incoming.std() * torch.randn(incoming.shape, generator=generator).to(incoming)

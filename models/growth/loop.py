@@ -7,8 +7,9 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
+from kirigami.errors import ArgumentError, choose
 from kirigami.models import cost
-from kirigami.models.arguments import at_least, choose, within
+from kirigami.models.arguments import at_least, within
 from kirigami.models.growth.budget import Budget, one_budget, without_links
 from kirigami.models.growth.deeper import activations, deepen, insert, take_out
 from kirigami.models.growth.initial import INITS
@@ -88,15 +89,15 @@ class GrowAndShrink(Technique):
     ) -> None:
         super().__init__(names, harden_at)
         self.budget: Budget = one_budget(hysteresis, params=params, macs=macs, latency_ms=latency_ms, memory=memory)
-        self.init = choose("growth.init", init, INITS)
-        self.criterion = choose("growth.criterion", criterion, UNIT_CRITERIA)
+        self.init = choose("init", init, INITS)
+        self.criterion = choose("criterion", criterion, UNIT_CRITERIA)
         if not 0 < share < 1:
-            raise ValueError(f"growth.share must be above 0 and below 1, but got {share}.")
+            raise ArgumentError("share", f"must be above 0 and below 1, but got {share}.")
         for name, number, low in (("every", every, 1), ("layers", layers, 0), ("rows", rows, 1)):
-            at_least(f"growth.{name}", low if number is None else number, low)
-        at_least("growth.batches", batches, 1)
-        at_least("growth.least", least, 1)
-        within("growth.scale", scale, 0, 1e3)
+            at_least(name, low if number is None else number, low)
+        at_least("batches", batches, 1)
+        at_least("least", least, 1)
+        within("scale", scale, 0, 1e3)
         self.share, self.every, self.layers_most, self.rows = share, every, layers, rows
         self.batches, self.fewest, self.scale = batches, least, scale
         self.generator = torch.Generator().manual_seed(seed)
@@ -171,7 +172,7 @@ class GrowAndShrink(Technique):
         """Refuse what cannot work."""
         self.check()
         if trainer.world_size > 1:
-            raise ValueError(f"growth needs trainer.devices=1, but got {trainer.world_size}: shapes would differ.")
+            raise ValueError(f"growth needs one device, but got {trainer.world_size}: shapes would differ.")
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Visit the network when it is time, and settle when the share of the run is over."""

@@ -74,7 +74,7 @@ def removable(
     Raises:
         ValueError: where an argument is out of its range.
     """
-    within("influence.retreat", retreat, 0, 1 + 1e-9)
+    within("retreat", retreat, 0, 1 + 1e-9)
     gates = Gates(network, units)
     with untouched(network), torch.no_grad(), gates.placed():
         found = Removal(quality=[quality()])

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from kirigami.errors import ArgumentError
 from kirigami.models.arguments import at_least, within
 
 
@@ -38,8 +39,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("probes", "rows", "block", "rounds"):
-            at_least(f"influence.{name}", getattr(self, name), 1)
-        within("influence.damping", self.damping, 0, math.inf)
-        within("influence.band", self.band, 0, math.inf)
+            at_least(name, getattr(self, name), 1)
+        within("damping", self.damping, 0, math.inf)
+        within("band", self.band, 0, math.inf)
         if not 0 < self.density <= 1:
-            raise ValueError(f"influence.density must be above 0 and at most 1, but got {self.density!r}.")
+            raise ArgumentError("density", f"must be above 0 and at most 1, but got {self.density!r}.")

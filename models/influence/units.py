@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kirigami.models.arguments import choose
+from kirigami.errors import ArgumentError, choose
 from kirigami.models.influence.gates import Closed, Gates
 from kirigami.models.influence.probe import Loss, gradients, product, signs, untouched
 from kirigami.models.influence.settings import Settings
@@ -45,10 +45,10 @@ def unit_scores(
     Raises:
         ValueError: where the criterion or a setting is unknown, or a setting is out of its range.
     """
-    choose("influence.criterion", criterion, CRITERIA)
+    choose("criterion", criterion, CRITERIA)
     chosen = Settings(**settings)
     if not batches and criterion not in ("norm", "random"):
-        raise ValueError(f"influence.batches must hold at least 1 batch for {criterion}, but got 0. Give it rows.")
+        raise ArgumentError("batches", f"must hold at least 1 batch for {criterion}, but got 0. Give it rows.")
     gates = Gates(network, units, closed)
     with untouched(network, chosen.training), gates.placed():
         found = CRITERIA[criterion](gates, batches, loss, chosen)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kirigami.models.arguments import choose
+from kirigami.errors import ArgumentError, choose
 from kirigami.models.influence.flow import flow_scores
 from kirigami.models.influence.probe import Loss, gradients, incoming, product, signs, single_rows, untouched
 from kirigami.models.influence.settings import Settings
@@ -46,10 +46,10 @@ def weight_scores(
     Raises:
         ValueError: where the criterion, a name or a setting is unknown, or a setting is out of its range.
     """
-    choose("influence.criterion", criterion, CRITERIA)
+    choose("criterion", criterion, CRITERIA)
     layers, chosen_settings = chosen(network, names), Settings(**settings)
     if not batches and criterion not in ("magnitude", "random"):
-        raise ValueError(f"influence.batches must hold at least 1 batch for {criterion}, but got 0. Give it rows.")
+        raise ArgumentError("batches", f"must hold at least 1 batch for {criterion}, but got 0. Give it rows.")
     with untouched(network, chosen_settings.training and criterion not in BY_ROW):
         found = CRITERIA[criterion](network, layers, batches, loss, chosen_settings)
         return {name: score.detach() for name, score in found.items()}

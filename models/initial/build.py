@@ -5,7 +5,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from kirigami.models.arguments import accept, choose, names
+from kirigami.errors import ArgumentError, choose
+from kirigami.models.arguments import accept, names
 from kirigami.models.initial.closed import ClosedForm
 
 NAMES = ("default", "closed_form")
@@ -39,8 +40,8 @@ def build(config: Mapping[str, Any]) -> Initial | None:
         ValueError: The name or a key is unknown, or a value is out of its range.
     """
     if "name" not in config:
-        raise ValueError(f"init.name is not set. Choose one of ({', '.join(NAMES)}).")
-    name = choose("init.name", config["name"], NAMES)
+        raise ArgumentError("name", f"is not set. Choose one of ({', '.join(NAMES)}).")
+    name = choose("name", config["name"], NAMES)
     options = {key: value for key, value in config.items() if key != "name"}
-    known = accept(ClosedForm, options, where="init", name="closed_form", siblings=names(ClosedForm))
+    known = accept(ClosedForm, options, name="closed_form", siblings=names(ClosedForm))
     return ClosedForm(**known) if name == "closed_form" else None

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from kirigami.models.arguments import choose
+from kirigami.errors import ArgumentError, choose
 from kirigami.models.cost import evaluating
 from kirigami.models.initial.cascade import fit_hidden
 from kirigami.models.initial.features import KINDS, Placed, calls, decode, encode, head_of, inputs_of, rows
@@ -51,11 +51,11 @@ class ClosedForm:
 
     def __init__(self, ridge: str | float = "auto", cascade: float = 0.0, seed: int = 0) -> None:
         if isinstance(ridge, str) and ridge != "auto":
-            raise ValueError(f"init.ridge must be auto or a number above 0, but got {ridge!r}.")
+            raise ArgumentError("ridge", f"must be auto or a number above 0, but got {ridge!r}.")
         if not isinstance(ridge, str) and not 0 < ridge < math.inf:
-            raise ValueError(f"init.ridge must be auto or a number above 0, but got {ridge}.")
+            raise ArgumentError("ridge", f"must be auto or a number above 0, but got {ridge}.")
         if not 0 <= cascade <= 1:
-            raise ValueError(f"init.cascade must be from 0 to 1, but got {cascade}.")
+            raise ArgumentError("cascade", f"must be from 0 to 1, but got {cascade}.")
         self.ridge = None if isinstance(ridge, str) else float(ridge)
         self.cascade, self.seed = cascade, seed
 
@@ -91,7 +91,7 @@ class ClosedForm:
         with evaluating(network):
             first = next((inputs for inputs, _ in placed), None)
             if first is None:
-                raise ValueError("init=closed_form needs a batch of training rows, but got none.")
+                raise ArgumentError("batches", "must hold a batch of training rows, but hold none.")
             name, head = head_of(network, first)
             hidden_layers = [one for one, count in calls(network, first)[0].items() if count == 1 and one != name]
             for hidden in hidden_layers:
@@ -163,7 +163,7 @@ def _pair(network: nn.Module, layer: nn.Module, inputs: Tensor, targets: Tensor,
     features = rows(layer, inputs_of(network, layer, inputs)).double()
     encoded = encode(targets, kind, layer.weight.shape[0])  # type: ignore[index, union-attr]
     if len(features) != len(encoded):
-        raise ValueError(f"init=closed_form: {len(features)} rows reach the last layer for {len(encoded)} targets.")
+        raise ArgumentError("", f"{len(features)} rows reach the last layer for {len(encoded)} targets.")
     return features, encoded
 
 
@@ -210,7 +210,7 @@ def install(layer: nn.Module, weight: Tensor, bias: Tensor) -> None:
         ValueError: where the layer has no bias, without which the solution is another.
     """
     if layer.bias is None:
-        raise ValueError("init=closed_form needs a bias in the last layer. Set init=default, or give it one.")
+        raise ArgumentError("", "a closed form needs a bias in the last layer. Give it one.")
     layer.weight.copy_(weight.reshape(layer.weight.shape))  # type: ignore[operator, union-attr, arg-type]
     layer.bias.copy_(bias)  # type: ignore[operator]
 

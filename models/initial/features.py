@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from kirigami.errors import ArgumentError
 from kirigami.models.technique import weighted
 
 KINDS = ("classes", "values", "pixels", "characters")
@@ -22,9 +23,7 @@ class Placed:
 
     def __init__(self, batches: Iterable[Any], device: torch.device) -> None:
         if iter(batches) is batches:
-            raise ValueError(
-                "init=closed_form reads the training batches several times: pass a loader, not an iterator."
-            )
+            raise ArgumentError("batches", "must be a loader, not an iterator: they are read several times.")
         self.batches, self.device = batches, device
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -51,7 +50,7 @@ def inputs_of(network: nn.Module, layer: nn.Module, inputs: Tensor) -> Tensor:
         return seen[0]
     finally:
         hook.remove()
-    raise ValueError("init=closed_form: a layer that took part in one forward pass took none in another.")
+    raise ArgumentError("", "a layer that took part in one forward pass took none in another.")
 
 
 def calls(network: nn.Module, inputs: Tensor) -> tuple[dict[str, int], dict[str, Tensor], Tensor]:
@@ -105,10 +104,10 @@ def encode(targets: Tensor, kind: str, outputs: int) -> Tensor:
     else:
         classes = targets.flatten().long()
         if int(classes.max()) >= outputs:
-            raise ValueError(f"init=closed_form: class {int(classes.max())} has no output among {outputs}.")
+            raise ArgumentError("", f"class {int(classes.max())} has no output among {outputs}.")
         found = F.one_hot(classes, outputs).double() * 2 - 1
     if found.shape[1] != outputs:
-        raise ValueError(f"init=closed_form: the last layer has {outputs} outputs for {found.shape[1]} a sample.")
+        raise ArgumentError("", f"the last layer has {outputs} outputs for {found.shape[1]} a sample.")
     return found
 
 
@@ -127,15 +126,16 @@ def head_of(network: nn.Module, inputs: Tensor) -> tuple[str, nn.Module]:
     """
     layers = dict(weighted(network))
     if not layers:
-        raise ValueError(f"init=closed_form needs a linear layer, but {type(network).__name__} has none.")
+        raise ArgumentError("", f"a closed form needs a linear layer, but {type(network).__name__} has none.")
     name, layer = list(layers.items())[-1]
     counts, outputs, whole = calls(network, inputs)
     last = outputs.get(name)
     same = last is not None and last.numel() == whole.numel() and torch.equal(last.flatten(), whole.flatten())
     if counts.get(name) != 1 or not same or not is_linear_map(layer):
-        raise ValueError(
-            f"init=closed_form fits the last layer, {name!r}, but what it gives is not the output of "
-            f"{type(network).__name__}. Set init=default."
+        raise ArgumentError(
+            "",
+            f"a closed form fits the last layer, {name!r}, but what it gives is not the output of "
+            f"{type(network).__name__}.",
         )
     check_own(name, layer)
     return name, layer
@@ -144,7 +144,9 @@ def head_of(network: nn.Module, inputs: Tensor) -> tuple[str, nn.Module]:
 def check_own(name: str, layer: nn.Module) -> None:
     """Raise `ValueError` where a technique computes the layer's weight from others."""
     if parametrize.is_parametrized(layer, "weight"):
-        raise ValueError(
-            f"init=closed_form cannot set the weight of {name!r}, which a technique computes. Set init.cascade=0, or "
-            "leave the layer out of the technique."
+        raise ArgumentError(
+            "",
+            f"a closed form cannot set the weight of {name!r}, which a technique computes. Leave the layer out of the "
+            "technique.",
+            ("cascade", 0),
         )

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kirigami.errors import ArgumentError
+
 Errors = Callable[[Tensor], Tensor]
 """From strengths (s,) to the mean squared error, summed over targets, of each on the rows fitted."""
 
@@ -164,7 +166,7 @@ class Moments:
 def _spectrum(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Return eigenvalues, none below 0, and eigenvectors of a symmetric matrix."""
     if not bool(matrix.isfinite().all()):
-        raise ValueError("the features of the training rows are not all finite. Scale the inputs, or set init=default.")
+        raise ArgumentError("", "the features of the training rows are not all finite. Scale the inputs.")
     values, vectors = torch.linalg.eigh(matrix)
     return values.clamp(min=0), vectors
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from kirigami.models.arguments import accept, choose, names
+from kirigami.errors import ArgumentError, choose
+from kirigami.models.arguments import accept, names
 from kirigami.models.networks.convnet import ConvNet
 from kirigami.models.networks.gru import GRU
 from kirigami.models.networks.mlp import MLP
@@ -24,8 +25,6 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "gru": GRU,
     "transformer": Transformer,
 }
-
-_WHERE = "network"
 
 
 def build_network(
@@ -54,12 +53,12 @@ def build_network(
     if config.get("_target_"):
         return _foreign(str(config["_target_"]), options, shapes)
     if "name" not in config:
-        raise ValueError(f"network.name is not set. Choose one of ({', '.join(NETWORKS)}).")
-    name = choose("network.name", config["name"], NETWORKS)
+        raise ArgumentError("name", f"is not set. Choose one of ({', '.join(NETWORKS)}).")
+    name = choose("name", config["name"], NETWORKS)
     _check_task(name, shapes)
     siblings = {key for network in NETWORKS.values() for key in names(network)} - set(shapes)
     network = NETWORKS[name]
-    return network(**accept(network, options, where=_WHERE, name=name, given=shapes, siblings=siblings))
+    return network(**accept(network, options, name=name, given=shapes, siblings=siblings))
 
 
 def _check_task(name: str, shapes: Mapping[str, Any]) -> None:
@@ -67,7 +66,7 @@ def _check_task(name: str, shapes: Mapping[str, Any]) -> None:
     served = {key: _serves(key, shapes) for key in NETWORKS}
     if not served[name]:
         able = ", ".join(key for key, good in served.items() if good)
-        raise ValueError(f"network.name must be one of ({able}) for {_describe(shapes)}, but got '{name}'.")
+        raise ArgumentError("name", f"must be one of ({able}) for {_describe(shapes)}, but got '{name}'.")
 
 
 def _serves(name: str, shapes: Mapping[str, Any]) -> bool:
@@ -87,13 +86,13 @@ def _describe(shapes: Mapping[str, Any]) -> str:
 def _foreign(path: str, options: Mapping[str, Any], shapes: Mapping[str, Any]) -> nn.Module:
     """Build the user's own module."""
     target = _locate(path)
-    arguments = accept(target, options, where=_WHERE, name=path, given=shapes)
+    arguments = accept(target, options, name=path, given=shapes)
     try:
         network = target(**arguments)
     except Exception as error:  # whatever the user's own class raises, they are told that it did
-        raise ValueError(f"network._target_={path} raised {type(error).__name__}: {error}") from error
+        raise ArgumentError("_target_", f"={path} raised {type(error).__name__}: {error}") from error
     if not isinstance(network, nn.Module):
-        raise ValueError(f"network._target_ must build a torch.nn.Module, but {path} gave {type(network).__name__}.")
+        raise ArgumentError("_target_", f"must build a torch.nn.Module, but {path} gave {type(network).__name__}.")
     return network
 
 
@@ -101,13 +100,11 @@ def _locate(path: str) -> Callable[..., Any]:
     """Import "package.module.Class"."""
     module, _, attribute = path.rpartition(".")
     if not module:
-        raise ValueError(f"network._target_ must be of the form package.module.Class, but got '{path}'.")
+        raise ArgumentError("_target_", f"must be of the form package.module.Class, but got '{path}'.")
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise ValueError(
-            f"network._target_={path} cannot be imported: {error}. Is its folder on PYTHONPATH?"
-        ) from error
+        raise ArgumentError("_target_", f"={path} cannot be imported: {error}. Is its folder on PYTHONPATH?") from error
     if not callable(found):
-        raise ValueError(f"network._target_ must name a class, but {path} is of type {type(found).__name__}.")
+        raise ArgumentError("_target_", f"must name a class, but {path} is of type {type(found).__name__}.")
     return found

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from kirigami.errors import ArgumentError
 from kirigami.models.activations import activations
 from kirigami.models.networks.layers import convolution_block, head, sizes
 from kirigami.models.networks.layers import dropout as build_dropout
@@ -45,7 +46,7 @@ class ConvNet(nn.Module):
         super().__init__()
         sizes(width=width, depth=depth, multiplier=multiplier, kernel=kernel)
         if kernel % 2 == 0:
-            raise ValueError(f"network.kernel must be odd, but got {kernel}. Set network.kernel={kernel + 1}.")
+            raise ArgumentError("kernel", f"must be odd, but got {kernel}.", ("kernel", kernel + 1))
         channels, side = in_shape[0], min(in_shape[1:])
         layers: list[nn.Module] = []
         functions = activations(activation)

@@ -4,7 +4,8 @@ import math
 
 from torch import Tensor, nn
 
-from kirigami.models.arguments import at_least, choose, within
+from kirigami.errors import choose
+from kirigami.models.arguments import at_least, within
 
 NORMS = ("batch", "group", "none")
 
@@ -17,7 +18,7 @@ def norm_2d(name: str, channels: int) -> nn.Module:
     Raises:
         ValueError: The name is unknown.
     """
-    choose("network.norm", name, NORMS)
+    choose("norm", name, NORMS)
     if name == "none":
         return nn.Identity()
     return nn.BatchNorm2d(channels) if name == "batch" else nn.GroupNorm(math.gcd(8, channels), channels)
@@ -29,7 +30,7 @@ def norm_1d(name: str, features: int) -> nn.Module:
     Raises:
         ValueError: The name is unknown.
     """
-    choose("network.norm", name, NORMS)
+    choose("norm", name, NORMS)
     if name == "none":
         return nn.Identity()
     return nn.BatchNorm1d(features) if name == "batch" else nn.GroupNorm(math.gcd(8, features), features)
@@ -37,14 +38,14 @@ def norm_1d(name: str, features: int) -> nn.Module:
 
 def dropout(share: float) -> nn.Module:
     """Build dropout of a share in [0, 1); none at all for 0, so that it costs nothing."""
-    within("network.dropout", share, 0, 1)
+    within("dropout", share, 0, 1)
     return nn.Dropout(share) if share else nn.Identity()
 
 
 def sizes(**values: int) -> None:
     """Raise `ValueError` unless every size of the network is 1 or more."""
     for name, value in values.items():
-        at_least(f"network.{name}", value, 1)
+        at_least(name, value, 1)
 
 
 def convolution(channels: int, out_channels: int, kernel: int, *, stride: int = 1, bias: bool = False) -> nn.Conv2d:

@@ -40,7 +40,7 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         sizes(width=width)
-        at_least("network.depth", depth, 0)
+        at_least("depth", depth, 0)
         layers: list[nn.Module] = []
         features, functions = math.prod(in_shape), activations(activation)
         for _ in range(depth):

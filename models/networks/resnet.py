@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
 
+from kirigami.errors import ArgumentError
 from kirigami.models.activations import activations
 from kirigami.models.networks.layers import convolution, head, norm_2d, sizes
 from kirigami.models.networks.layers import dropout as build_dropout
@@ -150,5 +151,5 @@ def _blocks(depth: int, stages: int) -> int:
     blocks, rest = divmod(depth - 2, 2 * stages)
     if rest or blocks < 1:
         near = 2 * stages * max(1, blocks) + 2
-        raise ValueError(f"network.depth must be {2 * stages}n+2, but got {depth}. Set network.depth={near}.")
+        raise ArgumentError("depth", f"must be {2 * stages}n+2, but got {depth}.", ("depth", near))
     return blocks

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kirigami.errors import ArgumentError
 from kirigami.models.activations import activations
 from kirigami.models.networks.layers import dropout as build_dropout
 from kirigami.models.networks.layers import sizes
@@ -84,7 +85,7 @@ class Transformer(nn.Module):
         super().__init__()
         sizes(width=width, depth=depth, heads=heads, expansion=expansion)
         if width % heads:
-            raise ValueError(f"network.width must be a multiple of network.heads={heads}, but got {width}.")
+            raise ArgumentError("width", f"must be a multiple of heads={heads}, but got {width}.")
         self.embedding = nn.Embedding(vocabulary, width)
         self.positions = nn.Parameter(torch.empty(in_shape[0], width))
         nn.init.normal_(self.embedding.weight, std=0.02)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from kirigami.errors import ArgumentError
 from kirigami.models.activations import activations
 from kirigami.models.networks.layers import convolution_block, head, sizes
 from kirigami.models.networks.layers import dropout as build_dropout
@@ -68,7 +69,7 @@ class VGG(nn.Module):
 def _plan(depth: int, width: int) -> list[int]:
     """Return channels of each convolution, with 0 for the pooling after each stage."""
     if depth not in _STAGES:
-        raise ValueError(f"network.depth must be one of (11, 13, 16, 19) for vgg, but got {depth}.")
+        raise ArgumentError("depth", f"must be one of (11, 13, 16, 19) for vgg, but got {depth}.")
     plan: list[int] = []
     for count, factor in zip(_STAGES[depth], _FACTORS, strict=True):
         plan += [width * factor] * count + [0]
@@ -78,5 +79,5 @@ def _plan(depth: int, width: int) -> list[int]:
 def _checked(plan: Sequence[int]) -> Sequence[int]:
     whole = all(isinstance(entry, int) and not isinstance(entry, bool) and entry >= 0 for entry in plan)
     if not whole or not any(plan):
-        raise ValueError(f"network.plan must list channels, and 0 for a pooling, but got {list(plan)}.")
+        raise ArgumentError("plan", f"must list channels, and 0 for a pooling, but got {list(plan)}.")
     return plan

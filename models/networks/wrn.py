@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from kirigami.errors import ArgumentError
 from kirigami.models.networks.layers import sizes
 from kirigami.models.networks.resnet import ResNet
 
@@ -35,7 +36,7 @@ def wrn(
     sizes(widen=widen)
     blocks, rest = divmod(depth - 4, 6)
     if rest or blocks < 1:
-        raise ValueError(f"network.depth must be 6n+4, but got {depth}. Set network.depth={6 * max(1, blocks) + 4}.")
+        raise ArgumentError("depth", f"must be 6n+4, but got {depth}.", ("depth", 6 * max(1, blocks) + 4))
     return ResNet(
         in_shape,
         out_features,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from kirigami.errors import ArgumentError
 from kirigami.models.optimizers.groups import Parameters
 
 Tensors = list[Tensor]
@@ -78,11 +79,11 @@ class AvaGrad(Optimizer):
         settings = {**self.defaults, **param_group}
         for name in ("lr", "weight_decay"):  # a tensor's value is not asked for: it may be on a device
             if not isinstance(settings[name], Tensor) and not 0 <= settings[name] < float("inf"):
-                raise ValueError(f"{name} must be at least 0 and finite, but got {settings[name]}.")
+                raise ArgumentError(name, f"must be at least 0 and finite, but got {settings[name]}.")
         if not 0 < settings["eps"] < float("inf"):
-            raise ValueError(f"eps must be above 0 and finite, but got {settings['eps']}.")
+            raise ArgumentError("eps", f"must be above 0 and finite, but got {settings['eps']}.")
         if len(settings["betas"]) != 2 or not all(0 <= beta < 1 for beta in settings["betas"]):
-            raise ValueError(f"betas must be two numbers of at least 0 and below 1, but got {settings['betas']}.")
+            raise ArgumentError("betas", f"must be two numbers of at least 0 and below 1, but got {settings['betas']}.")
         super().add_param_group(param_group)
 
     @torch.no_grad()

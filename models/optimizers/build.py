@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from kirigami.models.arguments import accept, choose, names, within
+from kirigami.errors import ArgumentError, choose
+from kirigami.models.arguments import accept, names, within
 from kirigami.models.optimizers.avagrad import AvaGrad, AvaGradW
 from kirigami.models.optimizers.groups import Parameters, fused, parameter_groups
 
@@ -22,7 +23,7 @@ def sgd(
 ) -> Optimizer:
     """Build stochastic gradient descent; without momentum, `nesterov` has no effect."""
     _check(lr=lr)
-    within("optimizer.momentum", momentum, 0, 1)
+    within("momentum", momentum, 0, 1)
     groups = parameter_groups(parameters, weight_decay=weight_decay, decay_norms=decay_norms)
     nesterov = nesterov and momentum > 0
     return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=fused(groups))
@@ -73,8 +74,8 @@ def rmsprop(
 ) -> Optimizer:
     """Build RMSprop (Tieleman & Hinton, 2012)."""
     _check(lr=lr, epsilon=epsilon)
-    within("optimizer.smoothing", smoothing, 0, 1)
-    within("optimizer.momentum", momentum, 0, 1)
+    within("smoothing", smoothing, 0, 1)
+    within("momentum", momentum, 0, 1)
     groups = parameter_groups(parameters, weight_decay=weight_decay, decay_norms=decay_norms)
     return torch.optim.RMSprop(groups, lr=lr, alpha=smoothing, eps=epsilon, momentum=momentum, centered=centered)
 
@@ -138,28 +139,26 @@ def build_optimizer(parameters: Parameters, config: Mapping[str, Any]) -> Optimi
         ValueError: The name or a key is unknown, or a value is out of its range.
     """
     if "name" not in config:
-        raise ValueError(f"optimizer.name is not set. Choose one of ({', '.join(OPTIMIZERS)}).")
-    name = choose("optimizer.name", config["name"], OPTIMIZERS)
+        raise ArgumentError("name", f"is not set. Choose one of ({', '.join(OPTIMIZERS)}).")
+    name = choose("name", config["name"], OPTIMIZERS)
     options = {key: value for key, value in config.items() if key != "name"}
     siblings = {key for optimizer in OPTIMIZERS.values() for key in names(optimizer)}
     given = {"parameters": parameters}
-    return OPTIMIZERS[name](
-        **accept(OPTIMIZERS[name], options, where="optimizer", name=name, given=given, siblings=siblings)
-    )
+    return OPTIMIZERS[name](**accept(OPTIMIZERS[name], options, name=name, given=given, siblings=siblings))
 
 
 def _check(**values: float) -> None:
     for name, value in values.items():
-        within(f"optimizer.{name}", value, 0, float("inf"))
+        within(name, value, 0, float("inf"))
 
 
 def _check_above(**values: float) -> None:
     for name, value in values.items():
         if not 0 < value < float("inf"):
-            raise ValueError(f"optimizer.{name} must be above 0 and finite, but got {value}.")
+            raise ArgumentError(name, f"must be above 0 and finite, but got {value}.")
 
 
 def _betas(beta1: float, beta2: float) -> tuple[float, float]:
-    within("optimizer.beta1", beta1, 0, 1)
-    within("optimizer.beta2", beta2, 0, 1)
+    within("beta1", beta1, 0, 1)
+    within("beta2", beta2, 0, 1)
     return beta1, beta2

@@ -22,7 +22,7 @@ def parameter_groups(parameters: Parameters, *, weight_decay: float, decay_norms
     Raises:
         ValueError: The decay is negative or infinite.
     """
-    within("optimizer.weight_decay", weight_decay, 0, float("inf"))
+    within("weight_decay", weight_decay, 0, float("inf"))
     entries: list[Any] = list(parameters.parameters() if isinstance(parameters, nn.Module) else parameters)
     given = entries if entries and isinstance(entries[0], Mapping) else [{"params": entries}]
     groups: Groups = []

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from kirigami.models.arguments import nearest
+from kirigami.errors import ArgumentError, did_you_mean
 from kirigami.models.cost import evaluating
 from kirigami.models.regimes.calls import Call, runs, watch
 from kirigami.models.regimes.chain import Chain
@@ -33,19 +33,17 @@ def find(network: nn.Module, inputs: Tensor, blocks: str | Sequence[str] = AUTO,
     found = runs(root)
     if isinstance(blocks, str):
         if blocks != AUTO:
-            raise ValueError(f"regime.blocks must be auto or a list of names, but got {blocks!r}.")
+            raise ArgumentError("blocks", f"must be auto or a list of names, but got {blocks!r}.")
         run = max(found, key=lambda one: sum(call.weighted for call in one), default=[])
         starts = _automatic(run, layers, whole=bool(run) and run[-1].result is root.result)
-        problem = f"regime.blocks=auto finds {len(starts)} of the 2 or more blocks it takes in {_kind(network)}"
+        problem = f"blocks=auto finds {len(starts)} of the 2 or more blocks it takes in {_kind(network)}"
     else:
         run, starts = _named(network, found, list(blocks))
-        problem = f"regime.blocks={list(blocks)} is no chain in {_kind(network)}"
+        problem = f"blocks={list(blocks)} is no chain in {_kind(network)}"
     chain = _chain(network, root, run, starts, inputs) if len(starts) > 1 else None
     if chain is None or not _same(chain, inputs):
-        raise ValueError(
-            f"{problem}: modules called one after the other, each with what the one before gave. "
-            f"Set {'regime.name=backprop' if isinstance(blocks, str) else 'regime.blocks=auto'}."
-        )
+        problem += ": modules called one after the other, each with what the one before gave."
+        raise ArgumentError("", problem, None if isinstance(blocks, str) else ("blocks", AUTO))
     return chain
 
 
@@ -61,9 +59,11 @@ def _named(network: nn.Module, found: list[list[Call]], names: list[str]) -> tup
     known = dict(network.named_modules())
     for name in names:
         if name not in known or not name:
-            raise ValueError(
-                f"regime.blocks: {name!r} must be a module of {_kind(network)}, but there is none of this name."
-                f"{nearest(name, known)} Set regime.blocks=auto."
+            raise ArgumentError(
+                "blocks",
+                f": {name!r} must be a module of {_kind(network)}, but there is none of this name."
+                f"{did_you_mean(name, known)}",
+                ("blocks", "auto"),
             )
     for run in found:
         places = [_place(run, name) for name in names]

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kirigami.models.arguments import accept, at_least, choose, names
+from kirigami.errors import ArgumentError, choose
+from kirigami.models.arguments import accept, at_least, names
 from kirigami.models.regimes.blocks import AUTO
 from kirigami.models.regimes.greedy import Greedy
 from kirigami.models.regimes.local import Local
@@ -31,7 +32,7 @@ def partitions(
         joint_rate: factor of the learning rate meanwhile.
         cache_mb: megabytes that what frozen partitions give may take.
     """
-    at_least("regime.partition", partition, 1)
+    at_least("partition", partition, 1)
     made: Regime = (
         Local(blocks, partition, 0.0, joint, joint_rate)
         if at_once
@@ -58,10 +59,10 @@ def build(config: Mapping[str, Any]) -> Regime | None:
         ValueError: The name or a key is unknown, or a value is out of its range.
     """
     if "name" not in config:
-        raise ValueError(f"regime.name is not set. Choose one of (backprop, {', '.join(REGIMES)}).")
-    name = choose("regime.name", config["name"], ("backprop", *REGIMES))
+        raise ArgumentError("name", f"is not set. Choose one of (backprop, {', '.join(REGIMES)}).")
+    name = choose("name", config["name"], ("backprop", *REGIMES))
     if name == "backprop":
         return None
     options = {key: value for key, value in config.items() if key != "name"}
     siblings = {key for regime in REGIMES.values() for key in names(regime)}
-    return REGIMES[name](**accept(REGIMES[name], options, where="regime", name=name, siblings=siblings))
+    return REGIMES[name](**accept(REGIMES[name], options, name=name, siblings=siblings))

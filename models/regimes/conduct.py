@@ -40,10 +40,7 @@ class Conductor(Callback):
         if stage != "fit":
             return
         if trainer.world_size > 1:
-            raise ValueError(
-                f"regime.name must be backprop on {trainer.world_size} devices, but got '{self.regime.name}': "
-                "it trains on one. Set regime.name=backprop."
-            )
+            raise ValueError(f"the regime '{self.regime.name}' trains on one device, but got {trainer.world_size}.")
         network = network_of(pl_module)
         self.techniques = any(isinstance(callback, Technique) for callback in trainer.callbacks)
         self.regime.check(network, trainer.callbacks)

@@ -45,8 +45,8 @@ class Greedy(Regime):
         cache_mb: float = 1000,
     ) -> None:
         super().__init__(blocks, layers, joint, joint_rate)
-        at_least("regime.window", window, 1)
-        at_least("regime.cache_mb", cache_mb, 0)
+        at_least("window", window, 1)
+        at_least("cache_mb", cache_mb, 0)
         self.window, self.cache_mb = window, cache_mb
         self.depth = 0  # blocks that the batches have passed already
 

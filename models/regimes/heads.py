@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kirigami.errors import ArgumentError
 from kirigami.models.networks.layers import PixelHead
 
 FEATURES = 2048  # that a prediction is made from, at most
@@ -30,9 +31,10 @@ def predictor(hidden: Tensor, outputs: Tensor) -> nn.Module:
         return nn.Linear(hidden.shape[2], outputs.shape[2])
     if hidden.dim() == 4 and outputs.dim() == 3 and hidden.shape[2:] == outputs.shape[1:]:
         return PixelHead(hidden.shape[1])
-    raise ValueError(
-        f"regime.blocks: a block gives {tuple(hidden.shape[1:])} a sample, from which no linear head makes outputs of "
-        f"{tuple(outputs.shape[1:])}. Set regime.blocks to begin blocks elsewhere, or regime.name=backprop."
+    raise ArgumentError(
+        "blocks",
+        f": a block gives {tuple(hidden.shape[1:])} a sample, from which no linear head makes outputs of "
+        f"{tuple(outputs.shape[1:])}. Name blocks that begin elsewhere.",
     )
 
 
@@ -61,9 +63,10 @@ def projector(hidden: Tensor) -> nn.Module:
         return nn.Conv2d(hidden.shape[1], hidden.shape[1], 3, padding=1, bias=False)
     if hidden.dim() == 2:
         return nn.Linear(hidden.shape[1], hidden.shape[1], bias=False)
-    raise ValueError(
-        f"regime.beta must be 0 for blocks that give {tuple(hidden.shape[1:])} a sample: similarities are of features "
-        "or images. Set regime.beta=0."
+    raise ArgumentError(
+        "beta",
+        f"must be 0 for blocks that give {tuple(hidden.shape[1:])} a sample: similarities are of features or images.",
+        ("beta", 0),
     )
 
 

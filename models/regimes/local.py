@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from torch import Tensor, nn
 
+from kirigami.errors import ArgumentError
 from kirigami.models.arguments import within
 from kirigami.models.regimes.blocks import AUTO
 from kirigami.models.regimes.heads import LocalHead, alike
@@ -40,15 +41,14 @@ class Local(Regime):
         joint_rate: float = 0.1,
     ) -> None:
         super().__init__(blocks, layers, joint, joint_rate)
-        within("regime.beta", beta, 0, 1)
+        within("beta", beta, 0, 1)
         self.beta = beta
 
     def build_heads(self, hidden: Sequence[Tensor], outputs: Tensor, targets: Tensor) -> Iterable[nn.Module]:
         """Make a predictor and a W_s for each block."""
         if self.beta and (outputs.dim() != 2 or outputs.shape[1] < 2 or targets.dim() != 1):
-            raise ValueError(
-                f"regime.beta must be 0 unless targets are one class number a sample, but got {self.beta}. "
-                "Set regime.beta=0."
+            raise ArgumentError(
+                "beta", f"must be 0 unless targets are one class number a sample, but got {self.beta}.", ("beta", 0)
             )
         return [LocalHead(one, outputs, self.beta) for one in hidden]
 

@@ -7,6 +7,7 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from kirigami.errors import ArgumentError
 from kirigami.models.schedules import Curve, build_schedule
 
 
@@ -42,8 +43,8 @@ def lengths(phases: Sequence[Phase], joint: float, total: int, epoch: int) -> li
     """
     if total < len(phases):
         raise ValueError(
-            f"trainer.steps must be at least {len(phases)}, the phases of this regime, but got {total}. "
-            "Set regime.layers higher, or trainer.epochs."
+            f"a run must have at least {len(phases)} steps, the phases of its regime, but has {total}. Train for more "
+            "epochs, or with more layers in a block."
         )
     unit = epoch if total // epoch >= len(phases) else 1
     units, alone = total // unit, len(phases) - phases[-1].joint
@@ -63,9 +64,11 @@ def phased(
         ValueError: as `build_schedule` does, and for a schedule that measures the network instead.
     """
     if config.get("name") == "lipschitz":
-        raise ValueError(
-            "schedule.name must be one of (constant, cosine, step, onecycle) for a regime of several phases, but got "
-            "'lipschitz', which measures layers that do not train yet. Set schedule.name=onecycle."
+        raise ArgumentError(
+            "name",
+            "must be one of (constant, cosine, step, onecycle) for a regime of several phases, but got "
+            "'lipschitz', which measures layers that do not train yet.",
+            ("name", "onecycle"),
         )
     curves = []
     for length in steps:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from kirigami.errors import ArgumentError
 from kirigami.models.arguments import at_least, within
 from kirigami.models.regimes.blocks import AUTO, find
 from kirigami.models.regimes.chain import Chain
@@ -41,9 +42,9 @@ class Regime(nn.Module):
         self, blocks: str | Sequence[str] = AUTO, layers: int = 1, joint: float = 0.0, joint_rate: float = 0.1
     ) -> None:
         super().__init__()
-        at_least("regime.layers", layers, 1)
-        within("regime.joint", joint, 0, 1)
-        within("regime.joint_rate", joint_rate, 0, float("inf"))
+        at_least("layers", layers, 1)
+        within("joint", joint, 0, 1)
+        within("joint_rate", joint_rate, 0, float("inf"))
         self.blocks = blocks if isinstance(blocks, str) else list(blocks)
         self.layers, self.joint, self.joint_rate = layers, joint, joint_rate
         self.heads = nn.ModuleList()
@@ -92,26 +93,29 @@ class Regime(nn.Module):
             ValueError: saying what does not.
         """
         if isinstance(network, LightningModule):
-            raise ValueError(
-                f"regime.name must be backprop for a LightningModule, but got '{self.name}': the training_step of "
-                f"{type(network).__name__} is its own. Set regime.name=backprop."
+            raise ArgumentError(
+                "",
+                f"the regime '{self.name}' cannot train a LightningModule: the training_step of "
+                f"{type(network).__name__} is its own.",
             )
         for technique in techniques:
             if isinstance(technique, Technique) and technique.shrinks:
-                raise ValueError(
-                    f"regime.name must be backprop with {type(technique).__name__}, but got '{self.name}': the heads "
-                    "cannot follow layers that change their shapes. Set regime.name=backprop."
+                raise ArgumentError(
+                    "",
+                    f"the regime '{self.name}' cannot train with {type(technique).__name__}: its heads cannot follow "
+                    "layers that change their shapes.",
                 )
             if self.freezes and getattr(technique, "activation_bits", None) is not None:
-                self._check_inputs(technique.harden_at)
+                self._check_inputs(technique)
 
-    def _check_inputs(self, harden_at: float) -> None:
+    def _check_inputs(self, technique: Technique) -> None:
         """Refuse to fix the ranges of inputs that the last layers may not have had by then."""
-        if harden_at <= 1 - self.joint:
-            raise ValueError(
-                f"bits.harden_at must be above 1 - regime.joint = {1 - self.joint:g} with bits.activation_bits and "
-                f"regime.name={self.name}, but got {harden_at:g}: not every layer has had inputs by then. "
-                "Set bits.activation_bits=null, or regime.name=local."
+        if technique.harden_at <= 1 - self.joint:
+            raise ArgumentError(
+                "joint",
+                f"must be above {1 - technique.harden_at:g}, 1 - harden_at of {type(technique).__name__} with "
+                f"activation_bits, but got {self.joint:g}: not every layer has had inputs when their ranges are fixed. "
+                "Harden later, train blocks at once, or do not round inputs.",
             )
 
     def prepare(self, network: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
@@ -129,9 +133,10 @@ class Regime(nn.Module):
         inputs, targets = (part[:4] for part in batch)
         chain = find(network, inputs, self.blocks, self.layers)
         if self.freezes and (name := chain.shared()) is not None:
-            raise ValueError(
-                f"regime.name must not be '{self.name}' where blocks share parameters, but {name!r} is shared: a block "
-                "that is frozen would change. Set regime.name=local, or sharing.method=none."
+            raise ArgumentError(
+                "",
+                f"the regime '{self.name}' freezes blocks, but {name!r} is a parameter of several: a frozen one would "
+                "change. Train blocks at once, or without shared weights.",
             )
         modes = {module: module.training for module in network.modules()}
         network.eval()

@@ -7,7 +7,8 @@ from lightning.pytorch import Callback
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from kirigami.models.arguments import accept, at_least, choose, names
+from kirigami.errors import ArgumentError, choose
+from kirigami.models.arguments import accept, at_least, names
 from kirigami.models.schedules.curves import constant, cosine, onecycle, step
 from kirigami.models.schedules.lipschitz import LipschitzLR, lipschitz
 
@@ -37,13 +38,13 @@ def build_schedule(
         ValueError: The name or a key is unknown, or a value is out of its range.
     """
     if "name" not in config:
-        raise ValueError(f"schedule.name is not set. Choose one of ({', '.join(SCHEDULES)}).")
-    name = choose("schedule.name", config["name"], SCHEDULES)
+        raise ArgumentError("name", f"is not set. Choose one of ({', '.join(SCHEDULES)}).")
+    name = choose("name", config["name"], SCHEDULES)
     options = {key: value for key, value in config.items() if key != "name"}
     given = {"optimizer": optimizer, "total_steps": total_steps, "steps_per_epoch": steps_per_epoch}
     siblings = {key for schedule in SCHEDULES.values() for key in names(schedule)} - set(given)
-    arguments = accept(SCHEDULES[name], options, where="schedule", name=name, given=given, siblings=siblings)
-    at_least("trainer.steps", total_steps, 1)
+    arguments = accept(SCHEDULES[name], options, name=name, given=given, siblings=siblings)
+    at_least("total_steps", total_steps, 1)
     return SCHEDULES[name](**arguments)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from kirigami.errors import ArgumentError
 from kirigami.models.arguments import at_least, within
 
 
@@ -66,7 +67,7 @@ def constant(optimizer: Optimizer, total_steps: int, *, warmup: float = 0.0) -> 
 def cosine(optimizer: Optimizer, total_steps: int, *, warmup: float = 0.0, final: float = 0.0) -> LRScheduler:
     """Fall along half a cosine to a share `final` of the rate (Loshchilov & Hutter, ICLR 2017), after a warm-up."""
     rise = _rise(warmup, total_steps)
-    within("schedule.final", final, 0, 1)
+    within("final", final, 0, 1)
     fall = max(1, total_steps - rise)
     return Curve(optimizer, lambda now: min((now + 1) / rise, _anneal(1.0, final, (now + 1 - rise) / (fall + 1))))
 
@@ -83,10 +84,10 @@ def step(
 ) -> LRScheduler:
     """Multiply the rate by `factor` at each milestone, a share of the run; or else at `every` so many epochs."""
     rise = _rise(warmup, total_steps)
-    within("schedule.factor", factor, 0, 1)
+    within("factor", factor, 0, 1)
     marks = [round(share * total_steps) for share in _shares(milestones)]
     if every is not None:
-        at_least("schedule.every", every, 1)
+        at_least("every", every, 1)
         marks = list(range(every * steps_per_epoch, total_steps, every * steps_per_epoch))
     return Curve(optimizer, lambda now: min(1.0, (now + 1) / rise) * factor ** sum(now >= mark for mark in marks))
 
@@ -106,7 +107,7 @@ def onecycle(
     and comes back. With momentum 0.95 this is `torch.optim.lr_scheduler.OneCycleLR` at its defaults.
     """
     for name, share in {"rise": rise, "start": start, "final": final, "swing": swing}.items():
-        within(f"schedule.{name}", share, 0, 1)
+        within(name, share, 0, 1)
     peak = max(0.0, rise * total_steps - 1)
     fall = max(1.0, total_steps - 1 - peak)
 
@@ -118,7 +119,7 @@ def onecycle(
 
 def _rise(warmup: float, total_steps: int) -> int:
     """Return the steps of a warm-up; the last of them has the full rate."""
-    within("schedule.warmup", warmup, 0, 1)
+    within("warmup", warmup, 0, 1)
     return max(1, round(warmup * total_steps))
 
 
@@ -129,10 +130,10 @@ def _anneal(start: float, end: float, done: float) -> float:
 
 def _shares(milestones: Any) -> list[float]:
     if isinstance(milestones, str) or not isinstance(milestones, Sequence):
-        raise ValueError(f"schedule.milestones must be a list of shares of the run, but got {milestones!r}.")
+        raise ArgumentError("milestones", f"must be a list of shares of the run, but got {milestones!r}.")
     for share in milestones:
         if not isinstance(share, int | float) or not 0 <= share <= 1:
-            raise ValueError(f"schedule.milestones must be shares of the run in [0, 1], but got {share!r}.")
+            raise ArgumentError("milestones", f"must be shares of the run in [0, 1], but got {share!r}.")
     return list(milestones)
 
 

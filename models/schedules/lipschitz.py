@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.hooks import RemovableHandle
 
-from kirigami.models.arguments import choose
+from kirigami.errors import ArgumentError, choose
 from kirigami.models.schedules.curves import Curve
 
 RULES = ("smooth", "row", "paper")
@@ -48,9 +48,9 @@ class LipschitzLR(Callback):
     """
 
     def __init__(self, rule: str = "smooth", cap: float | None = 1.0, layer: str | None = None) -> None:
-        self.rule = choose("schedule.rule", rule, RULES)
+        self.rule = choose("rule", rule, RULES)
         if cap is not None and not 0 < cap < math.inf:
-            raise ValueError(f"schedule.cap must be null or a number above 0, but got {cap}.")
+            raise ArgumentError("cap", f"must be null or a number above 0, but got {cap}.")
         self.cap, self.layer = cap, layer
         self.rates: list[float] = []
         """The rate that each epoch's inputs ask for."""

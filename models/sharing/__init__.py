@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kirigami.models.arguments import accept, choose, names, nearest
+from kirigami.errors import ArgumentError, choose, did_you_mean
+from kirigami.models.arguments import accept, names
 from kirigami.models.sharing.fold import Folding, fold, normalise, shuffled
 from kirigami.models.sharing.groups import find, split
 from kirigami.models.sharing.loops import Loop, loops
@@ -21,14 +22,14 @@ def build(config: Mapping[str, Any]) -> Technique | None:
     Raises:
         ValueError: The method or a key is unknown, or a value is out of its range.
     """
-    method = choose("sharing.method", config.get("method", "none"), ("none", *METHODS))
+    method = choose("method", config.get("method", "none"), ("none", *METHODS))
     options = {key: value for key, value in config.items() if key != "method"}
     siblings = {key for technique in METHODS.values() for key in names(technique)}
     if method == "none":
         for key in options.keys() - siblings:
-            raise ValueError(f"sharing.{key} is no argument of any method.{nearest(key, siblings)}")
+            raise ArgumentError(key, f"is no argument of any method.{did_you_mean(key, siblings)}")
         return None
-    return METHODS[method](**accept(METHODS[method], options, where="sharing", name=method, siblings=siblings))
+    return METHODS[method](**accept(METHODS[method], options, name=method, siblings=siblings))
 
 
 __all__ = [

@@ -9,6 +9,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from torch import Tensor, nn
 
+from kirigami.errors import ArgumentError
 from kirigami.models.cost import parameters
 from kirigami.models.sharing.bank import Bank, Mix, bank_of, banks, row_of, rows_of
 from kirigami.models.sharing.groups import Clusters
@@ -62,7 +63,7 @@ def fold(
         ValueError: where `tau` is out of its range, the network shares nothing, or the pattern does not fit it.
     """
     if not 0 < tau <= 1:
-        raise ValueError(f"sharing.tau must be above 0 and at most 1, but got {tau!r}.")
+        raise ArgumentError("tau", f"must be above 0 and at most 1, but got {tau!r}.")
     found = banks(network)
     if not found:
         raise ValueError(f"{type(network).__name__} has no layers that share. Attach SoftSharing to it first.")
@@ -150,12 +151,12 @@ def _fit(found: dict[str, dict[str, nn.Module]], pattern: Clusters) -> dict[str,
     for cluster in pattern:
         keys = {home.get(name) for name in cluster}
         if None in keys or len(keys) != 1:
-            raise ValueError(f"sharing.pattern: ({', '.join(cluster)}) are no layers of one bank.")
+            raise ArgumentError("pattern", f": ({', '.join(cluster)}) are no layers of one bank.")
         split.setdefault(str(keys.pop()), []).append(list(cluster))
     for key, clusters in split.items():
         named = [name for cluster in clusters for name in cluster]
         if len(named) != len(set(named)):
-            raise ValueError(f"sharing.pattern names a layer twice, among ({', '.join(named)}).")
+            raise ArgumentError("pattern", f"names a layer twice, among ({', '.join(named)}).")
         clusters += [[name] for name in found[key] if name not in named]
     return split
 

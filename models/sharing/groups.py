@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from torch import nn
 
-from kirigami.models.arguments import nearest
+from kirigami.errors import ArgumentError, did_you_mean
 from kirigami.models.technique import chosen, weighted
 
 Groups: TypeAlias = Sequence[str | Sequence[str]]
@@ -40,27 +40,28 @@ def _alike(network: nn.Module) -> Clusters:
             found.setdefault(_form(layer), []).append(name)
     groups = [names for names in found.values() if len(names) > 1]
     if not groups:
-        raise ValueError(
-            f"sharing.groups: {type(network).__name__} has no two layers of one shape besides its last layer. "
-            "Set sharing.method=none, or a network with blocks that repeat."
+        raise ArgumentError(
+            "",
+            f"{type(network).__name__} has no two layers of one shape besides its last layer. "
+            "Take a network with blocks that repeat.",
         )
     return groups
 
 
 def _named(network: nn.Module, groups: Groups) -> Clusters:
     if isinstance(groups, str):
-        raise ValueError(f"sharing.groups must be a list, but got {groups!r}. Set sharing.groups=['{groups}'].")
+        raise ArgumentError("groups", f"must be a list, but got {groups!r}.", ("groups", f"['{groups}']"))
     layers, tied = dict(weighted(network)), _tied(network)
     found = [_matched([group] if isinstance(group, str) else group, layers) for group in groups]
     for name, times in Counter(name for names in found for name in names).items():
         if times > 1 or id(layers[name].weight) in tied:
             why = "is in two groups" if times > 1 else "has a weight that is tied to another module's already"
-            raise ValueError(f"sharing.groups: {name!r} {why}.")
+            raise ArgumentError("groups", f": {name!r} {why}.")
     for names in found:
         odd = [name for name in names if _form(layers[name]) != _form(layers[names[0]])]
         if odd or len(names) < 2:
             why = f"{odd[0]!r} differs from {names[0]!r}" if odd else f"{names[0]!r} is alone"
-            raise ValueError(f"sharing.groups: a group needs two or more layers of one kind and shape, but {why}.")
+            raise ArgumentError("groups", f": a group needs two or more layers of one kind and shape, but {why}.")
     return found
 
 
@@ -69,8 +70,8 @@ def _matched(patterns: Iterable[str], layers: dict[str, nn.Module]) -> list[str]
     for pattern in patterns:
         hits = [name for name in layers if name == pattern or fnmatchcase(name, str(pattern))]
         if not hits:
-            raise ValueError(
-                f"sharing.groups: {pattern!r} names no linear or convolutional layer.{nearest(pattern, layers)}"
+            raise ArgumentError(
+                "groups", f": {pattern!r} names no linear or convolutional layer.{did_you_mean(pattern, layers)}"
             )
         found.update(dict.fromkeys(hits))
     return [name for name in layers if name in found]

@@ -8,7 +8,8 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from kirigami.models.arguments import at_least, choose
+from kirigami.errors import ArgumentError, choose
+from kirigami.models.arguments import at_least
 from kirigami.models.sharing.bank import Bank, Mix, bank_of, banks, draw_coefficients, draw_templates, row_of
 from kirigami.models.sharing.fold import Folding, fold, similar
 from kirigami.models.sharing.groups import PATTERNS, Clusters, Groups, find, split
@@ -56,13 +57,13 @@ class SoftSharing(Technique):
         seed: int = 0,
     ) -> None:
         super().__init__(None, harden_at)
-        at_least("sharing.templates", templates, 1)
-        at_least("sharing.pressure", pressure, 0)
-        at_least("sharing.distinct", distinct, 1)
+        at_least("templates", templates, 1)
+        at_least("pressure", pressure, 0)
+        at_least("distinct", distinct, 1)
         if isinstance(pattern, str):
-            choose("sharing.pattern", pattern, PATTERNS)
+            choose("pattern", pattern, PATTERNS)
         if not 0 < tau <= 1:
-            raise ValueError(f"sharing.tau must be above 0 and at most 1, but got {tau!r}.")
+            raise ArgumentError("tau", f"must be above 0 and at most 1, but got {tau!r}.")
         self.templates, self.groups, self.pressure = templates, groups, pressure
         self.pattern, self.distinct, self.fold, self.tau = pattern, distinct, fold, tau
         self.shrinks = fold
@@ -113,7 +114,7 @@ class SoftSharing(Technique):
         for cluster in self.pattern:
             groups = {home.get(name) for name in cluster}
             if None in groups or len(groups) != 1:
-                raise ValueError(f"sharing.pattern: ({', '.join(cluster)}) are no layers of one group.")
+                raise ArgumentError("pattern", f": ({', '.join(cluster)}) are no layers of one group.")
         return [list(cluster) for cluster in self.pattern]
 
     def link(self, name: str, layer: nn.Module) -> Link:
@@ -170,9 +171,10 @@ class SoftSharing(Technique):
             self._fold(network, folded)
             assert self.folding is not None
             if lost := [names for names in folded if names not in self.folding.pattern]:
-                raise ValueError(
-                    f"the fold of ({', '.join(lost[0])}) leaves as many weights as sharing.templates={self.templates}. "
-                    "Set sharing.templates to what it was in training."
+                raise ArgumentError(
+                    "templates",
+                    f"={self.templates} is as many weights as the fold of ({', '.join(lost[0])}) leaves. "
+                    "Set it to what it was in training.",
                 )
         Technique.harden(self)
 

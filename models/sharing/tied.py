@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from kirigami.errors import ArgumentError
 from kirigami.models.sharing.groups import Clusters, Groups, find, split
 from kirigami.models.sharing.soft import SoftSharing
 
@@ -21,7 +22,7 @@ class TiedLayers(SoftSharing):
         seed: int = 0,
     ) -> None:
         if pattern == "found":
-            raise ValueError("sharing.pattern must be cycle, sequence or lists of names where layers are tied.")
+            raise ArgumentError("pattern", "must be cycle, sequence or lists of names where layers are tied.")
         super().__init__(1, groups, pattern=pattern, distinct=distinct, harden_at=harden_at, seed=seed)
 
     def members(self, network: nn.Module) -> Clusters:
@@ -32,7 +33,7 @@ class TiedLayers(SoftSharing):
         tied = [names for group in groups for names in split(group, self.pattern, self.distinct) if len(names) > 1]
         if not tied:
             most = max(len(group) for group in groups)
-            raise ValueError(f"sharing.distinct must be below {most}, the layers of a group, but got {self.distinct}.")
+            raise ArgumentError("distinct", f"must be below {most}, the layers of a group, but got {self.distinct}.")
         return tied
 
     def _clusters(self) -> Clusters:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kirigami.models.arguments import accept, choose, names
+from kirigami.errors import ArgumentError, choose
+from kirigami.models.arguments import accept, names
 from kirigami.models.sparsity.continuous import ContinuousSparsification
 from kirigami.models.sparsity.influence import InfluencePruning
 from kirigami.models.sparsity.magnitude import GradualPruning, MagnitudePruning, RandomPruning
@@ -34,11 +35,11 @@ def build(config: Mapping[str, Any]) -> Technique | None:
         ValueError: The method or a key is unknown, or a value is out of its range.
     """
     if "method" not in config:
-        raise ValueError(f"sparsity.method is not set. Choose one of (none, {', '.join(METHODS)}).")
-    method = choose("sparsity.method", config["method"], ("none", *METHODS))
+        raise ArgumentError("method", f"is not set. Choose one of (none, {', '.join(METHODS)}).")
+    method = choose("method", config["method"], ("none", *METHODS))
     if method == "none":
         return None
     options = {key: value for key, value in config.items() if key != "method"}
     siblings = {key for technique in METHODS.values() for key in names(technique)}
     technique = METHODS[method]
-    return technique(**accept(technique, options, where="sparsity", name=method, siblings=siblings))
+    return technique(**accept(technique, options, name=method, siblings=siblings))

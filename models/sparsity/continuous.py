@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kirigami.errors import ArgumentError
 from kirigami.models.arguments import within
 from kirigami.models.sparsity.mask import Mask, Masking, check_density
 
@@ -95,13 +96,13 @@ class ContinuousSparsification(Masking):
         super().__init__(names, harden_at)
         if density is not None:
             check_density(density)
-        within("sparsity.initial", initial, -10, 10)
-        within("sparsity.penalty", penalty, 0, math.inf)
-        within("sparsity.beta_final", beta_final, 1, math.inf)
-        within("sparsity.mask_lr_scale", mask_lr_scale, 0, math.inf)
-        within("sparsity.sharpness", sharpness, 0, math.inf)
+        within("initial", initial, -10, 10)
+        within("penalty", penalty, 0, math.inf)
+        within("beta_final", beta_final, 1, math.inf)
+        within("mask_lr_scale", mask_lr_scale, 0, math.inf)
+        within("sharpness", sharpness, 0, math.inf)
         if not 0 < settle <= 1:
-            raise ValueError(f"sparsity.settle must be above 0 and at most 1, but got {settle!r}.")
+            raise ArgumentError("settle", f"must be above 0 and at most 1, but got {settle!r}.")
         self.density = density
         self.initial = initial
         self.penalty_weight = penalty

@@ -8,7 +8,8 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
-from kirigami.models.arguments import at_least, choose, within
+from kirigami.errors import ArgumentError, choose
+from kirigami.models.arguments import at_least, within
 from kirigami.models.influence import WEIGHT_CRITERIA, surgeon, weight_scores
 from kirigami.models.influence.probe import Loss
 from kirigami.models.sparsity.mask import Mask, Masking, check_density, count
@@ -63,13 +64,13 @@ class InfluencePruning(Masking):
     ) -> None:
         super().__init__(names, harden_at)
         check_density(density)
-        self.criterion = choose("sparsity.criterion", criterion, WEIGHT_CRITERIA)
-        self.schedule = choose("sparsity.schedule", schedule, SCHEDULES)
+        self.criterion = choose("criterion", criterion, WEIGHT_CRITERIA)
+        self.schedule = choose("schedule", schedule, SCHEDULES)
         if at is not None and not 0 <= at <= 1:
-            raise ValueError(f"sparsity.at must be at least 0 and at most 1, but got {at!r}.")
-        within("sparsity.start", start, 0, 1)
+            raise ArgumentError("at", f"must be at least 0 and at most 1, but got {at!r}.")
+        within("start", start, 0, 1)
         for name, value in (("updates", updates), ("batches", batches), ("rows", rows), ("probes", probes)):
-            at_least(f"sparsity.{name}", value, 1)
+            at_least(name, value, 1)
         self.density = density
         self.at = float(criterion not in EARLY) if at is None else at
         self.start, self.updates, self.batches = start, updates, batches

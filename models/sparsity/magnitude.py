@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from kirigami.models.arguments import nearest, within
+from kirigami.errors import ArgumentError, did_you_mean
+from kirigami.models.arguments import within
 from kirigami.models.sparsity.mask import Masking, check_densities, check_density, count
 
 
@@ -65,8 +66,8 @@ class GradualPruning(MagnitudePruning):
         harden_at: float = 0.6,
     ) -> None:
         super().__init__(density, names, harden_at)
-        within("sparsity.start", start, 0, 1)
-        within("sparsity.updates", updates, 1, math.inf)
+        within("start", start, 0, 1)
+        within("updates", updates, 1, math.inf)
         self.start = start
         self.updates = updates
         self._last = -1
@@ -133,6 +134,6 @@ class RandomPruning(Masking):
             return
         for name, mask, score in zip(self.links, self.masks, scores, strict=True):
             if name not in self.density:
-                raise ValueError(f"sparsity.density has none for {name!r}.{nearest(name, self.density)}")
+                raise ArgumentError("density", f"has none for {name!r}.{did_you_mean(name, self.density)}")
             largest = torch.sort(score.flatten(), descending=True, stable=True).indices
             mask.kept.zero_().view(-1)[largest[: count(self.density[name], score.numel())]] = True

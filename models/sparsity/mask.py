@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from kirigami.errors import ArgumentError
 from kirigami.models.technique import Least, Link, Technique
 
 
@@ -119,7 +120,7 @@ def check_density(density: Any) -> None:
     """Raise `ValueError` unless a density is a number above 0 and at most 1."""
     number = isinstance(density, int | float) and not isinstance(density, bool)
     if not number or not 0 < density <= 1:
-        raise ValueError(f"sparsity.density must be above 0 and at most 1, but got {density!r}.")
+        raise ArgumentError("density", f"must be above 0 and at most 1, but got {density!r}.")
 
 
 def check_densities(density: float | Mapping[str, float]) -> None:

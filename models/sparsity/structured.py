@@ -10,7 +10,8 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from kirigami.models.arguments import at_least, choose, within
+from kirigami.errors import ArgumentError, choose
+from kirigami.models.arguments import at_least, within
 from kirigami.models.influence import unit_scores
 from kirigami.models.structure import Units, remove, resize, shapes, to_shapes, units
 from kirigami.models.structure.calls import Calls, Inputs, Watch
@@ -67,13 +68,13 @@ class StructuredPruning(Technique):
     ) -> None:
         super().__init__(names, harden_at)
         if isinstance(keep, bool) or not isinstance(keep, int | float) or not 0 < keep <= 1:
-            raise ValueError(f"sparsity.keep must be above 0 and at most 1, but got {keep!r}.")
-        choose("sparsity.of", of, OF)
-        choose("sparsity.criterion", criterion, CRITERIA)
-        within("sparsity.start", start, 0, 1)
-        at_least("sparsity.updates", updates, 1)
-        at_least("sparsity.least", least, 1)
-        at_least("sparsity.batches", batches, 1)
+            raise ArgumentError("keep", f"must be above 0 and at most 1, but got {keep!r}.")
+        choose("of", of, OF)
+        choose("criterion", criterion, CRITERIA)
+        within("start", start, 0, 1)
+        at_least("updates", updates, 1)
+        at_least("least", least, 1)
+        at_least("batches", batches, 1)
         self.keep, self.of, self.criterion, self.start, self.updates = keep, of, criterion, start, updates
         self.fewest, self.seed = least, seed
         self.units: list[Units] = []
@@ -119,17 +120,16 @@ class StructuredPruning(Technique):
         self._inputs = inputs
         self.units = units(self.network, inputs, self.names)
         if not self.units:
-            raise ValueError(
-                f"{type(self.network).__name__} has no units that can be removed. Set sparsity.method=none."
-            )
+            raise ArgumentError("", f"{type(self.network).__name__} has no units that can be removed.")
         self._shapes = shapes(self.network)
         if not self.before:
             self.before = self.sizes()
             smallest = self.price().total([_first(one.count, self.fewest) for one in self.units])
             if smallest > self.keep * self.before[self.of]:
-                raise ValueError(
-                    f"sparsity.keep={self.keep} of {self.of} cannot be met: with sparsity.least={self.fewest} units "
-                    f"in each layer, {smallest / self.before[self.of]:.3f} remains. Set sparsity.keep higher."
+                raise ArgumentError(
+                    "keep",
+                    f"={self.keep} of {self.of} cannot be met: with least={self.fewest} units in each layer, "
+                    f"{smallest / self.before[self.of]:.3f} remains.",
                 )
 
     def sizes(self) -> dict[str, float]:
@@ -216,7 +216,7 @@ class StructuredPruning(Technique):
             ValueError: where several processes train, whose copies would not change together.
         """
         if trainer.world_size > 1:
-            raise ValueError(f"structured pruning needs trainer.devices=1, but got {trainer.world_size} processes.")
+            raise ValueError(f"structured pruning needs one device, but got {trainer.world_size} processes.")
         self.check()
         self._optimizers, self._module = trainer.optimizers, pl_module
         if self._inputs is not None:  # of a run that goes on

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from kirigami.models.arguments import choose
+from kirigami.errors import choose
 from kirigami.models.compact.effective import plain
 from kirigami.models.structure.calls import Inputs, calls_of
 from kirigami.models.structure.units import CONVOLUTIONS, Units
@@ -57,7 +57,7 @@ def price(network: nn.Module, units: Sequence[Units], inputs: Inputs, of: str = 
     Raises:
         ValueError: `of` is none of them.
     """
-    choose("sparsity.of", of, OF)
+    choose("of", of, OF)
     if of == "units":
         each = [Side(one.count, ((place, torch.ones(one.count)),)) for place, one in enumerate(units)]
         return Price(0, tuple((1.0, (side,)) for side in each))

@@ -62,12 +62,12 @@ def check_links(name: str, layer: nn.Module) -> None:
         if link.stage == "share":
             raise ValueError(
                 f"layer {name!r} shares its weight: structured removal changes shapes; layers that share must keep "
-                "theirs. Set sharing.method=none, or sparsity.method to one of the masks."
+                "theirs. Share no weights, or take a mask instead."
             )
         if isinstance(link, SmolLink) and not link.hard:  # its technique holds moments of the old shape
             raise ValueError(
                 f"layer {name!r} still learns its bits: structured removal changes shapes, and smol cannot follow. "
-                "Set bits.method=uniform, or sparsity.method to one of the masks."
+                "Round uniformly, or take a mask instead."
             )
 
 
@@ -97,7 +97,7 @@ def check_followers(name: str, module: nn.Module, tensor: str, dim: int, optimiz
                 if not fits:
                     raise ValueError(
                         f"the state {key!r} of {type(optimizer).__name__} for {label} cannot follow a change of shape. "
-                        "Set optimizer.name to sgd or adamw."
+                        "Train with SGD or AdamW."
                     )
 
 

@@ -11,6 +11,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from kirigami import tasks
+from kirigami.errors import did_you_mean
 from kirigami.search import storage
 from kirigami.search.command.search import check_config
 from kirigami.search.comparing.asked import Asked
@@ -18,7 +19,7 @@ from kirigami.search.comparing.record import Arm
 from kirigami.search.config.compose import compose
 from kirigami.search.config.identity import difference, identity, leaves
 from kirigami.search.config.resolve import resolve, unlimited
-from kirigami.search.errors import InputError, did_you_mean
+from kirigami.search.errors import InputError
 from kirigami.search.rehearsal import building as rehearsal
 from kirigami.search.study import study as studies
 from kirigami.spaces import Space

@@ -17,6 +17,7 @@ from rich.table import Table
 from torch.optim import Optimizer
 
 from kirigami import models, tasks
+from kirigami.errors import at
 from kirigami.models.schedules import RangeTest, range_test
 from kirigami.models.technique import network_of
 from kirigami.search.command.search import check_config
@@ -130,7 +131,8 @@ def _limit_threads(module: LightningModule, task: tasks.Task) -> None:
 def _optimizer(module: LightningModule, config: Mapping[str, Any]) -> Optimizer:
     """Build the optimiser of the config, or the only one that a user's LightningModule configures."""
     if isinstance(module, models.Learner):
-        return models.optimizers.build_optimizer(module.network, config["optimizer"])
+        with at("optimizer"):
+            return models.optimizers.build_optimizer(module.network, config["optimizer"])
     try:
         found: Any = module.configure_optimizers()
     except Exception as error:  # of the user's own code

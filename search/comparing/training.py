@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kirigami import tasks
+from kirigami.errors import at
 from kirigami.search.errors import InputError
 from kirigami.search.export.finish import metrics_of
 from kirigami.search.training import alone as trial
@@ -45,9 +46,10 @@ def scores_on_test(files: Sequence[Path], config: Mapping[str, Any], split: int)
         InputError: where a network cannot be built again, or has no forward.
     """
     networks = [kept.load(file)[0] for file in files]
-    task = tasks.build(config["task"], seed=split)
-    task.setup("fit")
-    task.setup("test")
+    with at("task"):
+        task = tasks.build(config["task"], seed=split)
+        task.setup("fit")
+        task.setup("test")
     try:
         return [metrics_of(network, task, "test") for network in networks]
     except NotImplementedError as error:

@@ -13,8 +13,9 @@ from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from kirigami.errors import did_you_mean
 from kirigami.search.config.identity import leaves
-from kirigami.search.errors import InputError, did_you_mean, one_line
+from kirigami.search.errors import InputError, one_line
 
 GROUPS = (
     *("task", "imbalance", "network", "init", "growth", "sharing", "sparsity", "bits"),

@@ -8,7 +8,8 @@ from typing import Any
 import optuna
 from optuna.samplers import BaseSampler
 
-from kirigami.search.errors import InputError, did_you_mean, one_of
+from kirigami.errors import did_you_mean
+from kirigami.search.errors import InputError, one_of
 from kirigami.spaces.window import BEST
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)

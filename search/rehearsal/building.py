@@ -7,10 +7,11 @@ import torch
 from lightning.pytorch import LightningModule
 
 from kirigami import models, tasks
+from kirigami.errors import at
 from kirigami.models.technique import network_of
 from kirigami.search.errors import InputError
 from kirigami.search.training import techniques
-from kirigami.search.training.building import build_module, check_untrained, open_task
+from kirigami.search.training.building import build_module, check_regime, check_untrained, open_task
 from kirigami.search.training.ranks import places
 from kirigami.search.training.trainer import check_trainer
 from kirigami.spaces import Space
@@ -37,7 +38,8 @@ def rehearse(
         try:
             probe = resolve(space.apply(raw, values))
             check_trainer(probe["trainer"])
-            tasks.build(probe["task"], seed=probe["seed"])
+            with at("task"):
+                tasks.build(probe["task"], seed=probe["seed"])
             _build(probe, task if probe["imbalance"] == config["imbalance"] else open_task(probe))
         except (ValueError, TypeError, ImportError) as error:
             named = ", ".join(f"space.{path}={value!r}" for path, value in values.items())
@@ -66,15 +68,18 @@ def _build(config: Mapping[str, Any], task: tasks.Task) -> LightningModule:
     """Build without memory, on the meta device, and for real where a network, or its regime, needs that."""
     check_untrained(config)
     places.check(config)
-    models.initial.build(config["init"])
+    with at("init"):
+        models.initial.build(config["init"])
     try:
         with torch.device("meta"):
             module = _assemble(config, task)
     except (RuntimeError, NotImplementedError, ValueError):
         module = _assemble(config, task)
     if isinstance(module, models.Learner):
-        optimizer = models.optimizers.build_optimizer(module.network, config["optimizer"])
-        models.schedules.build_schedule(optimizer, config["schedule"], total_steps=100, steps_per_epoch=10)
+        with at("optimizer"):
+            optimizer = models.optimizers.build_optimizer(module.network, config["optimizer"])
+        with at("schedule"):
+            models.schedules.build_schedule(optimizer, config["schedule"], total_steps=100, steps_per_epoch=10)
     return module
 
 
@@ -84,8 +89,9 @@ def _assemble(config: Mapping[str, Any], task: tasks.Task) -> LightningModule:
     chosen = techniques.build(config)
     techniques.attach(chosen, network_of(module))
     if isinstance(module, models.Learner) and module.regime is not None:
-        module.regime.check(module.network, chosen)
-        module.regime.prepare(module.network.to(task.device), next(iter(task.train_dataloader())))
+        check_regime(module.regime, module.network, chosen)
+        with at("regime", otherwise=("name", "backprop")):
+            module.regime.prepare(module.network.to(task.device), next(iter(task.train_dataloader())))
     return module
 
 

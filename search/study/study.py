@@ -7,8 +7,9 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.study import Study
 
+from kirigami.errors import did_you_mean
 from kirigami.search.config.identity import difference
-from kirigami.search.errors import InputError, did_you_mean
+from kirigami.search.errors import InputError
 from kirigami.search.study import ledger
 from kirigami.search.study.ledger import is_feasible
 

@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 from torch.nn.utils import parametrize
 
 from kirigami import models, tasks
+from kirigami.errors import at
 from kirigami.models.technique import Technique, network_of, stored_parameters
 from kirigami.search.training import devices, kept, techniques
 from kirigami.search.training.building import build_loss, build_module, calibrate, check_untrained, open_task
@@ -109,10 +110,13 @@ def watchers(config: Mapping[str, Any], job: Job) -> list[Callback]:
 
 def prepare(network: torch.nn.Module, config: Mapping[str, Any], task: tasks.Task, job: Job) -> None:
     """Fit the network in closed form before it is trained, where the config asks for that."""
-    initial = models.initial.build(config["init"])
+    with at("init"):
+        initial = models.initial.build(config["init"])
     if initial is not None:
         job.check_interrupt()
-        job.details |= initial.fit(network, task.train_dataloader(), task.kind, build_loss(config, task))
+        loss = build_loss(config, task)
+        with at("init", otherwise=("name", "default")):
+            job.details |= initial.fit(network, task.train_dataloader(), task.kind, loss)
 
 
 def fit(trainer: Trainer, module: LightningModule, task: tasks.Task, keeper: Keeper) -> None:

@@ -10,6 +10,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from kirigami import models, tasks
+from kirigami.errors import at
 from kirigami.models.technique import Technique, network_of
 from kirigami.search.errors import InputError
 from kirigami.search.files import replaced
@@ -64,7 +65,8 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     about = about_file(path)
     config = about["config"]
     try:
-        network = network_of(models.build_network(config["network"], **about["shapes"]))
+        with at("network"):
+            network = network_of(models.build_network(config["network"], **about["shapes"]))
         for technique, recipe in zip(techniques.build(config), about["recipes"], strict=True):
             technique.restore(network, recipe)
         load_model(network, str(path))

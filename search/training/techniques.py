@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from kirigami import models
+from kirigami.errors import at
 from kirigami.models.technique import Technique
 
 ROOMS = {
@@ -22,8 +23,11 @@ def build(config: Mapping[str, Any]) -> list[Technique]:
     Raises:
         ValueError: for an unknown method or key, or a value out of its range.
     """
-    made = [make(config[room]) for room, make in ROOMS.items()]
-    return [technique for technique in made if technique is not None]
+    techniques = []
+    for room, make in ROOMS.items():
+        with at(room):
+            techniques.append(make(config[room]))
+    return [technique for technique in techniques if technique is not None]
 
 
 def attach(techniques: Sequence[Technique], network: nn.Module) -> None:
@@ -33,9 +37,16 @@ def attach(techniques: Sequence[Technique], network: nn.Module) -> None:
         ValueError: where a network has no layers for a technique, or two of them do not go together.
     """
     for technique in techniques:
-        technique.attach(network)
+        with at(room_of(technique), otherwise=("method", "none")):
+            technique.attach(network)
     for technique in techniques:
-        technique.check()
+        with at(room_of(technique), otherwise=("method", "none")):
+            technique.check()
+
+
+def room_of(technique: Technique) -> str:
+    """Return the group of the config that a technique is built from: its package has the same name."""
+    return next(room for room in ROOMS if type(technique).__module__.startswith(f"{models.__name__}.{room}."))
 
 
 def least_bytes(techniques: Sequence[Technique], network: nn.Module) -> int:

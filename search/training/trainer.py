@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 from lightning.pytorch import Callback, Trainer
 
-from kirigami.search.errors import InputError, did_you_mean
+from kirigami.errors import did_you_mean
+from kirigami.search.errors import InputError
 from kirigami.search.training import devices
 from kirigami.search.training.ranks import places
 

@@ -9,12 +9,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from kirigami.errors import ArgumentError, choose, did_you_mean
 from kirigami.tasks.imbalance.base import Imbalance, Oversampler
 from kirigami.tasks.imbalance.neighbours import Smote
 from kirigami.tasks.imbalance.repeats import Repeats
 from kirigami.tasks.imbalance.rings import Fuzzy, Radial
 from kirigami.tasks.imbalance.weights import Weights
-from kirigami.tasks.names import check_name, nearest
 
 METHODS: dict[str, Callable[..., Imbalance]] = {one.method: one for one in (Weights, Repeats, Smote, Fuzzy, Radial)}
 
@@ -28,14 +28,14 @@ def build(config: Mapping[str, Any]) -> Imbalance | None:
         ValueError: the method or a key is unknown, or a value is out of its range.
     """
     method = config.get("method", "none")
-    check_name("imbalance.method", method, ("none", *METHODS))
+    choose("method", method, ("none", *METHODS))
     options = {str(key): value for key, value in config.items() if key != "method"}
     known = {name: tuple(inspect.signature(one).parameters) for name, one in METHODS.items()}
     everything = tuple(dict.fromkeys(key for keys in known.values() for key in keys))
     for key in options:
         if key not in everything:
-            meant = nearest(key, everything) or f" They have ({', '.join(everything)})."
-            raise ValueError(f"imbalance.{key} is no argument of any method.{meant}")
+            meant = did_you_mean(key, everything) or f" They have ({', '.join(everything)})."
+            raise ArgumentError(key, f"is no argument of any method.{meant}")
     if method == "none":
         return None
     return METHODS[method](**{key: value for key, value in options.items() if key in known[method]})

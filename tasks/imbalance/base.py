@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kirigami.errors import ArgumentError
 from kirigami.tasks.splits import IMBALANCE_STREAM
 
 LEVELS = 255  # images that stay uint8 count in [0, 1], as 0 to 255 divided by this
@@ -70,23 +71,17 @@ def check_share(where: str, value: float, *, low: float | None = None) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not value <= 1 or not (value > 0 if low is None else value >= low):
         least = "above 0" if low is None else f"at least {low:g}"
-        raise ValueError(
-            f"imbalance.{where} must be {least} and at most 1, but got {value!r}. Set imbalance.{where}=1."
-        )
+        raise ArgumentError(where, f"must be {least} and at most 1, but got {value!r}.", (where, 1))
 
 
 def check_count(where: str, value: int, usual: int) -> None:
     """Raise `ValueError` unless `value` is a whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(
-            f"imbalance.{where} must be a whole number of at least 1, but got {value!r}. Set imbalance.{where}={usual}."
-        )
+        raise ArgumentError(where, f"must be a whole number of at least 1, but got {value!r}.", (where, usual))
 
 
 def check_positive(where: str, value: float, usual: float) -> None:
     """Raise `ValueError` unless `value` is a finite number above 0."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not 0 < value < float("inf"):
-        raise ValueError(
-            f"imbalance.{where} must be a number above 0, but got {value!r}. Set imbalance.{where}={usual:g}."
-        )
+        raise ArgumentError(where, f"must be a number above 0, but got {value!r}.", (where, f"{usual:g}"))

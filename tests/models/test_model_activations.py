@@ -52,12 +52,12 @@ def test_swish_is_silu() -> None:
 
 @pytest.mark.parametrize("name", ["Relu", "", None, 3, ["relu", "Relu"], ["relu", 3]])
 def test_unknown_name(name: object) -> None:
-    with pytest.raises(ValueError, match=r"^network.activation must be one of \(relu, .*\), but got"):
+    with pytest.raises(ValueError, match=r"^activation must be one of \(relu, .*\), but got"):
         activations(name)  # type: ignore[arg-type]
 
 
 def test_empty_list() -> None:
-    with pytest.raises(ValueError, match=r"^network.activation must be a name or a list of names, but got an empty"):
+    with pytest.raises(ValueError, match=r"^activation must be a name or a list of names, but got an empty"):
         activations([])
 
 
@@ -115,7 +115,7 @@ def test_a_list_begins_again_at_its_end() -> None:
 
 
 def test_a_space_may_hold_lists() -> None:
-    dimension = Dimension("network.activation", choices=("relu", ["relu", "sin"]))
+    dimension = Dimension("activation", choices=("relu", ["relu", "sin"]))
     assert dimension.decode(dimension.distribution.to_external_repr(1)) == ["relu", "sin"]  # type: ignore[attr-defined]
 
 

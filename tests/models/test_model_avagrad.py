@@ -309,7 +309,7 @@ def test_names_the_fault(settings: dict, expected: str) -> None:
 
 
 def test_names_the_fault_of_a_config() -> None:
-    with pytest.raises(ValueError, match=r"^optimizer\.epsilon must be above 0 and finite, but got 0"):
+    with pytest.raises(ValueError, match=r"^epsilon must be above 0 and finite, but got 0"):
         build_optimizer(nn.Linear(2, 1), {"name": "avagrad", "epsilon": 0.0})
 
 

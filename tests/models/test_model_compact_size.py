@@ -97,9 +97,9 @@ class TestSize:
         assert bound < size < 0.75 * 4 / 8 * weights  # layers have the same codes
 
     def test_bound_refuses_what_cannot_be(self) -> None:
-        with pytest.raises(ValueError, match=r"sparsity.density must be above 0 and at most 1, but got 0."):
+        with pytest.raises(ValueError, match=r"density must be above 0 and at most 1, but got 0."):
             lower_bound(trained(), density=0)
-        with pytest.raises(ValueError, match=r"bits.bits must be at least 1"):
+        with pytest.raises(ValueError, match=r"bits must be at least 1"):
             lower_bound(trained(), bits=0.5)
 
 

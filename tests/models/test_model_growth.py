@@ -278,5 +278,5 @@ def test_refuses_numbers_out_of_range() -> None:
     network, inputs = build("mlp")
     with pytest.raises(ValueError, match="count must be at least 1"):
         net2wider(network, units(network, inputs)[0], 0)
-    with pytest.raises(ValueError, match=r"growth\.noise must be at least 0"):
+    with pytest.raises(ValueError, match=r"noise must be at least 0"):
         net2wider(network, units(network, inputs)[0], 1, noise=-1)

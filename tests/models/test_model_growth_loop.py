@@ -306,7 +306,7 @@ class TestErrors:
         technique = growth.build({"method": "gradmax", "macs": 1000, "seed": 3})
         assert technique is not None
         assert (technique.init, technique.budget) == ("gradmax", Budget("macs", 1000.0, 0.05))
-        with pytest.raises(ValueError, match=r"growth\.method is not set"):
+        with pytest.raises(ValueError, match=r"method is not set"):
             growth.build({})
         with pytest.raises(ValueError, match="Did you mean 'gradmax'"):
             growth.build({"method": "gradmaks"})

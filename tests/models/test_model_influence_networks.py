@@ -151,10 +151,10 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"criterion": "snap"}, "influence.criterion must be one of .*, but got 'snap'. Did you mean 'snip'?"),
-            ({"criterion": "snip", "batches": []}, "influence.batches must hold at least 1 batch for snip, but got 0"),
-            ({"criterion": "obd", "probes": 0}, "influence.probes must be at least 1, but got 0"),
-            ({"criterion": "blend", "density": 0.0}, "influence.density must be above 0 and at most 1, but got 0.0"),
+            ({"criterion": "snap"}, "criterion must be one of .*, but got 'snap'. Did you mean 'snip'?"),
+            ({"criterion": "snip", "batches": []}, "batches must hold at least 1 batch for snip, but got 0"),
+            ({"criterion": "obd", "probes": 0}, "probes must be at least 1, but got 0"),
+            ({"criterion": "blend", "density": 0.0}, "density must be above 0 and at most 1, but got 0.0"),
             ({"criterion": "snip", "names": ["9"]}, "'9' must name a linear or convolutional layer, one of"),
         ],
     )

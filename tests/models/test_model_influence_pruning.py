@@ -206,13 +206,13 @@ class TestBuild:
     @pytest.mark.parametrize(
         ("config", "message"),
         [
-            ({"criterion": "size"}, r"sparsity.criterion must be one of \(magnitude, .*, but got 'size'"),
-            ({"schedule": "one-shot"}, "sparsity.schedule must be one of .* Did you mean 'one_shot'?"),
-            ({"at": 1.5}, "sparsity.at must be at least 0 and at most 1, but got 1.5"),
-            ({"start": 1.0}, "sparsity.start must be at least 0 and below 1, but got 1.0"),
-            ({"updates": 0}, "sparsity.updates must be at least 1, but got 0"),
-            ({"batches": 0}, "sparsity.batches must be at least 1, but got 0"),
-            ({"density": 0.0}, "sparsity.density must be above 0 and at most 1, but got 0.0"),
+            ({"criterion": "size"}, r"criterion must be one of \(magnitude, .*, but got 'size'"),
+            ({"schedule": "one-shot"}, "schedule must be one of .* Did you mean 'one_shot'?"),
+            ({"at": 1.5}, "at must be at least 0 and at most 1, but got 1.5"),
+            ({"start": 1.0}, "start must be at least 0 and below 1, but got 1.0"),
+            ({"updates": 0}, "updates must be at least 1, but got 0"),
+            ({"batches": 0}, "batches must be at least 1, but got 0"),
+            ({"density": 0.0}, "density must be above 0 and at most 1, but got 0.0"),
         ],
     )
     def test_refuses_in_one_line(self, config: dict[str, Any], message: str) -> None:

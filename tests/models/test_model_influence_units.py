@@ -141,9 +141,9 @@ class TestCriteria:
 
     def test_refuses_unknown_criteria(self) -> None:
         network, sets, batches = make("dense")
-        with pytest.raises(ValueError, match=r"influence.criterion must be one of .*, but got 'taylor'"):
+        with pytest.raises(ValueError, match=r"criterion must be one of .*, but got 'taylor'"):
             unit_scores(network, sets, batches, loss_of(network), "taylor")
-        with pytest.raises(ValueError, match=r"influence.batches must hold at least 1 batch for oracle, but got 0"):
+        with pytest.raises(ValueError, match=r"batches must hold at least 1 batch for oracle, but got 0"):
             unit_scores(network, sets, [], loss_of(network), "oracle")
 
 
@@ -242,5 +242,5 @@ class TestRemovable:
 
     def test_refuses_to_retreat_further_than_the_start(self) -> None:
         network, sets, inputs = self.weighted()
-        with pytest.raises(ValueError, match=r"influence.retreat must be at least 0"):
+        with pytest.raises(ValueError, match=r"retreat must be at least 0"):
             removable(network, sets, [inputs], lambda b: network(b).mean(), lambda: 1.0, retreat=1.5)

@@ -210,12 +210,12 @@ class Odd(nn.Module):
 
 def test_errors_are_one_line():
     for network, batches, match in (
-        (Odd(), rings(), r"^init=closed_form fits the last layer, 'last', but what it gives is not the output of Odd"),
+        (Odd(), rings(), r"^a closed form fits the last layer, 'last', but what it gives is not the output of Odd"),
         (nn.ReLU(), rings(), r"needs a linear layer, but ReLU has none"),
         (nn.Linear(2, 2), rings(), r"class 2 has no output among 2"),
         (nn.Linear(2, 3, bias=False), rings(), r"needs a bias in the last layer"),
-        (nn.Linear(2, 3), iter(rings()), r"pass a loader, not an iterator"),
-        (nn.Linear(2, 3), [], r"needs a batch of training rows"),
+        (nn.Linear(2, 3), iter(rings()), r"batches must be a loader, not an iterator"),
+        (nn.Linear(2, 3), [], r"batches must hold a batch of training rows"),
     ):
         with pytest.raises(ValueError, match=match) as error:
             ClosedForm().fit(network, batches, "classes")
@@ -235,12 +235,12 @@ def test_build():
     made = build({"name": "closed_form", "ridge": 0.1, "cascade": 0.25, "seed": 3})
     assert (made.ridge, made.cascade, made.seed) == (0.1, 0.25, 3)
     for config, match in (
-        ({"name": "closed"}, r"^init.name must be one of \(default, closed_form\).*Did you mean 'closed_form'"),
-        ({"name": "closed_form", "ridge": "some"}, r"^init.ridge must be auto or a number above 0, but got 'some'"),
-        ({"name": "closed_form", "ridge": 0}, r"^init.ridge must be auto or a number above 0, but got 0"),
-        ({"name": "closed_form", "cascade": 1.5}, r"^init.cascade must be from 0 to 1, but got 1.5"),
-        ({"name": "closed_form", "rigde": 1}, r"init.rigde is no argument of closed_form. Did you mean 'ridge'"),
-        ({}, r"^init.name is not set"),
+        ({"name": "closed"}, r"^name must be one of \(default, closed_form\).*Did you mean 'closed_form'"),
+        ({"name": "closed_form", "ridge": "some"}, r"^ridge must be auto or a number above 0, but got 'some'"),
+        ({"name": "closed_form", "ridge": 0}, r"^ridge must be auto or a number above 0, but got 0"),
+        ({"name": "closed_form", "cascade": 1.5}, r"^cascade must be from 0 to 1, but got 1.5"),
+        ({"name": "closed_form", "rigde": 1}, r"rigde is no argument of closed_form. Did you mean 'ridge'"),
+        ({}, r"^name is not set"),
     ):
         with pytest.raises(ValueError, match=match):
             build(config)

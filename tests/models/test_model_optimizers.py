@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from kirigami.errors import ArgumentError
 from kirigami.models import build_network
 from kirigami.models.optimizers import OPTIMIZERS, build_optimizer
 
@@ -92,19 +93,19 @@ def test_ignores_what_belongs_to_another_optimizer() -> None:
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
-        ({}, "optimizer.name is not set"),
+        ({}, "name is not set"),
         ({"name": "sdg"}, "Did you mean 'sgd'?"),
-        ({"name": "sgd", "momentun": 0.9}, "optimizer.momentun is no argument of sgd. Did you mean 'momentum'?"),
-        ({"name": "sgd", "parameters": 1}, "optimizer.parameters is no argument of sgd"),
-        ({"name": "sgd", "lr": "1e-3x"}, "optimizer.lr must be a number, but got '1e-3x'"),
-        ({"name": "sgd", "lr": -1.0}, "optimizer.lr must be at least 0"),
-        ({"name": "sgd", "lr": float("nan")}, "optimizer.lr must be at least 0"),
-        ({"name": "sgd", "momentum": 1.0}, "optimizer.momentum must be at least 0 and below 1, but got 1.0"),
-        ({"name": "adam", "beta2": 1.5}, "optimizer.beta2 must be at least 0 and below 1, but got 1.5"),
-        ({"name": "adam", "weight_decay": -0.1}, "optimizer.weight_decay must be at least 0"),
+        ({"name": "sgd", "momentun": 0.9}, "momentun is no argument of sgd. Did you mean 'momentum'?"),
+        ({"name": "sgd", "parameters": 1}, "parameters is no argument of sgd"),
+        ({"name": "sgd", "lr": "1e-3x"}, "lr must be a number, but got '1e-3x'"),
+        ({"name": "sgd", "lr": -1.0}, "lr must be at least 0"),
+        ({"name": "sgd", "lr": float("nan")}, "lr must be at least 0"),
+        ({"name": "sgd", "momentum": 1.0}, "momentum must be at least 0 and below 1, but got 1.0"),
+        ({"name": "adam", "beta2": 1.5}, "beta2 must be at least 0 and below 1, but got 1.5"),
+        ({"name": "adam", "weight_decay": -0.1}, "weight_decay must be at least 0"),
     ],
 )
 def test_names_the_fault(config: dict, expected: str) -> None:
-    with pytest.raises(ValueError, match=r"^optimizer\.") as caught:
+    with pytest.raises(ArgumentError) as caught:
         build_optimizer(nn.Linear(2, 1), config)
     assert expected in str(caught.value)

@@ -214,9 +214,9 @@ class TestConfig:
     @pytest.mark.parametrize(
         ("config", "expected"),
         [
-            ({"rule": "smoth"}, r"schedule\.rule must be one of \(smooth, row, paper\), but got 'smoth'"),
-            ({"cap": 0}, r"schedule\.cap must be null or a number above 0, but got 0"),
-            ({"cap": "high"}, r"schedule\.cap must be a number or null"),
+            ({"rule": "smoth"}, r"rule must be one of \(smooth, row, paper\), but got 'smoth'"),
+            ({"cap": 0}, r"cap must be null or a number above 0, but got 0"),
+            ({"cap": "high"}, r"cap must be a number or null"),
         ],
     )
     def test_names_the_fault(self, config: dict, expected: str) -> None:

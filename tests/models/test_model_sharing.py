@@ -393,7 +393,7 @@ class TestTied:
         }
 
     def test_as_many_weights_as_layers_is_no_tying(self) -> None:
-        with pytest.raises(ValueError, match=r"sharing\.distinct must be below 4, the layers of a group, but got 4"):
+        with pytest.raises(ValueError, match=r"distinct must be below 4, the layers of a group, but got 4"):
             TiedLayers(distinct=4).attach(foreign())
 
 
@@ -411,17 +411,17 @@ class TestConfig:
     @pytest.mark.parametrize(
         ("config", "message"),
         [
-            ({"method": "sofd"}, "sharing.method must be one of .* Did you mean 'soft'"),
-            ({"method": "soft", "template": 2}, "sharing.template .* Did you mean 'templates'"),
-            ({"method": "none", "template": 2}, "sharing.template .* Did you mean 'templates'"),
-            ({"method": "soft", "templates": 0}, "sharing.templates must be at least 1, but got 0"),
-            ({"method": "soft", "templates": 2.5}, "sharing.templates must be an integer"),
-            ({"method": "soft", "pressure": -1.0}, "sharing.pressure must be at least 0"),
-            ({"method": "soft", "distinct": 0}, "sharing.distinct must be at least 1"),
-            ({"method": "soft", "pattern": "circle"}, "sharing.pattern .* Did you mean 'cycle'"),
-            ({"method": "soft", "tau": 1.5}, "sharing.tau must be above 0 and at most 1, but got 1.5"),
+            ({"method": "sofd"}, "method must be one of .* Did you mean 'soft'"),
+            ({"method": "soft", "template": 2}, "template .* Did you mean 'templates'"),
+            ({"method": "none", "template": 2}, "template .* Did you mean 'templates'"),
+            ({"method": "soft", "templates": 0}, "templates must be at least 1, but got 0"),
+            ({"method": "soft", "templates": 2.5}, "templates must be an integer"),
+            ({"method": "soft", "pressure": -1.0}, "pressure must be at least 0"),
+            ({"method": "soft", "distinct": 0}, "distinct must be at least 1"),
+            ({"method": "soft", "pattern": "circle"}, "pattern .* Did you mean 'cycle'"),
+            ({"method": "soft", "tau": 1.5}, "tau must be above 0 and at most 1, but got 1.5"),
             ({"method": "soft", "harden_at": 0.0}, "harden_at must be above 0"),
-            ({"method": "tied", "pattern": "found"}, "sharing.pattern must be cycle, sequence"),
+            ({"method": "tied", "pattern": "found"}, "pattern must be cycle, sequence"),
         ],
     )
     def test_errors(self, config: dict, message: str) -> None:

@@ -212,7 +212,7 @@ class TestFold:
             fold(chain(), pattern=pattern)
 
     def test_wrong_use(self) -> None:
-        with pytest.raises(ValueError, match=re.escape("sharing.tau must be above 0 and at most 1, but got 0.")):
+        with pytest.raises(ValueError, match=re.escape("tau must be above 0 and at most 1, but got 0.")):
             fold(chain(), tau=0)
         with pytest.raises(ValueError, match="has no layers that share"):
             fold(nn.Sequential(nn.Linear(2, 2)))

@@ -177,7 +177,7 @@ def test_recipe_of_other_arguments() -> None:
     technique.attach(network)
     names = list(technique.layers)
     fold(network, pattern=[names[0::2], names[1::2]])
-    with pytest.raises(ValueError, match=r"leaves as many weights as sharing\.templates=2\. Set sharing\.templates"):
+    with pytest.raises(ValueError, match=r"templates=2 is as many weights as the fold of .* leaves\. Set it"):
         SoftSharing(2).restore(build(), technique.recipe())
 
 

@@ -125,7 +125,7 @@ def test_entropy_of_weights_is_in_the_curve():
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("regime=local", "regime.name must be backprop for a LightningModule"),
+        ("regime=local", "regime: the regime .local. cannot train a LightningModule: .* Set regime.name=backprop"),
         ("output.threshold=f1", "output.threshold must be none for a LightningModule"),
         ("imbalance=weights", "imbalance.method must not be weights for a LightningModule"),
     ],

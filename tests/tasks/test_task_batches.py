@@ -77,7 +77,7 @@ def test_transform_gets_a_generator_only_when_shuffled() -> None:
 
 
 def test_batch_size_below_one() -> None:
-    with pytest.raises(ValueError, match=r"trainer\.batch_size must be at least 1, but got 0"):
+    with pytest.raises(ValueError, match=r"batch_size must be at least 1, but got 0"):
         Batches(*numbered(4), batch_size=0)
 
 

@@ -173,7 +173,7 @@ class TestEveryTask:
         (copied / "test.csv").unlink()
         task = make(name, path=str(copied))
         task.setup("fit")
-        with pytest.raises(ValueError, match=r"task\.test: there is no file 'test.csv'"):
+        with pytest.raises(ValueError, match=r"test: there is no file 'test.csv'"):
             task.setup("test")
 
     def test_batches_cover_the_parts(self, name: str, make: Make) -> None:
@@ -233,5 +233,5 @@ class TestEveryTask:
 
     @pytest.mark.parametrize("fraction", [0, -0.1, 1.5, "half", True, float("nan")])
     def test_wrong_fraction(self, name: str, make: Make, fraction: object) -> None:
-        with pytest.raises(ValueError, match=r"^task\.fraction must be above 0 and at most 1, but got .*\.$"):
+        with pytest.raises(ValueError, match=r"^fraction must be above 0 and at most 1, but got .*\.$"):
             make(name, fraction=fraction)

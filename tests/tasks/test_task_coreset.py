@@ -125,13 +125,11 @@ def test_a_task_keeps_them_and_leaves_validation_alone(name: str) -> None:
 
 
 def test_wrong_names_and_targets_are_one_line(tmp_path) -> None:
-    with pytest.raises(
-        ValueError, match=r"^task\.coreset must be one of \(random, herding, centers, border\), but got"
-    ):
+    with pytest.raises(ValueError, match=r"^coreset must be one of \(random, herding, centers, border\), but got"):
         tasks.build({"name": "digits", "coreset": "herdin"}, seed=0)
     (tmp_path / "a.csv").write_text("x,y\n" + "".join(f"{row},{row / 7}\n" for row in range(50)))
     table = {"name": "table", "train": str(tmp_path / "a.csv"), "target": "y", "kind": "values", "coreset": "border"}
-    with pytest.raises(ValueError, match=r"^task\.coreset=border needs classes, but the targets are values\. Set"):
+    with pytest.raises(ValueError, match=r"^coreset=border needs classes, but the targets are values\. Set"):
         tasks.build(table, seed=0).setup("fit")
-    with pytest.raises(ValueError, match=r"^task\.coreset is no argument of paths"):
+    with pytest.raises(ValueError, match=r"^coreset is no argument of paths"):
         tasks.build({"name": "paths", "coreset": "border"}, seed=0)

@@ -86,9 +86,9 @@ class TestSources:
         parquet.write_table(arrow.table({"photo": cells, "kind": ["x", "y"] * 10}), tmp_path / "train.parquet")
         task = images(tmp_path, image_column="photo", label_column="kind")
         assert (task.in_shape, task.classes) == ((1, 4, 4), ("x", "y"))
-        with pytest.raises(ValueError, match=r"^task\.image_column is not set and none of \(photo, kind\) looks like"):
+        with pytest.raises(ValueError, match=r"^image_column is not set and none of \(photo, kind\) looks like"):
             images(tmp_path)
-        with pytest.raises(ValueError, match=r"^task\.image_column must be one of .*Did you mean 'photo'\?"):
+        with pytest.raises(ValueError, match=r"^image_column must be one of .*Did you mean 'photo'\?"):
             images(tmp_path, image_column="phto")
 
     def test_hub(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ class TestSources:
             raise FileNotFoundError(f"no {name}\nand more")
 
         monkeypatch.setattr(datasets, "get_dataset_split_names", refuse)
-        with pytest.raises(ValueError, match=r"^task\.path: there is no folder 'a/b', and the .* hub .*: no a/b$"):
+        with pytest.raises(ValueError, match=r"^path: there is no folder 'a/b', and the .* hub .*: no a/b$"):
             images("a/b")
 
 
@@ -125,7 +125,7 @@ class TestRows:
         assert [len(part.targets) for part in (task.train, task.validation, task.test)] == [30, 10, 20]
         assert torch.bincount(task.train.targets).tolist() == [20, 10]
         assert not torch.equal(task.train.inputs, images(tmp_path, seed=1, rows=30).train.inputs)
-        with pytest.raises(ValueError, match=r"^task\.rows must be at most 90, the train rows there are, but got 91"):
+        with pytest.raises(ValueError, match=r"^rows must be at most 90, the train rows there are, but got 91"):
             images(tmp_path, rows=91, validation=10, test_share=20)
 
     def test_only_rows_asked_for_are_decoded_and_once(self, data: Path, monkeypatch, fresh) -> None:
@@ -145,36 +145,34 @@ class TestRows:
 
 class TestErrors:
     def test_folder_without_images(self, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match=r"^task\.path: .* holds neither train-\*\.parquet nor a folder of images"):
+        with pytest.raises(ValueError, match=r"^path: .* holds neither train-\*\.parquet nor a folder of images"):
             images(tmp_path)
 
     def test_sizes_that_differ(self, tmp_path: Path) -> None:
         write_folder(tmp_path, ("train",))
         (tmp_path / "train" / "dog" / "0.png").write_bytes(encode_image(pixels(1, 9, 9, 3)[0]))
-        with pytest.raises(
-            ValueError, match=r"^task\.size is not set, but image 10 is 9x9, not 6x6\. Set task\.size=6"
-        ):
+        with pytest.raises(ValueError, match=r"^size is not set, but image 10 is 9x9, not 6x6\. Set size=6"):
             images(tmp_path)
 
     def test_bytes_that_are_no_image(self, tmp_path: Path) -> None:
         write_folder(tmp_path, ("train",))
         (tmp_path / "train" / "dog" / "3.png").write_bytes(b"no image")
-        with pytest.raises(ValueError, match=r"^task\.path: image 13 cannot be decoded"):
+        with pytest.raises(ValueError, match=r"^path: image 13 cannot be decoded"):
             images(tmp_path)
 
     def test_one_class_and_unknown_labels(self, tmp_path: Path) -> None:
         write_images(tmp_path / "train.parquet", pixels(10, 4, 4), [0] * 10)
-        with pytest.raises(ValueError, match=r"^task\.path: .* holds one class only"):
+        with pytest.raises(ValueError, match=r"^path: .* holds one class only"):
             images(tmp_path)
         write_images(tmp_path / "train-1.parquet", pixels(10, 4, 4), [0, -1] * 5, ["a", "b"])
         (tmp_path / "train.parquet").unlink()
         other = tmp_path.rename(tmp_path.with_name("other"))
-        with pytest.raises(ValueError, match=r"^task\.label_column: the label -1 is none of the 2 classes"):
+        with pytest.raises(ValueError, match=r"^label_column: the label -1 is none of the 2 classes"):
             images(other)
 
     def test_unreadable_parquet(self, tmp_path: Path) -> None:
         (tmp_path / "train.parquet").write_bytes(b"nothing")
-        with pytest.raises(ValueError, match=r"^task\.path: .* cannot be read as Parquet"):
+        with pytest.raises(ValueError, match=r"^path: .* cannot be read as Parquet"):
             images(tmp_path)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from kirigami import tasks
+from kirigami.errors import ArgumentError
 from kirigami.tasks import Parts, Split, Task, imbalance
 from kirigami.tasks.bundled import Digits
 from kirigami.tasks.imbalance import METHODS
@@ -112,7 +113,7 @@ class TestEveryMethod:
         with pytest.raises(ValueError, match="needs a task of classes") as caught:
             task.setup("fit")
         assert str(caught.value) == (
-            f"imbalance.method={method} needs a task of classes, but this one is of {kind}. Set it to none."
+            f"imbalance '{method}' needs a task of classes, but this one is of {kind}. Set imbalance=none."
         )
 
     def test_needs_no_second_class(self, method: str) -> None:
@@ -231,41 +232,40 @@ def test_pixels_stay_whole_numbers(method: str) -> None:
 WRONG = {
     "method": (
         {"method": "smot"},
-        "imbalance.method must be one of (none, weights, oversample, smote, fuzzy, radial), but got 'smot'. "
+        "method must be one of (none, weights, oversample, smote, fuzzy, radial), but got 'smot'. "
         "Did you mean 'smote'?",
     ),
-    "key": ({"method": "smote", "ratios": 1}, "imbalance.ratios is no argument of any method. Did you mean 'ratio'?"),
+    "key": ({"method": "smote", "ratios": 1}, "ratios is no argument of any method. Did you mean 'ratio'?"),
     "key of none": (
         {"method": "none", "x": 1},
-        "imbalance.x is no argument of any method. "
-        "They have (strength, ratio, neighbours, radius, rings, reach, balls).",
+        "x is no argument of any method. They have (strength, ratio, neighbours, radius, rings, reach, balls).",
     ),
     "strength": (
         {"method": "weights", "strength": 1.5},
-        "imbalance.strength must be at least 0 and at most 1, but got 1.5. Set imbalance.strength=1.",
+        "strength must be at least 0 and at most 1, but got 1.5. Set strength=1.",
     ),
     "ratio": (
         {"method": "oversample", "ratio": 0},
-        "imbalance.ratio must be above 0 and at most 1, but got 0. Set imbalance.ratio=1.",
+        "ratio must be above 0 and at most 1, but got 0. Set ratio=1.",
     ),
     "neighbours": (
         {"method": "smote", "neighbours": 0},
-        "imbalance.neighbours must be a whole number of at least 1, but got 0. Set imbalance.neighbours=5.",
+        "neighbours must be a whole number of at least 1, but got 0. Set neighbours=5.",
     ),
     "radius": (
         {"method": "fuzzy", "radius": float("nan")},
-        "imbalance.radius must be a number above 0, but got nan. Set imbalance.radius=0.03.",
+        "radius must be a number above 0, but got nan. Set radius=0.03.",
     ),
     "balls": (
         {"method": "radial", "balls": True},
-        "imbalance.balls must be a whole number of at least 1, but got True. Set imbalance.balls=9.",
+        "balls must be a whole number of at least 1, but got True. Set balls=9.",
     ),
 }
 
 
 @pytest.mark.parametrize(("config", "line"), WRONG.values(), ids=WRONG)
 def test_errors(config: dict, line: str) -> None:
-    with pytest.raises(ValueError, match="imbalance") as caught:
+    with pytest.raises(ArgumentError) as caught:
         imbalance.build(config)
     assert str(caught.value) == line
 

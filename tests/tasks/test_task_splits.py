@@ -56,8 +56,8 @@ def test_strata_of_values_are_deciles() -> None:
 
 @pytest.mark.parametrize("amount", [0, -1, 1.5, "x", True, None, float("nan")])
 def test_wrong_amount(amount: object) -> None:
-    with pytest.raises(ValueError, match=r"^task\.validation must be a share below 1 or a number of rows, but got"):
-        check_amount("task.validation", amount)
+    with pytest.raises(ValueError, match=r"^validation must be a share below 1 or a number of rows, but got"):
+        check_amount("validation", amount)
 
 
 def test_rows_of() -> None:

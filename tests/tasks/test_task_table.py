@@ -186,38 +186,38 @@ class TestFeatures:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"target": "z"}, r"task\.target must be one of \(a, y, .*\), but got 'z'"),
+        ({"target": "z"}, r"target must be one of \(a, y, .*\), but got 'z'"),
         ({"target": "nmae"}, r".*Did you mean 'name'\?"),
-        ({"target": ""}, r"task\.target is not set\. Set task\.target=COLUMN\."),
-        ({"train": []}, r"task\.train is not set\. Set task\.train=FILE\."),
-        ({"drop": ["b"]}, r"task\.drop must be one of \(a, y"),
-        ({"drop": ["a", "name", "date", "neg"]}, r"task\.drop leaves no column"),
-        ({"drop": ["date", "neg"]}, r"task\.drop: the column 'name' holds 24 different texts in 24 rows"),
-        ({"train": "u.csv"}, r"task\.train: there is no file 'u\.csv' in .*\. Did you mean 't\.csv'\?"),
-        ({"train": "u.csv", "path": None}, r"task\.train: there is no file 'u\.csv' here, and task\.path is not set"),
-        ({"path": "nowhere"}, r"task\.path: there is no file or folder 'nowhere'"),
-        ({"test": "u.csv", "drop": ["name"]}, r"task\.test: there is no file 'u\.csv'"),
-        ({"train": ["t.csv", "other.csv"]}, r"task\.train: 'other\.csv' lacks the columns \(name, date, neg\)"),
-        ({"test": "other.csv", "drop": ["name"]}, r"task\.test: 'other\.csv' lacks the columns \(date, neg\)"),
-        ({"train": "empty.csv"}, r"task\.train: '.*' cannot be read as CSV"),
-        ({"train": "header.csv"}, r"task\.train: '.*' has no rows"),
-        ({"train": "broken.parquet"}, r"task\.train: '.*' cannot be read as Parquet"),
-        ({"positive": ">5"}, r"task\.positive: y>5 holds for 0 of 40 rows, but two classes are needed"),
-        ({"positive": ">x"}, r"task\.positive compares with a number, but got '>x' for the target 'y'"),
-        ({"target": "a", "positive": "yes"}, r"task\.positive: a=yes holds for 0 of 40 rows"),
-        ({"target": "one"}, r"task\.target: 'one' is 7 in every train row, but two classes are needed"),
-        ({"target": "gap"}, r"task\.target: 'gap' is empty in 1 of 40 rows\. Remove those rows\."),
-        ({"target": "name", "kind": "values"}, r"task\.kind must be classes, but got 'values'"),
-        ({"kind": "class"}, r"task\.kind must be one of .*Did you mean 'classes'\?"),
-        ({"missing": "men"}, r"task\.missing must be one of .*Did you mean 'me"),
+        ({"target": ""}, r"target is not set\. Set target=COLUMN\."),
+        ({"train": []}, r"train is not set\. Set train=FILE\."),
+        ({"drop": ["b"]}, r"drop must be one of \(a, y"),
+        ({"drop": ["a", "name", "date", "neg"]}, r"drop leaves no column"),
+        ({"drop": ["date", "neg"]}, r"drop: the column 'name' holds 24 different texts in 24 rows"),
+        ({"train": "u.csv"}, r"train: there is no file 'u\.csv' in .*\. Did you mean 't\.csv'\?"),
+        ({"train": "u.csv", "path": None}, r"train: there is no file 'u\.csv' here, and path is not set"),
+        ({"path": "nowhere"}, r"path: there is no file or folder 'nowhere'"),
+        ({"test": "u.csv", "drop": ["name"]}, r"test: there is no file 'u\.csv'"),
+        ({"train": ["t.csv", "other.csv"]}, r"train: 'other\.csv' lacks the columns \(name, date, neg\)"),
+        ({"test": "other.csv", "drop": ["name"]}, r"test: 'other\.csv' lacks the columns \(date, neg\)"),
+        ({"train": "empty.csv"}, r"train: '.*' cannot be read as CSV"),
+        ({"train": "header.csv"}, r"train: '.*' has no rows"),
+        ({"train": "broken.parquet"}, r"train: '.*' cannot be read as Parquet"),
+        ({"positive": ">5"}, r"positive: y>5 holds for 0 of 40 rows, but two classes are needed"),
+        ({"positive": ">x"}, r"positive compares with a number, but got '>x' for the target 'y'"),
+        ({"target": "a", "positive": "yes"}, r"positive: a=yes holds for 0 of 40 rows"),
+        ({"target": "one"}, r"target: 'one' is 7 in every train row, but two classes are needed"),
+        ({"target": "gap"}, r"target: 'gap' is empty in 1 of 40 rows\. Remove those rows\."),
+        ({"target": "name", "kind": "values"}, r"kind must be classes, but got 'values'"),
+        ({"kind": "class"}, r"kind must be one of .*Did you mean 'classes'\?"),
+        ({"missing": "men"}, r"missing must be one of .*Did you mean 'me"),
         (
             {"missing": "error", "drop": ["name"]},
-            r"task\.missing is error, but 'gap' has missing values in the \w+ rows",
+            r"missing is error, but 'gap' has missing values in the \w+ rows",
         ),
-        ({"log": ["neg"], "drop": ["name"]}, r"task\.log: the column 'neg' has negative values"),
-        ({"log": ["nge"], "drop": ["name"]}, r"task\.log must be one of .*Did you mean 'neg'\?"),
-        ({"validation": 40}, r"task\.validation asks for 40 of 32 rows"),
-        ({"validation": "x"}, r"task\.validation must be a share below 1"),
+        ({"log": ["neg"], "drop": ["name"]}, r"log: the column 'neg' has negative values"),
+        ({"log": ["nge"], "drop": ["name"]}, r"log must be one of .*Did you mean 'neg'\?"),
+        ({"validation": 40}, r"validation asks for 40 of 32 rows"),
+        ({"validation": "x"}, r"validation must be a share below 1"),
     ],
 )
 def test_wrong_arguments(tmp_path: Path, arguments: dict, message: str) -> None:
@@ -241,19 +241,19 @@ def test_wrong_arguments(tmp_path: Path, arguments: dict, message: str) -> None:
 def test_dates_are_refused(tmp_path: Path) -> None:
     frame = pd.DataFrame({"when": pd.date_range("2020", periods=40), "y": [0, 1] * 20})
     frame.to_parquet(tmp_path / "t.parquet")
-    with pytest.raises(ValueError, match=r"^task\.drop: the column 'when' holds dates"):
+    with pytest.raises(ValueError, match=r"^drop: the column 'when' holds dates"):
         table(tmp_path, train="t.parquet")
 
 
 def test_text_where_numbers_were(tmp_path: Path) -> None:
     write(tmp_path)
     write(tmp_path, "u.csv", a=["x"] * 40)
-    with pytest.raises(ValueError, match=r"^task\.drop: the column 'a' holds text in the test rows, but numbers"):
+    with pytest.raises(ValueError, match=r"^drop: the column 'a' holds text in the test rows, but numbers"):
         table(tmp_path, test="u.csv")
 
 
 def test_a_class_that_only_the_test_rows_have(tmp_path: Path) -> None:
     write(tmp_path)
     write(tmp_path, "u.csv", y=[5] * 40)
-    with pytest.raises(ValueError, match=r"^task\.target: the class .*5.* of 'y' does not occur in the train rows"):
+    with pytest.raises(ValueError, match=r"^target: the class .*5.* of 'y' does not occur in the train rows"):
         table(tmp_path, test="u.csv")

@@ -70,7 +70,7 @@ def test_parquet_and_text_files_give_the_same(tmp_path: Path, file: Path) -> Non
     parquet.write_table(arrow.table({"story": [SENTENCE * 10]}), folder / "train-00000-of-00001.parquet")
     assert text(folder, column="story").fingerprint() == text(file).fingerprint()
     assert text(folder / "train-00000-of-00001.parquet", column="story").fingerprint() == text(file).fingerprint()
-    with pytest.raises(ValueError, match=r"^task\.column must be one of \(story\), but got 'text'"):
+    with pytest.raises(ValueError, match=r"^column must be one of \(story\), but got 'text'"):
         text(folder)
 
 
@@ -83,11 +83,11 @@ def test_rows_are_joined_by_line_ends(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "arguments", "message"),
     [
-        (b"", {}, r"task\.path: .* holds no text"),
-        (b"\xff\xfe\xfa" * 50, {}, r"task\.path: .* cannot be read as UTF-8 text"),
-        (b"abc" * 50, {"length": 100}, r"task\.length must be below \d+, the shortest part's characters, but got 100"),
-        (b"abc" * 50, {"validation": 500}, r"task\.validation asks for 500 of \d+ rows"),
-        (b"abc" * 50, {"stride": 0}, r"task\.stride must be a whole number of at least 1, but got 0"),
+        (b"", {}, r"path: .* holds no text"),
+        (b"\xff\xfe\xfa" * 50, {}, r"path: .* cannot be read as UTF-8 text"),
+        (b"abc" * 50, {"length": 100}, r"length must be below \d+, the shortest part's characters, but got 100"),
+        (b"abc" * 50, {"validation": 500}, r"validation asks for 500 of \d+ rows"),
+        (b"abc" * 50, {"stride": 0}, r"stride must be a whole number of at least 1, but got 0"),
     ],
 )
 def test_wrong_text(tmp_path: Path, content: bytes, arguments: dict, message: str) -> None:
@@ -98,5 +98,5 @@ def test_wrong_text(tmp_path: Path, content: bytes, arguments: dict, message: st
 
 
 def test_folder_without_text(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"^task\.path: .* holds no train-\*\.parquet and no train\.txt"):
+    with pytest.raises(ValueError, match=r"^path: .* holds no train-\*\.parquet and no train\.txt"):
         text(tmp_path)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kirigami.search.errors import InputError, did_you_mean, one_of
+from kirigami.errors import did_you_mean
+from kirigami.search.errors import InputError, one_of
 from kirigami.search.workers.launchers.base import Launcher
 from kirigami.search.workers.launchers.places import Share, share_out
 from kirigami.search.workers.worker import Orders
