@@ -175,7 +175,7 @@ class Ends(nn.Module):
         ("softmax", {"calibration": "temperature"}, "Ends does not end in its last linear layer"),
         ("twice", {"calibration": "temperature"}, "Ends does not end in its last linear layer"),
         ("twice", {"threshold": 0.9}, "Ends does not end in its last linear layer"),
-        ("bare", {"threshold": 0.9}, "a threshold needs a last layer with a bias of its own"),
+        ("bare", {"threshold": 0.9}, "threshold needs a last layer with a bias of its own"),
     ],
 )
 def test_somebodys_network_is_left_as_it_was(how: str, settings: dict[str, object], expected: str) -> None:
