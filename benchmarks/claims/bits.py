@@ -38,33 +38,40 @@ def measure() -> dict[str, Any]:
 
 
 def arms() -> dict[str, Callable[[int], Any]]:
-    """Return what makes each arm's technique from a seed."""
+    """Return what makes each arm's callbacks from a seed, the technique first."""
     from kirigami.models.bits import SMOL, Uniform
 
     return {
-        "fp32": lambda seed: None,
-        "uniform 1": lambda seed: Uniform(1, harden_at=0.4),
-        "uniform 2": lambda seed: Uniform(2, harden_at=0.4),
-        "smol": lambda seed: SMOL(TARGET, seed=seed),
+        "fp32": lambda seed: [],
+        "uniform 1": lambda seed: [Uniform(1, harden_at=0.4)],
+        "uniform 2": lambda seed: [Uniform(2, harden_at=0.4)],
+        "smol": lambda seed: [SMOL(TARGET, seed=seed)],
         "shuffled": shuffled,
     }
 
 
-def shuffled(seed: int) -> Any:
-    """Make SMOL with the same histogram of bits in each layer, but given to weights at random."""
+def shuffled(seed: int) -> list[Any]:
+    """Make SMOL, and what gives the same histogram of bits in each layer to its weights at random."""
     import torch
+    from lightning.pytorch import Callback
 
     from kirigami.models.bits import SMOL
 
-    class Shuffled(SMOL):
-        def harden(self) -> None:
-            super().harden()
+    class Shuffle(Callback):
+        done = False
+
+        def on_train_batch_start(self, *_: Any) -> None:
+            """Shuffle the bits, once, when they have just been fixed."""
+            if self.done or not smol.hard:
+                return
+            self.done = True
             generator = torch.Generator().manual_seed(seed)
-            for link in self.links.values():
+            for link in smol.links.values():
                 order = torch.randperm(link.bits.numel(), generator=generator)
                 link.bits.copy_(link.bits.flatten()[order].reshape(link.bits.shape))
 
-    return Shuffled(TARGET, seed=seed)
+    smol = SMOL(TARGET, seed=seed)
+    return [smol, Shuffle()]
 
 
 def compare(dataset: str) -> dict[str, Any]:
@@ -97,7 +104,7 @@ def activations() -> dict[str, Any]:
 
     task, config = prepare("digits")
     trained = {
-        name: [train(task, config, Uniform(4, activation_bits=bits, harden_at=0.4), seed)[0] for seed in INPUT_SEEDS]
+        name: [train(task, config, [Uniform(4, activation_bits=bits, harden_at=0.4)], seed)[0] for seed in INPUT_SEEDS]
         for name, bits in INPUTS.items()
     }
     task.setup("test")
@@ -136,8 +143,8 @@ def prepare(dataset: str) -> tuple[Any, dict[str, Any]]:
     return open_task(config), config
 
 
-def train(task: Any, config: dict[str, Any], technique: Any, seed: int) -> tuple[Any, Any]:
-    """Train one arm and return its module and technique."""
+def train(task: Any, config: dict[str, Any], callbacks: list[Any], seed: int) -> tuple[Any, Any]:
+    """Train one arm and return its module and technique, which is the first of its callbacks or None."""
     import torch
     from lightning.pytorch import Trainer
 
@@ -151,7 +158,7 @@ def train(task: Any, config: dict[str, Any], technique: Any, seed: int) -> tuple
     trainer = Trainer(
         max_epochs=config["trainer"]["epochs"],
         accelerator="cpu",
-        callbacks=[] if technique is None else [technique],
+        callbacks=callbacks,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -160,7 +167,7 @@ def train(task: Any, config: dict[str, Any], technique: Any, seed: int) -> tuple
         limit_val_batches=0,
     )
     trainer.fit(module, task.train_dataloader(), task.val_dataloader())
-    return module, technique
+    return module, next(iter(callbacks), None)
 
 
 def accuracy_of(module: Any, task: Any) -> float:

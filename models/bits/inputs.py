@@ -10,11 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kirigami.errors import ArgumentError
+from kirigami.models.technique import weighted
+
 CHILD = "input_quantiser"
 FEWEST, MOST = 2, 8
 SAMPLE = 2048  # entries of a batch that are looked at
 CANDIDATES = 24  # ranges compared in a batch, as shares of that from its smallest to its largest entry
 MEMORY = 0.9  # of the running mean over batches
+WATCHED_FROM = 0.5  # share of the soft part from which inputs are watched, each WATCHED_EVERY-th step
+WATCHED_EVERY = 4
+UNSEEN = 32  # bits of an input that nothing was seen of, so that nothing rounds it
 
 
 class InputQuantiser(nn.Module):
@@ -81,6 +87,51 @@ class InputQuantiser(nn.Module):
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *arguments: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *arguments)  # type: ignore[no-untyped-call]
         self._derive()
+
+
+class InputRounding:
+    """The quantisers of what goes into the layers of a network, which watch together and are fixed together.
+
+    Args:
+        bits: of all layers' inputs but the network's first, which has 8; None for no quantisers.
+
+    Raises:
+        ValueError: `bits` are out of their range.
+    """
+
+    def __init__(self, bits: int | None) -> None:
+        if bits is not None and not FEWEST <= bits <= MOST:
+            raise ArgumentError("activation_bits", f"must be from {FEWEST} to {MOST}, but got {bits!r}.")
+        self.bits = bits
+        self.quantisers: list[InputQuantiser] = []
+        self.steps = 0
+
+    def insert(self, network: nn.Module, layers: Mapping[str, nn.Module]) -> None:
+        """Give each of a network's layers its quantiser."""
+        if self.bits is None:
+            return
+        first = next(layer for _, layer in weighted(network))
+        for layer in layers.values():
+            quantiser = InputQuantiser(MOST if layer is first else self.bits).to(layer.weight.device)
+            self.quantisers.append(quantiser)
+            insert(layer, quantiser)
+
+    def advance(self, progress: float) -> None:
+        """Let the quantisers watch the first step, and every few steps once the soft part has come some way."""
+        watching = self.steps == 0 or (progress >= WATCHED_FROM and self.steps % WATCHED_EVERY == 0)
+        self.steps += 1
+        for quantiser in self.quantisers:
+            quantiser.watching = watching
+
+    def fix(self) -> None:
+        """Fix the ranges."""
+        for quantiser in self.quantisers:
+            quantiser.fix()
+
+    def report(self) -> dict[str, float]:
+        """Return the mean `activation_bits` over the layers, 32 where no input was seen; {} without quantisers."""
+        bits = [each.wanted if bool(each.range.any()) else UNSEEN for each in self.quantisers]
+        return {"activation_bits": sum(bits) / len(bits)} if bits else {}
 
 
 def grid(ends: Tensor, bits: int) -> tuple[Tensor, Tensor]:

@@ -1,20 +1,17 @@
 """What the techniques of this room share: a link whose hard form is the p-bit code, and the figures they report."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import Generic, TypeVar, final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import ParametrizationList
 
 from kirigami.errors import ArgumentError
-from kirigami.models.bits.inputs import FEWEST, MOST, InputQuantiser, insert
+from kirigami.models.bits.inputs import InputRounding
 from kirigami.models.bits.levels import MAX_BITS, encode, integers, quantise, step
 from kirigami.models.bits.stored import entropy, layer_sizes
-from kirigami.models.technique import Least, Link, Technique, weighted
-
-WATCHED_FROM = 0.5  # share of the soft part from which inputs are watched, each WATCHED_EVERY-th step
-WATCHED_EVERY = 4
+from kirigami.models.technique import Least, Link, Linked
 
 
 class QuantiseLink(Link):
@@ -36,22 +33,25 @@ class QuantiseLink(Link):
         self.register_buffer("bits", bits.to(torch.uint8))
         self.register_buffer("scale", scale.detach().clone())
 
+    @final
     def forward(self, weight: Tensor) -> Tensor:
         """Return the weight as the layer uses it."""
         return self.coded(weight, self.bits) if self.hard else self.soft(weight)
 
+    @abstractmethod
     def soft(self, weight: Tensor) -> Tensor:
         """Return what the layer uses before hardening."""
-        raise NotImplementedError
 
+    @abstractmethod
     def whole_bits(self) -> Tensor:
-        """Return the integer bits that hardening now would fix."""
-        return self.bits
+        """Return the integer bits that hardening now would fix, or those that are fixed."""
 
+    @final
     def coded(self, weight: Tensor, bits: Tensor) -> Tensor:
         """Return the p-bit code of the weight, straight-through."""
         return quantise(weight, bits, self.scale, (2 - step(bits)).to(weight.dtype) * self.scale)
 
+    @final
     def parts(self, weight: Tensor) -> dict[str, Tensor]:
         """Return `levels` (int8 or int16), `bits` (uint8) and `scale`, from which `levels.decode` makes the weight.
 
@@ -64,74 +64,51 @@ class QuantiseLink(Link):
             return {"levels": integers(levels, bits), "bits": stored.to(torch.uint8), "scale": self.scale.clone()}
 
 
-class Quantisation(Technique):
+Coder = TypeVar("Coder", bound=QuantiseLink)
+
+
+class Quantisation(Linked[Coder], Generic[Coder]):
     """Base of the techniques that quantise: rounding of the layers' inputs, and the figures of what they have made.
 
     Args:
-        names: See `Technique`.
-        harden_at: See `Technique`.
+        bits: Mean bits wanted; None leaves them to training.
         activation_bits: Bits, 2 to 8, of what goes into the layers, on a uniform grid per layer; None rounds no inputs.
             Ranges are watched over the second half of the soft part, and fixed when the weights are. The network's
             first layer sees the data, and has 8 bits, as is usual (Esser et al., "Learned Step Size Quantization",
             ICLR 2020, section 3). A layer whose `forward` is not called, as inside attention, rounds nothing.
+        names: See `Technique`.
+        harden_at: See `Technique`.
+        lr_scale: See `Linked`.
 
     Raises:
         ValueError: `activation_bits` is out of its range.
     """
 
-    links: dict[str, QuantiseLink]  # type: ignore[assignment]
     bits: float | None
 
-    def __init__(self, names: Iterable[str] | None, harden_at: float, activation_bits: int | None = None) -> None:
-        super().__init__(names, harden_at)
-        if activation_bits is not None and not FEWEST <= activation_bits <= MOST:
-            raise ArgumentError("activation_bits", f"must be from {FEWEST} to {MOST}, but got {activation_bits!r}.")
-        self.activation_bits = activation_bits
-        self.quantisers: dict[str, InputQuantiser] = {}
-        self._calls = 0
+    def __init__(
+        self,
+        bits: float | None,
+        activation_bits: int | None,
+        names: Iterable[str] | None,
+        harden_at: float,
+        lr_scale: float | None = 1.0,
+    ) -> None:
+        super().__init__(names, harden_at, lr_scale)
+        self.bits = bits
+        self.inputs = InputRounding(activation_bits)
 
-    def attach(self, network: nn.Module) -> None:
-        """Add the links, and the quantisers of the inputs where there are any; see `Technique.attach`."""
-        known = self.network is network
-        super().attach(network)
-        if known or self.activation_bits is None:
-            return
-        first = next(layer for _, layer in weighted(network))
-        for name, layer in self.layers.items():
-            made = InputQuantiser(MOST if layer is first else self.activation_bits)
-            self.quantisers[name] = made.to(layer.weight.device)
-            insert(layer, self.quantisers[name])
+    @final
+    def complete(self, network: nn.Module) -> None:
+        """Add the quantisers of the inputs, where there are any."""
+        self.inputs.insert(network, self.layers)
 
-    def advance(self, progress: float) -> None:
-        """Let the quantisers of inputs watch the first step, and every few steps once training has come some way."""
-        watching = self._calls == 0 or (progress >= WATCHED_FROM and self._calls % WATCHED_EVERY == 0)
-        self._calls += 1
-        for quantiser in self.quantisers.values():
-            quantiser.watching = watching
-
-    def harden(self) -> None:
-        """Fix every link, and the ranges of inputs."""
-        if not self.hard:
-            for quantiser in self.quantisers.values():
-                quantiser.fix()
-        super().harden()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what says when inputs are watched."""
-        return {"calls": self._calls}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` returned."""
-        self._calls = int(state_dict["calls"])
-
-    def incoming(self) -> dict[str, Tensor]:
-        """Return the weight that enters each link."""
-        return {name: incoming(self.layers[name], link) for name, link in self.links.items()}
-
+    @final
     def least(self) -> Least:
         """Return the mean bits wanted; 1 where they are left to training."""
         return Least(bits=1.0 if self.bits is None else self.bits)
 
+    @final
     def report(self) -> dict[str, float]:
         """Return figures in bits a weight, over the layers taken on; a soft state is counted as if hardened now.
 
@@ -154,31 +131,14 @@ class Quantisation(Technique):
                 if (chosen := part["levels"][(spread == p) & alive]).numel()
             )
             stored += sum(layer_sizes(part).values())
-        found = {
+        return {
             "bits": bits / max(kept, 1),
             "zeros": 1 - kept / total,
             "map_bits": coded / total,
             "level_bits": levels / total,
             "stored_bits": stored / total,
+            **self.inputs.report(),
         }
-        seen = [q.wanted if bool(q.range.any()) else 32 for q in self.quantisers.values()]
-        return {**found, "activation_bits": sum(seen) / len(seen)} if seen else found
-
-
-def incoming(layer: nn.Module, link: Link) -> Tensor:
-    """Return the weight that enters a link of a layer: its stored tensors through the links before it."""
-    links = layer.parametrizations.weight
-    assert isinstance(links, ParametrizationList)
-    with torch.no_grad():
-        if links.is_tensor:
-            values = (links.original,)
-        else:
-            values = tuple(getattr(links, f"original{index}") for index in range(links.ntensors))
-        for other in links:
-            if other is link:
-                break
-            values = (other(*values),)
-        return values[0].detach()
 
 
 def root_mean_square(weight: Tensor) -> Tensor:

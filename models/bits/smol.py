@@ -6,12 +6,10 @@ There is no public code of the authors; this is a reconstruction from the paper'
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, final
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from kirigami.errors import ArgumentError, choose
 from kirigami.models.arguments import at_least
@@ -24,6 +22,7 @@ MOMENTS = (0.9, 0.99)  # Adam's; the second is shorter than usual, since a whole
 HIGHEST = 6.0  # of s: 1.004 bits; beyond it the gradient of s is gone and nothing would come back
 
 
+@final
 class SmolLink(QuantiseLink):
     """While soft, adds noise as large as the rounding error that the weight's bits would make; then rounds.
 
@@ -57,14 +56,14 @@ class SmolLink(QuantiseLink):
         """Return the fixed bits, or the rounded ones of the present s."""
         return self.bits if self.hard else rounded_bits(self.s.detach(), self.top)
 
-    def harden(self) -> None:
+    def fix(self) -> None:
         """Fix the bits; s is no longer looked at."""
         self.bits.copy_(self.whole_bits())
         self.noise = self.noise.new_zeros(())
-        super().harden()
 
 
-class SMOL(Quantisation):
+@final
+class SMOL(Quantisation[SmolLink]):
     """Learn the bits of every weight, input channel or layer under a price on bits, then round and fine-tune.
 
     Minimises L(w + sigmoid(s)·e) + price · mean(bits - 1) over w and s, e uniform in [-1, 1] and fresh each step, with
@@ -92,8 +91,6 @@ class SMOL(Quantisation):
         ValueError: An argument is out of its range.
     """
 
-    links: dict[str, SmolLink]  # type: ignore[assignment]
-
     def __init__(
         self,
         bits: float | None = None,
@@ -107,7 +104,7 @@ class SMOL(Quantisation):
         names: list[str] | None = None,
         harden_at: float = 0.6,
     ) -> None:
-        super().__init__(names, harden_at, activation_bits)
+        super().__init__(bits, activation_bits, names, harden_at, lr_scale=None)
         self.granularity = choose("granularity", granularity, GRANULARITIES)
         if not 1 < initial_bits <= MAX_BITS:
             raise ArgumentError("initial_bits", f"must be above 1 and at most {MAX_BITS}, but got {initial_bits!r}.")
@@ -115,7 +112,7 @@ class SMOL(Quantisation):
             check_bits("bits", bits, initial_bits)
         at_least("penalty", penalty, 0)
         at_least("travel", travel, 0)
-        self.bits, self.initial_bits, self.travel, self.seed = bits, initial_bits, travel, seed
+        self.initial_bits, self.travel, self.seed = initial_bits, travel, seed
         self.price = Price(penalty, initial_bits, bits)
         self.progress, self.steps = 0.0, 0
         self.moments: dict[str, tuple[Tensor, Tensor]] = {}
@@ -131,6 +128,10 @@ class SMOL(Quantisation):
         }
         return SmolLink(shapes[self.granularity], weight, self.initial_bits)
 
+    def learned(self) -> list[nn.Parameter]:
+        """Return every s."""
+        return [link.s for link in self.links.values()]
+
     def mean_bits(self) -> Tensor:
         """Return the mean of the unrounded bits over the weights that are not zero."""
         links = self.links.values()
@@ -143,7 +144,7 @@ class SMOL(Quantisation):
 
     def advance(self, progress: float) -> None:
         """Move s by the gradients of the last step, set the price, and draw the noise of the next step."""
-        super().advance(progress)
+        self.inputs.advance(progress)
         passed, self.progress = progress - self.progress, progress
         with torch.no_grad():
             if any(link.s.grad is not None for link in self.links.values()):
@@ -173,37 +174,21 @@ class SMOL(Quantisation):
             self.generator = torch.Generator(noise.device).manual_seed(self.seed)
         noise.uniform_(-1, 1, generator=self.generator)
 
-    def harden(self) -> None:
-        """Round the bits, after a shift of s to the target, and fix them."""
-        links = list(self.links.values())
-        with torch.no_grad():
-            if self.bits is not None and not self.hard:
-                top = math.ceil(self.initial_bits)
-                shift = shift_to(self.bits, [link.s for link in links], [link.counts for link in links], top)
-                for link in links:
-                    link.s.add_(shift)
-            super().harden()
+    def finish(self) -> None:
+        """Shift s to the target, so that the rounded bits meet it, and fix the ranges of inputs."""
+        if self.bits is not None:
+            counts = [link.counts for link in self.links.values()]
+            with torch.no_grad():
+                shift = shift_to(self.bits, list(self.learned()), counts, math.ceil(self.initial_bits))
+                for s in self.learned():
+                    s.add_(shift)
+        self.inputs.fix()
         self.moments.clear()
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take s out of the optimisers."""
-        own = {id(link.s) for link in self.links.values()}
-        for optimizer in trainer.optimizers:
-            for group in optimizer.param_groups:
-                group["params"] = [parameter for parameter in group["params"] if id(parameter) not in own]
-
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Undo the scale of a half-precision loss, as the optimiser has it undone for its own, and add the penalty."""
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
-        for link in self.links.values():
-            if scaler is not None and link.s.grad is not None:
-                link.s.grad.div_(scaler.get_scale())
-        super().on_before_optimizer_step(trainer, pl_module, optimizer)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint needs beside the network's tensors for the run to go on as it would have."""
         return {
-            **super().state_dict(),
+            "calls": self.inputs.steps,
             "progress": self.progress,
             "steps": self.steps,
             "integral": self.price.integral,
@@ -215,7 +200,7 @@ class SMOL(Quantisation):
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take up what `state_dict` returned."""
-        super().load_state_dict(state_dict)
+        self.inputs.steps = int(state_dict["calls"])
         self.progress, self.steps = state_dict["progress"], state_dict["steps"]
         self.price.integral, self.price.now = state_dict["integral"], state_dict["price"]
         self.moments = {name: (pair[0].clone(), pair[1].clone()) for name, pair in state_dict["moments"].items()}

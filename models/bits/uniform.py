@@ -1,5 +1,8 @@
 """Uniform quantisation: the same number of bits for every weight, with training that knows of it."""
 
+from collections.abc import Mapping
+from typing import Any, final
+
 import torch
 from torch import Tensor, nn
 
@@ -10,6 +13,7 @@ from kirigami.models.bits.quantise import Quantisation, QuantiseLink, check_bits
 GAUSSIAN = (0.798, 0.996, 1.172, 1.341, 1.505, 1.666, 1.819, 1.969)
 
 
+@final
 class UniformLink(QuantiseLink):
     """Leaves the weight alone until it is hard."""
 
@@ -17,8 +21,13 @@ class UniformLink(QuantiseLink):
         """Return the weight."""
         return weight
 
+    def whole_bits(self) -> Tensor:
+        """Return the bits, the same soft and hard."""
+        return self.bits
 
-class Uniform(Quantisation):
+
+@final
+class Uniform(Quantisation[UniformLink]):
     """Train in full precision first, then with all weights of the layers at `bits` bits and one scale a layer.
 
     From `harden_at` on the forward pass sees the codes, and the gradient goes straight through to the weights (Bengio,
@@ -44,9 +53,8 @@ class Uniform(Quantisation):
         names: list[str] | None = None,
         harden_at: float = 0.6,
     ) -> None:
-        super().__init__(names, harden_at, activation_bits)
+        super().__init__(bits, activation_bits, names, harden_at)
         check_bits("bits", bits)
-        self.bits = bits
 
     def link(self, name: str, layer: nn.Module) -> UniformLink:
         """Make the link, its scale fitted to the weights there are."""
@@ -57,9 +65,20 @@ class Uniform(Quantisation):
         """Return the best scale for Gaussian weights of this spread; zeros are left out."""
         return GAUSSIAN[self.bits - 1] * root_mean_square(weight)
 
-    def harden(self) -> None:
-        """Fit the scales to the weights and quantise from now on."""
-        if not self.hard:
-            for name, weight in self.incoming().items():
-                self.links[name].scale.copy_(self.scale(weight))
-        super().harden()
+    def advance(self, progress: float) -> None:
+        """Let the quantisers of inputs watch."""
+        self.inputs.advance(progress)
+
+    def finish(self) -> None:
+        """Fit the scales to the weights, and fix the ranges of inputs."""
+        for name, weight in self.incoming().items():
+            self.links[name].scale.copy_(self.scale(weight))
+        self.inputs.fix()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what says when inputs are watched."""
+        return {"calls": self.inputs.steps}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` returned."""
+        self.inputs.steps = int(state_dict["calls"])

@@ -4,6 +4,7 @@
 """
 
 import copy
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -45,12 +46,21 @@ def _neutralise(norm: _BatchNorm) -> None:
         norm.running_var.fill_(1 - norm.eps)
 
 
+@final
 class FixedLink(QuantiseLink):
     """Gives the codes of a weight, hard from the start."""
 
     def __init__(self, bits: Tensor, scale: Tensor) -> None:
         super().__init__(bits, scale)
-        self.hard = True
+        self.harden()
+
+    def soft(self, weight: Tensor) -> Tensor:
+        """Return the codes, as ever."""
+        return self.coded(weight, self.bits)
+
+    def whole_bits(self) -> Tensor:
+        """Return the bits, which are fixed."""
+        return self.bits
 
 
 def rounded(network: nn.Module, bits: int) -> nn.Module:

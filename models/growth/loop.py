@@ -1,11 +1,10 @@
 """Grow and shrink a network while it trains, until what it costs on this device is what it may cost."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, final
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from torch import Tensor, nn
+from torch import Tensor
 
 from kirigami.errors import ArgumentError, choose
 from kirigami.models import cost
@@ -15,9 +14,8 @@ from kirigami.models.growth.deeper import activations, deepen, insert, take_out
 from kirigami.models.growth.initial import INITS
 from kirigami.models.growth.place import Ground
 from kirigami.models.influence import UNIT_CRITERIA, unit_scores
-from kirigami.models.structure import Units, remove, resize, shapes, to_shapes, units
-from kirigami.models.structure.tensors import check_links
-from kirigami.models.technique import Technique, batches_of, loss_of, network_of, progress_of, weighted
+from kirigami.models.structure import Reshaping, Units, remove, resize, shapes, units
+from kirigami.models.technique import Run, batches_of, loss_of, network_of
 
 # Turns of measuring and changing at the end; a turn may halve the step, so this is plenty.
 TURNS = 40
@@ -31,7 +29,8 @@ PLACE = ("_limit", "_side", "_fixed")
 POWER = 1.5
 
 
-class GrowAndShrink(Technique):
+@final
+class GrowAndShrink(Reshaping):
     """Measure the network, shrink it where it is above its budget, grow it where it is below, and train on.
 
     The loop looks after each epoch, or each `every` steps. Inside budget * (1 +- hysteresis) nothing is done. Above,
@@ -65,7 +64,7 @@ class GrowAndShrink(Technique):
         ValueError: where an argument is out of its range, or not exactly one budget is given.
     """
 
-    shrinks = True
+    title = "growth"
 
     def __init__(
         self,
@@ -105,44 +104,18 @@ class GrowAndShrink(Technique):
         self.grown, self.removed = 0, 0
         self.history: list[float] = []
         self.reached: dict[str, float] = {}
-        self._limit, self._side, self._fixed = share, 0, False
-
-    def attach(self, network: nn.Module) -> None:
-        """Remember the network, which gets no links."""
-        if self.network is not None and self.network is not network:
-            raise ValueError(f"{type(self).__name__} is attached to another network. Make a new one for this network.")
-        if self.network is None:
-            network.register_load_state_dict_pre_hook(to_shapes)
-        self.network = network
-
-    def check(self) -> None:
-        """Refuse layers that share, or still learn their bits: their shapes cannot change."""
-        assert self.network is not None, "check() before attach()"
-        for name, layer in weighted(self.network):
-            check_links(name, layer)
-
-    @property
-    def hard(self) -> bool:
-        """Whether the shapes are fixed."""
-        return self._fixed
-
-    def harden(self) -> None:
-        """Fix the shapes as they are."""
-        self._fixed = True
+        self._limit, self._side = share, 0
 
     def recipe(self) -> dict[str, Any]:
         """Return the layers that were inserted, and all shapes."""
-        assert self.network is not None, "recipe() before attach()"
         return {"inserted": self.inserted, "shapes": shapes(self.network)}
 
-    def restore(self, network: nn.Module, recipe: Mapping[str, Any]) -> None:
-        """Insert the same layers into a fresh network and bring it to the same shapes; then harden."""
-        self.attach(network)
+    def reform(self, recipe: Mapping[str, Any]) -> None:
+        """Insert the same layers into the network and bring it to the same shapes."""
         for layer in recipe["inserted"]:
-            insert(network, layer)
+            insert(self.network, layer)
         self.inserted = [dict(layer) for layer in recipe["inserted"]]
-        resize(network, recipe["shapes"])
-        self.harden()
+        resize(self.network, recipe["shapes"])
 
     def report(self) -> dict[str, float]:
         """Return the budget and what was reached, as measured when the shapes were fixed, and how much was changed."""
@@ -166,23 +139,13 @@ class GrowAndShrink(Technique):
                 setattr(self, name, value)
         self.generator.set_state(state_dict["generator"])
 
-    # Lightning's hooks.
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse what cannot work."""
-        self.check()
-        if trainer.world_size > 1:
-            raise ValueError(f"growth needs one device, but got {trainer.world_size}: shapes would differ.")
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def follow(self, run: Run) -> None:
         """Visit the network when it is time, and settle when the share of the run is over."""
-        if self.hard:
-            return
-        step = trainer.global_step
-        if progress_of(trainer) >= self.harden_at:
-            self.settle(self._ground(trainer, pl_module))
-        elif step and (step % self.every == 0 if self.every else batch_idx == 0):
-            self.visit(self._ground(trainer, pl_module))
+        step = run.trainer.global_step
+        if run.progress >= self.harden_at:
+            self.settle(self._ground(run))
+        elif step and (step % self.every == 0 if self.every else run.batch_index == 0):
+            self.visit(self._ground(run))
 
     # What a visit does.
 
@@ -229,9 +192,9 @@ class GrowAndShrink(Technique):
         }
         self.reached["off"] = self.reached[self.budget.currency] / self.budget.amount - 1
 
-    def _ground(self, trainer: Trainer, module: LightningModule) -> Ground:
-        loss, batches = loss_of(module), batches_of(trainer, self.batches)
-        return Ground(network_of(module), batches, loss, self.generator, trainer.optimizers, self.scale)
+    def _ground(self, run: Run) -> Ground:
+        loss, batches = loss_of(run.module), batches_of(run.trainer, self.batches)
+        return Ground(network_of(run.module), batches, loss, self.generator, run.trainer.optimizers, self.scale)
 
     def _inputs(self, ground: Ground) -> Tensor:
         """Return a batch of what the network is called with, of as many rows as are to be measured."""

@@ -8,6 +8,7 @@ from kirigami.models.arguments import accept, names
 from kirigami.models.sharing.fold import Folding, fold, normalise, shuffled
 from kirigami.models.sharing.groups import find, split
 from kirigami.models.sharing.loops import Loop, loops
+from kirigami.models.sharing.sharing import Sharing
 from kirigami.models.sharing.similarity import Null, Similarity, lsm, null, similarity
 from kirigami.models.sharing.soft import SoftSharing
 from kirigami.models.sharing.tied import TiedLayers
@@ -37,6 +38,7 @@ __all__ = [
     "Folding",
     "Loop",
     "Null",
+    "Sharing",
     "Similarity",
     "SoftSharing",
     "TiedLayers",

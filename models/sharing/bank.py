@@ -1,5 +1,7 @@
 """A bank of templates that a group of layers mixes, and the link that mixes them (Savarese & Maire, ICLR 2019)."""
 
+from typing import final
+
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +20,7 @@ class Bank(nn.Module):
         return (row @ self.templates.flatten(1)).reshape(self.templates.shape[1:])
 
 
+@final
 class Mix(Link):
     """Compute a layer's weight as a mix of its bank's templates; the layer's own parameter becomes the row (k,).
 
@@ -82,9 +85,14 @@ def banks(network: nn.Module) -> dict[str, dict[str, nn.Module]]:
     return {next(iter(layers)): layers for layers in found.values()}
 
 
+def mix_of(layer: nn.Module) -> Mix:
+    """Return the link of a layer that shares."""
+    return layer.parametrizations.weight[0]
+
+
 def bank_of(layer: nn.Module) -> Bank:
     """Return the bank that a layer mixes."""
-    return layer.parametrizations.weight[0].bank
+    return mix_of(layer).bank
 
 
 def row_of(layer: nn.Module) -> nn.Parameter:

@@ -1,16 +1,22 @@
 """Layers tied from the start: what a fold must be compared with."""
 
+from typing import final
+
 from torch import nn
 
 from kirigami.errors import ArgumentError
 from kirigami.models.sharing.groups import Clusters, Groups, find, split
-from kirigami.models.sharing.soft import SoftSharing
+from kirigami.models.sharing.sharing import Sharing
 
 
-class TiedLayers(SoftSharing):
+@final
+class TiedLayers(Sharing):
     """Tie layers from the start: one weight for each cluster of a pattern, and a scale for each layer.
 
     Arguments are those of `SoftSharing`.
+
+    Raises:
+        ValueError: where an argument is out of its range.
     """
 
     def __init__(
@@ -23,7 +29,7 @@ class TiedLayers(SoftSharing):
     ) -> None:
         if pattern == "found":
             raise ArgumentError("pattern", "must be cycle, sequence or lists of names where layers are tied.")
-        super().__init__(1, groups, pattern=pattern, distinct=distinct, harden_at=harden_at, seed=seed)
+        super().__init__(1, groups, pattern, distinct, harden_at=harden_at, seed=seed)
 
     def members(self, network: nn.Module) -> Clusters:
         """Return the clusters of the pattern that have two layers or more."""
@@ -35,6 +41,3 @@ class TiedLayers(SoftSharing):
             most = max(len(group) for group in groups)
             raise ArgumentError("distinct", f"must be below {most}, the layers of a group, but got {self.distinct}.")
         return tied
-
-    def _clusters(self) -> Clusters:
-        return []

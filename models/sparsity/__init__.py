@@ -4,7 +4,7 @@ from kirigami.models.sparsity.build import METHODS, build
 from kirigami.models.sparsity.continuous import ContinuousSparsification
 from kirigami.models.sparsity.influence import InfluencePruning
 from kirigami.models.sparsity.magnitude import GradualPruning, MagnitudePruning, RandomPruning
-from kirigami.models.sparsity.mask import Mask, Masking
+from kirigami.models.sparsity.mask import Mask, Masking, PlainMask
 from kirigami.models.sparsity.structured import StructuredPruning
 from kirigami.models.sparsity.tickets import Snapshot, iterative_magnitude, rewind, state_of, winning_ticket
 
@@ -16,6 +16,7 @@ __all__ = [
     "MagnitudePruning",
     "Mask",
     "Masking",
+    "PlainMask",
     "RandomPruning",
     "Snapshot",
     "StructuredPruning",

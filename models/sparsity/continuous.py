@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from functools import partial
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ DECIDED = 4.0
 SHARPEST = 1e5  # of beta, where all s are the same
 
 
+@final
 class Gate(Mask):
     """Multiply a weight by sigmoid(beta s) / sigmoid(s0), and once hard by H(s) / sigmoid(s0), 1 only where s > 0.
 
@@ -43,13 +45,12 @@ class Gate(Mask):
         """Return H(s), or what was fixed."""
         return self.kept if self.hard else self.logits > 0
 
-    def harden(self) -> None:
+    def fix(self) -> None:
         """Fix the mask to H(s)."""
-        if not self.hard:
-            self.kept.copy_(self.logits > 0)
-        super().harden()
+        self.kept.copy_(self.logits > 0)
 
 
+@final
 class ContinuousSparsification(Masking):
     """Train weights and gates together while beta rises from 1 to `beta_final`; then the gates are zeros and ones.
 
@@ -93,7 +94,7 @@ class ContinuousSparsification(Masking):
         names: Iterable[str] | None = None,
         harden_at: float = 0.6,
     ) -> None:
-        super().__init__(names, harden_at)
+        super().__init__(density, names, harden_at, mask=partial(Gate, initial=initial), lr_scale=mask_lr_scale)
         if density is not None:
             check_density(density)
         within("initial", initial, -10, 10)
@@ -103,28 +104,22 @@ class ContinuousSparsification(Masking):
         within("sharpness", sharpness, 0, math.inf)
         if not 0 < settle <= 1:
             raise ArgumentError("settle", f"must be above 0 and at most 1, but got {settle!r}.")
-        self.density = density
         self.initial = initial
         self.penalty_weight = penalty
         self.beta_final = beta_final
-        self.mask_lr_scale = mask_lr_scale
         self.settle = settle
         self.sharpness = sharpness
         self.moved = 0
         self._origin = 1 / (1 + math.exp(-initial))
 
-    def link(self, name: str, layer: nn.Module) -> Gate:
-        """Make a gate for each entry of a layer's weight."""
-        return Gate(layer.weight, self.initial)
-
     @property
     def gates(self) -> list[Gate]:
-        """Return the gates in the order of their layers."""
-        return [mask for mask in self.masks if isinstance(mask, Gate)]
+        """The gates in the order of their layers."""
+        return cast("list[Gate]", self.masks)
 
-    def settings(self) -> dict[str, Any]:
-        """Let no decay pull at s, which would pull it to undecided."""
-        return {"weight_decay": 0.0, "lr_scale": self.mask_lr_scale}
+    def learned(self) -> list[nn.Parameter]:
+        """Return every s, at which no decay may pull, since that would be to undecided."""
+        return [gate.logits for gate in self.gates]
 
     def path(self, progress: float) -> float:
         """Return the mean gate to have at a share of the soft part: geometric, then constant."""
@@ -153,11 +148,9 @@ class ContinuousSparsification(Masking):
         """Return the sum of all soft gates."""
         return torch.stack([torch.sigmoid(gate.beta * gate.logits).sum() for gate in self.gates]).sum()
 
-    def harden(self) -> None:
+    def finish(self) -> None:
         """Fix the gates: those with s > 0, or exactly the density's share with the largest s."""
-        if self.hard:
-            return
-        super().harden()
+        self.fix()
         if self.density is not None:
             self.moved = self.keep_largest([gate.logits for gate in self.gates], self.density)
             self._centre()
@@ -179,12 +172,11 @@ class ContinuousSparsification(Masking):
         self._origin = float(self.total().detach()) / self.entries
         self.density = density
 
-    def report(self) -> dict[str, float]:
-        """Return the density by H(s), the mean soft gate, and the shares undecided (|beta s| < 4) and moved."""
+    def details(self) -> dict[str, float]:
+        """Return the mean soft gate, and the shares undecided (|beta s| < 4) and moved."""
         undecided = sum(int(((gate.beta * gate.logits).abs() < DECIDED).sum()) for gate in self.gates)
         entries = max(1, self.entries)
         return {
-            **super().report(),
             "soft_density": float(self.total().detach()) / entries if self.gates else 0.0,
             "undecided": undecided / entries,
             "moved": self.moved / entries,

@@ -2,10 +2,9 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, final
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
 from kirigami.errors import ArgumentError, choose
@@ -19,6 +18,7 @@ EARLY = ("snip", "grasp", "synflow")
 SCHEDULES = ("one_shot", "gradual")
 
 
+@final
 class InfluencePruning(Masking):
     """Keep the weights whose removal would cost most, chosen at once or step by step (Zhu & Gupta, 2017).
 
@@ -62,7 +62,7 @@ class InfluencePruning(Masking):
         names: Iterable[str] | None = None,
         harden_at: float = 0.6,
     ) -> None:
-        super().__init__(names, harden_at)
+        super().__init__(density, names, harden_at)
         check_density(density)
         self.criterion = choose("criterion", criterion, WEIGHT_CRITERIA)
         self.schedule = choose("schedule", schedule, SCHEDULES)
@@ -71,12 +71,10 @@ class InfluencePruning(Masking):
         within("start", start, 0, 1)
         for name, value in (("updates", updates), ("batches", batches), ("rows", rows), ("probes", probes)):
             at_least(name, value, 1)
-        self.density = density
         self.at = float(criterion not in EARLY) if at is None else at
         self.start, self.updates, self.batches = start, updates, batches
         self.effort = {"rows": rows, "probes": probes, "seed": seed}
         self._last = -1
-        self._run: tuple[Trainer, LightningModule] | None = None
 
     def path(self, progress: float) -> float:
         """Return the density to have at a share of the soft part."""
@@ -92,11 +90,9 @@ class InfluencePruning(Masking):
             self._prune(self.path(progress))
         self._last = update
 
-    def harden(self) -> None:
-        """Prune to the density if that is still to be done, and fix the masks."""
-        if not self.hard:
-            self._prune(self.density)
-        super().harden()
+    def finish(self) -> None:
+        """Prune to the density if that is still to be done."""
+        self._prune(self.density)
 
     def state_dict(self) -> dict[str, Any]:
         """Return which update was the last."""
@@ -106,14 +102,6 @@ class InfluencePruning(Masking):
         """Go on where a run was."""
         self._last = int(state_dict["last"])
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Drive the masks, with the run's own rows and loss at hand."""
-        self._run = (trainer, pl_module)
-        try:
-            super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
-        finally:
-            self._run = None  # a technique can be copied and saved, a run cannot
-
     def prune(self, share: float, batches: Sequence[Any], loss: Loss) -> None:
         """Remove what scores least until a share of all entries is left; what is removed already stays so.
 
@@ -122,10 +110,9 @@ class InfluencePruning(Masking):
             batches: to score by.
             loss: maps a batch to the network's scalar loss, with a graph.
         """
-        assert self.network is not None, "attach comes first"
         early = self.schedule == "one_shot" and self.at == 0  # norms have no statistics yet
         names, settings = list(self.links), {**self.effort, "density": share, "training": early}
-        masks, weights = self.masks, self.incoming()
+        masks, weights = self.masks, self.incoming().values()
         effective = [weight * mask.kept for weight, mask in zip(weights, masks, strict=True)]
         blocks = surgeon(self.network, batches, loss, names, **settings) if self.criterion == "obs" else {}
         if blocks:
@@ -149,10 +136,9 @@ class InfluencePruning(Masking):
         kept = sum(int(mask.kept.sum()) for mask in self.masks)
         if kept <= count(share, self.entries):
             return
-        if self._run is not None:
-            trainer, module = self._run
+        if self.run is not None:
             with torch.random.fork_rng(devices=[]):  # a shuffled loader draws from the run's numbers
-                batches = batches_of(trainer, self.batches)
-            self.prune(share, batches, loss_of(module))
+                batches = batches_of(self.run.trainer, self.batches)
+            self.prune(share, batches, loss_of(self.run.module))
         elif self.criterion in ("magnitude", "random"):
             self.prune(share, [], lambda _: torch.zeros(()))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, final
 
 import torch
 
@@ -11,7 +11,24 @@ from kirigami.models.arguments import within
 from kirigami.models.sparsity.mask import Masking, check_densities, check_density, count
 
 
-class MagnitudePruning(Masking):
+class ByMagnitude(Masking):
+    """Base of the techniques whose mask keeps the largest weights by magnitude over all layers at once."""
+
+    density: float
+
+    @final
+    def prune(self, share: float) -> None:
+        """Keep the share of the entries with the largest magnitudes, whatever was kept before."""
+        self.keep_largest([weight.abs() for weight in self.incoming().values()], share)
+
+    @final
+    def finish(self) -> None:
+        """Prune to the density."""
+        self.prune(self.density)
+
+
+@final
+class MagnitudePruning(ByMagnitude):
     """Train dense, then keep the largest weights by magnitude over all layers at once (Han et al., NeurIPS 2015).
 
     Args:
@@ -23,25 +40,13 @@ class MagnitudePruning(Masking):
         ValueError: where an argument is out of its range.
     """
 
-    density: float
-
     def __init__(self, density: float = 0.1, names: Iterable[str] | None = None, harden_at: float = 0.6) -> None:
-        super().__init__(names, harden_at)
+        super().__init__(density, names, harden_at)
         check_density(density)
-        self.density = density
-
-    def prune(self, share: float) -> None:
-        """Keep the share of the entries with the largest magnitudes, whatever was kept before."""
-        self.keep_largest([weight.abs() for weight in self.incoming()], share)
-
-    def harden(self) -> None:
-        """Prune to the density, and fix the masks."""
-        if not self.hard:
-            self.prune(self.density)
-        super().harden()
 
 
-class GradualPruning(MagnitudePruning):
+@final
+class GradualPruning(ByMagnitude):
     """Prune by magnitude step by step: sparsity s_f (1 - (1 - t)^3) over the soft part (Zhu & Gupta, 2017).
 
     A weight that is pruned keeps its value without a gradient, and comes back if its rank rises again.
@@ -66,6 +71,7 @@ class GradualPruning(MagnitudePruning):
         harden_at: float = 0.6,
     ) -> None:
         super().__init__(density, names, harden_at)
+        check_density(density)
         within("start", start, 0, 1)
         within("updates", updates, 1, math.inf)
         self.start = start
@@ -93,6 +99,7 @@ class GradualPruning(MagnitudePruning):
         self._last = int(state_dict["last"])
 
 
+@final
 class RandomPruning(Masking):
     """Draw the mask by lot before training, and train what it keeps for the whole run: the control.
 
@@ -111,22 +118,16 @@ class RandomPruning(Masking):
     def __init__(
         self, density: float | Mapping[str, float] = 0.1, seed: int = 0, names: Iterable[str] | None = None
     ) -> None:
-        super().__init__(names, harden_at=1.0)
+        super().__init__(density, names, harden_at=1.0)
         check_densities(density)
-        self.density = density
         self.seed = seed
-
-    def harden(self) -> None:
-        """Draw the masks and fix them; once."""
-        if not self.hard:
-            self._draw()
-        super().harden()
 
     def advance(self, progress: float) -> None:
         """Fix the masks at the first step."""
         self.harden()
 
-    def _draw(self) -> None:
+    def finish(self) -> None:
+        """Draw the masks."""
         generator = torch.Generator().manual_seed(self.seed)
         scores = [torch.rand(mask.kept.shape, generator=generator).to(mask.kept.device) for mask in self.masks]
         if not isinstance(self.density, Mapping):

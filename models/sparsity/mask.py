@@ -1,18 +1,20 @@
 """What all masks share: a link that keeps some entries of a weight, and a technique that counts and ranks them."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from kirigami.errors import ArgumentError
-from kirigami.models.technique import Least, Link, Technique
+from kirigami.models.technique import Least, Link, Linked, hook
+
+LEAST = 1e-3  # share of the weights that is expected to stay where training alone decides
 
 
 class Mask(Link):
-    """Multiply a weight by zeros and ones, held in the buffer `kept`: all ones until somebody prunes.
+    """Base of the links that end as zeros and ones, held in the buffer `kept`: all ones until somebody prunes.
 
     Args:
         weight: the weight to mask, for its shape and device.
@@ -25,53 +27,80 @@ class Mask(Link):
         super().__init__()
         self.register_buffer("kept", torch.ones_like(weight, dtype=torch.bool))
 
-    def forward(self, weight: Tensor) -> Tensor:
-        """Return the weight with zeros where nothing is kept; any shape."""
-        return weight * self.kept
-
+    @abstractmethod
     def chosen(self) -> Tensor:
         """Return what is kept if the link is fixed now: booleans of the weight's shape."""
-        return self.kept
 
+    @final
     def parts(self, weight: Tensor) -> dict[str, Tensor]:
         """Return the mask, and the values at its ones in order."""
         return {"kept": self.kept, "values": self(weight)[self.kept]}
 
 
-LEAST = 1e-3  # share of the weights that is expected to stay where training alone decides
+@final
+class PlainMask(Mask):
+    """Multiply a weight by zeros and ones, soft or hard."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the weight with zeros where nothing is kept; any shape."""
+        return weight * self.kept
+
+    def chosen(self) -> Tensor:
+        """Return the mask."""
+        return self.kept
 
 
-class Masking(Technique):
+class Masking(Linked[Mask]):
     """Base of the techniques that end with a mask of zeros and ones over all weights they take on.
 
     Densities are shares of the entries of the masked weights alone: biases, norms and other layers are not counted.
+
+    Args:
+        density: share of the masked weights' entries to keep, over all layers or by layer; None leaves it to training.
+        names: see `Technique`.
+        harden_at: see `Technique`.
+        mask: makes the link for a weight.
+        lr_scale: see `Linked`.
     """
 
     density: float | Mapping[str, float] | None
 
+    @abstractmethod
+    def __init__(
+        self,
+        density: float | Mapping[str, float] | None,
+        names: Iterable[str] | None,
+        harden_at: float,
+        mask: Callable[[Tensor], Mask] = PlainMask,
+        lr_scale: float = 1.0,
+    ) -> None:
+        super().__init__(names, harden_at, lr_scale)
+        self.density = density
+        self._mask = mask
+
+    @final
     def link(self, name: str, layer: nn.Module) -> Mask:
         """Make a mask that keeps everything."""
-        return Mask(layer.weight)
+        return self._mask(layer.weight)
 
     @property
+    @final
     def masks(self) -> list[Mask]:
-        """Return the masks in the order of their layers."""
-        return [link for link in self.links.values() if isinstance(link, Mask)]
+        """The masks in the order of their layers."""
+        return list(self.links.values())
 
     @property
+    @final
     def entries(self) -> int:
-        """Count the entries of all masked weights."""
+        """The number of entries of all masked weights."""
         return sum(mask.kept.numel() for mask in self.masks)
 
+    @final
     def densities(self) -> dict[str, float]:
         """Return the share of the entries that each layer keeps."""
-        masks = {name: link for name, link in self.links.items() if isinstance(link, Mask)}
-        return {name: float(mask.chosen().float().mean()) for name, mask in masks.items()}
+        return {name: float(mask.chosen().float().mean()) for name, mask in self.links.items()}
 
-    def incoming(self) -> list[Tensor]:
-        """Return the weights that the masks see, after the links that stand before them."""
-        return [before(self.layers[name], link) for name, link in self.links.items()]
-
+    @final
     def keep_largest(self, scores: Iterable[Tensor], share: float) -> int:
         """Keep the share of all entries with the largest scores, ranked over all layers; return how many changed."""
         masks = self.masks
@@ -85,30 +114,23 @@ class Masking(Technique):
             mask.kept.copy_(part)
         return changed
 
+    @final
     def least(self) -> Least:
         """Return the density wanted, the lowest of any layer; `LEAST` where it is left to training."""
         densities = list(self.density.values()) if isinstance(self.density, Mapping) else [self.density]
         return Least(min(LEAST if density is None else density for density in densities))
 
+    @final
     def report(self) -> dict[str, float]:
         """Return `density`, the share of the masked weights' entries that the mask keeps, and how many those are."""
         kept = sum(int(mask.chosen().sum()) for mask in self.masks)
-        return {"density": kept / max(1, self.entries), "kept": kept, "masked_weights": self.entries}
+        counts = {"density": kept / max(1, self.entries), "kept": kept, "masked_weights": self.entries}
+        return {**counts, **self.details()}
 
-
-def before(layer: nn.Module, link: nn.Module) -> Tensor:
-    """Return the weight of a layer as it comes to one of its links, without a gradient."""
-    assert parametrize.is_parametrized(layer, "weight")
-    chain = layer.parametrizations.weight
-    with torch.no_grad():
-        value: Any = (
-            (chain.original,) if chain.is_tensor else [getattr(chain, f"original{i}") for i in range(chain.ntensors)]
-        )
-        for other in chain:
-            if other is link:
-                break
-            value = (other(*value),)
-    return value[0]
+    @hook
+    def details(self) -> dict[str, float]:
+        """Return further figures of the state reached."""
+        return {}
 
 
 def count(share: float, entries: int) -> int:

@@ -3,27 +3,39 @@
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, final
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from kirigami.errors import ArgumentError, choose
 from kirigami.models.arguments import at_least, within
 from kirigami.models.influence import unit_scores
-from kirigami.models.structure import Units, remove, resize, shapes, to_shapes, units
-from kirigami.models.structure.calls import Calls, Inputs, Watch
-from kirigami.models.structure.price import OF, Price, lowest, price
-from kirigami.models.structure.tensors import check_links
-from kirigami.models.technique import Technique, loss_of, network_of, weighted
+from kirigami.models.structure import (
+    OF,
+    Calls,
+    Inputs,
+    Price,
+    Reshaping,
+    Units,
+    Watch,
+    lowest,
+    price,
+    remove,
+    resize,
+    shapes,
+    units,
+)
+from kirigami.models.technique import Run, loss_of, network_of
 
 CRITERIA = ("norm", "apoz", "taylor1", "taylor2", "random")
 BY_LAYER = ("norm",)  # scores that mean something beside others of the same layer only
 
 
-class StructuredPruning(Technique):
+@final
+class StructuredPruning(Reshaping):
     """Remove the units of least worth step by step, until a share of the network is left.
 
     The share falls as 1 - (1 - keep) (1 - (1 - t)^3) over the soft part (Zhu & Gupta, 2017). At each update all
@@ -51,7 +63,7 @@ class StructuredPruning(Technique):
         ValueError: where an argument is out of its range.
     """
 
-    shrinks = True
+    title = "structured pruning"
 
     def __init__(
         self,
@@ -80,7 +92,6 @@ class StructuredPruning(Technique):
         self.units: list[Units] = []
         self.before: dict[str, float] = {}
         self._last = -1
-        self._fixed = False
         self._inputs: Inputs | None = None
         self._shapes: dict[str, list[int]] = {}
         self._seen: deque[Any] = deque(maxlen=batches)
@@ -89,34 +100,12 @@ class StructuredPruning(Technique):
         self._module: LightningModule | None = None
         self._watch: Watch | None = None
 
-    def attach(self, network: nn.Module) -> None:
-        """Take on a network; its units are found when it is first called.
-
-        Raises:
-            ValueError: where a layer shares its weight, or this technique has another network already.
-        """
-        if self.network is network:
-            return
-        if self.network is not None:
-            raise ValueError(f"{type(self).__name__} is attached to another network. Make a new one for this network.")
-        for name, layer in weighted(network):
-            check_links(name, layer)
-        network.register_load_state_dict_pre_hook(to_shapes)
-        self.network = network
-
-    def check(self) -> None:
-        """Refuse layers that share, or still learn their bits: their shapes cannot change."""
-        assert self.network is not None, "check() before attach()"
-        for name, layer in weighted(self.network):
-            check_links(name, layer)
-
     def trace(self, inputs: Inputs) -> None:
         """Find the units of the network, for the inputs that it is called with; a trainer's run does this by itself.
 
         Raises:
             ValueError: where it has none, or so few that `keep` cannot be met.
         """
-        assert self.network is not None, "attach comes first"
         self._inputs = inputs
         self.units = units(self.network, inputs, self.names)
         if not self.units:
@@ -139,13 +128,11 @@ class StructuredPruning(Technique):
 
     def price(self, of: str | None = None) -> Price:
         """Return what the network costs as a function of its units."""
-        assert self.network is not None
         assert self._inputs is not None, "trace comes first"
         return price(self.network, self.units, self._inputs, self.of if of is None else of)
 
     def scores(self) -> list[Tensor]:
         """Return the worth of each unit: one tensor (count,) for each set of units."""
-        assert self.network is not None
         found = unit_scores(self.network, self.units, list(self._seen), self._loss, self.criterion, seed=self.seed)
         scores = [found[one.name] for one in self.units]
         return [score / score.mean().clamp(min=1e-12) for score in scores] if self.criterion in BY_LAYER else scores
@@ -168,7 +155,6 @@ class StructuredPruning(Technique):
 
     def prune(self, share: float) -> None:
         """Remove the units of least worth until at most a share of the untouched network is left."""
-        assert self.network is not None
         if self._shapes != shapes(self.network):  # a checkpoint of another shape was loaded
             self.trace(self._inputs)
         limit, now = share * self.before[self.of], self.price()
@@ -178,16 +164,10 @@ class StructuredPruning(Technique):
             remove(self.network, one, torch.nonzero(~kept).flatten(), self._optimizers)
         self._shapes = shapes(self.network)
 
-    def harden(self) -> None:
-        """Prune to `keep`, and fix the shape."""
-        if not self._fixed and self.units:
+    def finish(self) -> None:
+        """Prune to `keep`."""
+        if self.units:
             self.prune(self.keep)
-        self._fixed = True
-
-    @property
-    def hard(self) -> bool:
-        """Whether the shape is fixed."""
-        return self._fixed
 
     def report(self) -> dict[str, float]:
         """Return the units, params and macs that are left, and each as a share of those before as `..._kept`."""
@@ -198,41 +178,31 @@ class StructuredPruning(Technique):
 
     def recipe(self) -> dict[str, Any]:
         """Return the shapes of the network's tensors."""
-        assert self.network is not None
         return {"shapes": shapes(self.network)}
 
-    def restore(self, network: nn.Module, recipe: Mapping[str, Any]) -> None:
-        """Bring a freshly built network to the shapes of a pruned one."""
-        self.attach(network)
-        resize(network, recipe["shapes"])
-        self._fixed = True
+    def reform(self, recipe: Mapping[str, Any]) -> None:
+        """Bring the network to the shapes of a pruned one."""
+        resize(self.network, recipe["shapes"])
 
-    # Lightning's hooks.
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take hold of what the removals need.
-
-        Raises:
-            ValueError: where several processes train, whose copies would not change together.
-        """
-        if trainer.world_size > 1:
-            raise ValueError(f"structured pruning needs one device, but got {trainer.world_size} processes.")
-        self.check()
-        self._optimizers, self._module = trainer.optimizers, pl_module
-        if self._inputs is not None:  # of a run that goes on
-            self._seen.extend(pl_module.transfer_batch_to_device(one, pl_module.device, 0) for one in self._earlier)
+    def begin(self, trainer: Trainer, module: LightningModule) -> None:
+        """Take hold of what the removals need, and take up what a run that goes on had seen."""
+        self._optimizers, self._module = trainer.optimizers, module
+        if self._inputs is not None:
+            self._seen.extend(module.transfer_batch_to_device(batch, module.device, 0) for batch in self._earlier)
             self._earlier = []
             self.trace(self._inputs)
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def follow(self, run: Run) -> None:
         """Keep the batch to score units on, and remove some when it is time."""
-        if self.hard:
-            return
-        self._seen.append(batch)
+        self._seen.append(run.batch)
         if not self.units:  # before the first batch: see how the network is called
-            self._watch = Watch(network_of(pl_module))
+            self._watch = Watch(network_of(run.module))
             return
-        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
+        self.advance(min(1.0, run.progress / self.harden_at))
+        if run.progress >= self.harden_at:
+            self.harden()
+
+    # Lightning's hooks.
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -250,7 +220,7 @@ class StructuredPruning(Technique):
     def state_dict(self) -> dict[str, Any]:
         """Return where in its path the technique is, for a run that is resumed."""
         calls = self._inputs.calls if isinstance(self._inputs, Calls) else None
-        path = {"before": self.before, "last": self._last, "hard": self._fixed}
+        path = {"before": self.before, "last": self._last, "hard": self.hard}
         return {**path, "calls": calls, "seen": [] if self.hard else list(self._seen)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

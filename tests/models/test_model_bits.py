@@ -62,6 +62,9 @@ class FixedMask(Link):
     def forward(self, weight: Tensor) -> Tensor:
         return weight * (torch.arange(weight.numel()).reshape(weight.shape) % 3 == 0)
 
+    def parts(self, weight: Tensor) -> dict[str, Tensor]:
+        return {"weight": self(weight)}
+
 
 def batches() -> DataLoader:
     generator = torch.Generator().manual_seed(1)

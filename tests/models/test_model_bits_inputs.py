@@ -130,9 +130,9 @@ class TestTechnique:
 
     def test_ranges_stay_when_hard(self, trained: tuple[Foreign, Uniform]) -> None:
         module, technique = copy.deepcopy(trained)
-        ranges = [quantiser.range.clone() for quantiser in technique.quantisers.values()]
+        ranges = [quantiser.range.clone() for quantiser in technique.inputs.quantisers]
         fit(technique, module.train(), epochs=1)
-        assert all(map(torch.equal, ranges, [quantiser.range for quantiser in technique.quantisers.values()]))
+        assert all(map(torch.equal, ranges, [quantiser.range for quantiser in technique.inputs.quantisers]))
 
     def test_layer_that_is_never_called_rounds_nothing(self) -> None:
         """Attention reads the weight of its last projection without calling it."""

@@ -13,7 +13,7 @@ from torch.nn.utils import parametrizations, parametrize
 from kirigami.models.influence import WEIGHT_CRITERIA, weight_scores
 from kirigami.models.influence.flow import linear_copy, saliency
 from kirigami.models.influence.probe import cut, rows
-from kirigami.models.sparsity import Mask
+from kirigami.models.sparsity import PlainMask
 from kirigami.models.technique import Link
 
 
@@ -95,6 +95,9 @@ class Double(Link):
     def forward(self, weight: Tensor) -> Tensor:
         return 2 * weight
 
+    def parts(self, weight: Tensor) -> dict[str, Tensor]:
+        return {"weight": self(weight)}
+
 
 SETTINGS = {"probes": 2, "rounds": 3, "rows": 8}
 
@@ -119,7 +122,7 @@ class TestAnyNetwork:
 
     def test_scores_what_comes_to_the_mask(self, criterion: str) -> None:
         plain, linked = small(), small()
-        mask = Mask(linked[0].weight)
+        mask = PlainMask(linked[0].weight)
         parametrize.register_parametrization(linked[0], "weight", mask)
         parametrize.register_parametrization(linked[0], "weight", Double())
         with torch.no_grad():
@@ -138,7 +141,7 @@ class TestAnyNetwork:
 
     def test_what_is_masked_has_no_influence(self, criterion: str) -> None:
         network = small()
-        mask = Mask(network[0].weight)
+        mask = PlainMask(network[0].weight)
         parametrize.register_parametrization(network[0], "weight", mask)
         mask.kept[0] = False
         scores = first(network, criterion, [data()], **SETTINGS).view(4, 3)

@@ -154,6 +154,9 @@ class Scale(Link):
     def forward(self, weight: Tensor) -> Tensor:
         return 2 * weight
 
+    def parts(self, weight: Tensor) -> dict[str, Tensor]:
+        return {"weight": self(weight)}
+
 
 class TestUpdate:
     def regression(self) -> tuple[nn.Sequential, tuple[Tensor, Tensor], Any]:

@@ -193,6 +193,9 @@ class TestWeights:
             def forward(self, weight: Tensor) -> Tensor:
                 return weight * (weight > 0)
 
+            def parts(self, weight: Tensor) -> dict[str, Tensor]:
+                return {"weight": self(weight)}
+
         network = foreign()
         SoftSharing(2).attach(network)
         nn.utils.parametrize.register_parametrization(network.chain[0].up, "weight", Mask())

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 from torch.utils.data import DataLoader, TensorDataset
 
 from kirigami.models import sparsity
-from kirigami.models.sparsity import Mask, Masking
+from kirigami.models.sparsity import Masking, PlainMask
 from kirigami.models.technique import Link, chain
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -182,6 +182,9 @@ class Other(Link):
     def forward(self, weight: Tensor) -> Tensor:
         return 2 * weight
 
+    def parts(self, weight: Tensor) -> dict[str, Tensor]:
+        return {"weight": self(weight)}
+
 
 class TestBuild:
     def test_none_is_no_technique(self) -> None:
@@ -222,4 +225,4 @@ class TestBuild:
 def test_mask_keeps_the_type_of_the_weight() -> None:
     for dtype in (torch.bfloat16, torch.float64):
         weight = torch.randn(3, 4, dtype=dtype)
-        assert Mask(weight)(weight).dtype == dtype
+        assert PlainMask(weight)(weight).dtype == dtype

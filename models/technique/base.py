@@ -1,0 +1,210 @@
+"""What every technique is: a callback that any Trainer drives, soft while it trains and hard at the end.
+
+It needs no cooperation, so it works on anybody's network:
+
+    Trainer(callbacks=[ContinuousSparsification(density=0.1)]).fit(module, batches)
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, final
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
+
+from kirigami.errors import ArgumentError
+from kirigami.models.technique.layers import network_of
+from kirigami.models.technique.run import Run
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def hook(method: Method) -> Method:
+    """Mark a method that says nothing and does nothing by default, for one class below to define."""
+    method.is_hook = True  # type: ignore[attr-defined]
+    return method
+
+
+@dataclass(frozen=True)
+class Least:
+    """The least that a technique can leave of the weights it takes on.
+
+    Attributes:
+        density: share of the weights, in (0, 1].
+        bits: of a weight that stays, from 1; None where it stays as it is.
+    """
+
+    density: float = 1.0
+    bits: float | None = None
+
+
+class Technique(Callback, ABC):
+    """Drives a network from its soft form to its hard one, and fixes that at a share of the run; the rest fine-tunes.
+
+    A class below is either abstract or final. It defines what is abstract here, and those hooks that it has something
+    to say to; what is defined once is defined nowhere else. `Linked` is a technique of links in the chains of weights,
+    `models.structure.Reshaping` one that changes shapes.
+
+    What a run has to know to go on from a checkpoint, besides the network's tensors, is in `state_dict`; while that
+    does not do, `resumable` is false. `shrinks` tells whether training may take away weights for good, so that what
+    the network costs is known only at the end.
+
+    Args:
+        names: dotted names of the layers to take on; None leaves the choice to the technique.
+        harden_at: share of the run after which the form is fixed and the rest is fine-tuning, in (0, 1].
+
+    Raises:
+        ValueError: where `harden_at` is out of its range.
+    """
+
+    shrinks = False
+
+    def __init__(self, names: Iterable[str] | None = None, harden_at: float = 0.7) -> None:
+        if not 0 < harden_at <= 1:
+            raise ArgumentError("harden_at", f"must be above 0 and at most 1, but got {harden_at!r}.")
+        self.names = None if names is None else tuple(names)
+        self.harden_at = harden_at
+        self.run: Run | None = None  # while a step of it begins
+        self._network: nn.Module | None = None
+
+    @property
+    @final
+    def network(self) -> nn.Module:
+        """The network that this technique is attached to."""
+        assert self._network is not None, f"{type(self).__name__}: attach comes first"
+        return self._network
+
+    # What a technique is made of.
+
+    @abstractmethod
+    def take_on(self, network: nn.Module) -> None:
+        """Prepare a network for the soft form, or leave it as it is.
+
+        Raises:
+            ValueError: where it has nothing for this technique, or something that does not go with it.
+        """
+
+    @abstractmethod
+    def follow(self, run: Run) -> None:
+        """Do what is due before a step of the soft form; when it is time, `harden`."""
+
+    @property
+    @abstractmethod
+    def hard(self) -> bool:
+        """Whether the form is fixed."""
+
+    @abstractmethod
+    def fix(self) -> None:
+        """Fix the form as it is now."""
+
+    @hook
+    def finish(self) -> None:
+        """Bring the network to its final form, just before that is fixed."""
+
+    @hook
+    def reform(self, recipe: Mapping[str, Any]) -> None:
+        """Bring the network, which is fresh, to the form that a recipe tells of, just before that is fixed."""
+
+    @hook
+    def check(self) -> None:
+        """Refuse, when all techniques are attached, what does not go together.
+
+        Raises:
+            ValueError: saying why.
+        """
+
+    @hook
+    def ready(self, trainer: Trainer) -> None:
+        """Do what a step needs before it begins, soft or hard."""
+
+    # What it tells.
+
+    @hook
+    def report(self) -> dict[str, float]:
+        """Return figures of the state reached, such as `density` or `bits`."""
+        return {}
+
+    @hook
+    def tables(self) -> dict[str, Any]:
+        """Return what else the state reached shows, such as matrices, as JSON can hold it."""
+        return {}
+
+    @hook
+    def least(self) -> Least:
+        """Return the least density and bits that training can come to; by default every weight stays as it is."""
+        return Least()
+
+    @hook
+    def recipe(self) -> dict[str, Any]:
+        """Return what `restore` needs, besides the technique's arguments, as JSON can hold it."""
+        return {}
+
+    @property
+    @hook
+    def resumable(self) -> bool:
+        """Whether a run that goes on from the network's tensors and `state_dict` now is the same to the bit."""
+        return True
+
+    @final
+    def figures(self) -> dict[str, Any]:
+        """Return all that a study keeps of the state reached, as JSON can hold it: `report` and `tables`."""
+        return {**{name: float(value) for name, value in self.report().items()}, **self.tables()}
+
+    # What is done with it.
+
+    @final
+    def attach(self, network: nn.Module) -> None:
+        """Take on a network; once, however often it is called.
+
+        Raises:
+            ValueError: where the network does not suit, see `take_on`, or this technique has another one already.
+        """
+        if self._network is network:
+            return
+        if self._network is not None:
+            raise ValueError(f"{type(self).__name__} is attached to another network. Make a new one for this network.")
+        self.take_on(network)
+        self._network = network
+
+    @final
+    def harden(self) -> None:
+        """Bring the network to its final form and fix that; training may go on."""
+        if not self.hard:
+            self.finish()
+            self.fix()
+
+    @final
+    def restore(self, network: nn.Module, recipe: Mapping[str, Any]) -> None:
+        """Bring a freshly built network to the hard form in which the weights of a trained one can be loaded.
+
+        Raises:
+            ValueError: where the recipe is that of another network, or of other arguments.
+        """
+        self.attach(network)
+        self.reform(recipe)
+        self.fix()
+
+    # Lightning's hooks.
+
+    @property
+    @final
+    def state_key(self) -> str:
+        """Under which a checkpoint keeps the state: two techniques of a kind may take on different layers."""
+        return f"{type(self).__qualname__}({', '.join(self.names or ())})"
+
+    @final
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Attach before the optimisers are made, so that they see the links' parameters."""
+        self.attach(network_of(pl_module))
+
+    @final
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Drive the soft form, and harden it when its share of the run is over."""
+        if not self.hard:
+            self.run = Run(trainer, pl_module, batch, batch_idx)
+            try:
+                self.follow(self.run)
+            finally:
+                self.run = None  # a technique can be copied and saved, a run cannot
+        self.ready(trainer)
