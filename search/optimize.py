@@ -16,15 +16,18 @@ from typing import Any
 
 import optuna
 
+from kirigami.search.config.objective import directed, named
+from kirigami.search.config.pruner import Pruner
+from kirigami.search.config.sampler import check_several
+from kirigami.search.config.settings import Proposal
 from kirigami.search.errors import InputError
 from kirigami.search.loop import Loop
 from kirigami.search.proposal.halving import Halving
 from kirigami.search.proposal.judge import Judge
 from kirigami.search.proposal.judges import build_judge
 from kirigami.search.proposal.pruners import Pruning
-from kirigami.search.proposal.samplers import sampler_factory, window
+from kirigami.search.proposal.samplers import sampler_factory
 from kirigami.search.study.ledger import state_of
-from kirigami.search.study.study import objectives
 from kirigami.search.training.job import Metrics
 from kirigami.search.training.runners import surrogate
 from kirigami.spaces import Budget, PriorSampler, Space
@@ -75,13 +78,15 @@ def optimize(
     """
     base = dict(config) if config is not None else _skeleton(space)
     searched = Space.from_config(space, base)
-    directions = objectives(objective or {"value": "minimize"}, lambda name: "minimize")
-    samplers = sampler_factory(_named(sampler), seed, objectives=len(directions))
-    judge = pruner if isinstance(pruner, Judge) else _judge(_named(pruner), len(directions), fidelities)
+    directions = directed(named(objective or {"value": "minimize"}), lambda name: "minimize")
+    given = {"sampler": _named(sampler)} | ({} if isinstance(pruner, Judge) else {"pruner": _named(pruner)})
+    proposal = Proposal.read(given)
+    check_several(proposal.sampler, len(directions))
+    judge = pruner if isinstance(pruner, Judge) else _judge(proposal.pruner, len(directions), fidelities)
     study = optuna.create_study(
         study_name="optimize",  # Hyperband deals its brackets by the name; Optuna's own would be a random one
         directions=list(directions.values()),
-        sampler=PriorSampler(samplers, searched, seed, window=window(_named(sampler))),
+        sampler=PriorSampler(sampler_factory(proposal.sampler, seed), searched, seed, window=proposal.sampler.sees()),
     )
     study.set_metric_names(list(directions))
     Loop(
@@ -101,12 +106,12 @@ def optimize(
     )
 
 
-def _judge(pruner: Mapping[str, Any], objectives: int, fidelities: int | None) -> Judge:
+def _judge(pruner: Pruner, objectives: int, fidelities: int | None) -> Judge:
     """Build the judge; where the length of a full trial is not known, one of Optuna's pruners sees every report."""
     judge = build_judge(pruner, objectives=objectives, fidelities=fidelities or 1)
     if fidelities is None and isinstance(judge, Halving):
         raise InputError(
-            f"pruner={pruner.get('name')} in a search of several objectives needs fidelities, the length of a full "
+            f"pruner={pruner.name} in a search of several objectives needs fidelities, the length of a full "
             "trial, but got None. Set fidelities=27, say, or pruner=none."
         )
     return replace(judge, rungs=None) if fidelities is None and isinstance(judge, Pruning) else judge

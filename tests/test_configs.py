@@ -17,6 +17,7 @@ from kirigami import models, tasks
 from kirigami.search.config.compose import KEYS, compose
 from kirigami.search.config.identity import leaves
 from kirigami.search.config.resolve import resolve
+from kirigami.search.config.settings import Proposal
 from kirigami.search.proposal import pruners, samplers
 from kirigami.search.rehearsal import building as rehearsal
 from kirigami.search.training import techniques
@@ -48,6 +49,10 @@ def _data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def options(group: str) -> list[str]:
     return [option for owner, option in OPTIONS if owner == group]
+
+
+def proposed(**settings: dict[str, Any]) -> Proposal:
+    return Proposal.read(settings)
 
 
 def chosen(group: str, option: str) -> dict[str, Any]:
@@ -147,17 +152,17 @@ def test_schedule_fits_every_optimizer(option: str, optimizer: str) -> None:
 
 @pytest.mark.parametrize("option", options("sampler"))
 def test_sampler_builds(option: str) -> None:
-    build = samplers.sampler_factory(chosen("sampler", option), seed=0)
+    build = samplers.sampler_factory(proposed(sampler=chosen("sampler", option)).sampler, seed=0)
 
     assert build(1) is not build(2)
 
 
 @pytest.mark.parametrize("option", options("pruner"))
 def test_pruner_builds_and_its_rungs_lie_in_a_trial(option: str) -> None:
-    config = chosen("pruner", option)
-    rungs = pruners.rungs(config, 27)
+    pruner = proposed(pruner=chosen("pruner", option)).pruner
+    rungs = pruners.rungs(pruner, 27)
 
-    assert pruners.build_pruner(config, fidelities=27) is not None
+    assert pruners.build_pruner(pruner, fidelities=27) is not None
     assert rungs is None or (option == "none") == (not rungs)
     assert all(1 <= rung <= 27 for rung in rungs or ())
 
@@ -213,7 +218,7 @@ def test_study_composes_and_every_value_of_its_space_builds(study: str, monkeypa
 def test_study_prunes_before_the_end_of_a_trial(study: str) -> None:
     config = resolve(compose([f"study={study}"]))
     full = trainers.fidelities(config["trainer"])
-    rungs = pruners.rungs(config["pruner"], full)
+    rungs = pruners.rungs(proposed(pruner=config["pruner"]).pruner, full)
 
     assert rungs is None or min(rungs) < full
 
@@ -228,15 +233,16 @@ def setting(group: str) -> list[str]:
 def test_study_runs_under_every_pruner(study: str, pruner: str) -> None:
     """What a study sets for its own pruner must not stand in the way of `pruner=none` on the command line."""
     config = resolve(compose([f"study={study}", f"pruner={pruner}"]))
+    settings = proposed(pruner=config["pruner"]).pruner
 
-    assert pruners.build_pruner(config["pruner"], fidelities=trainers.fidelities(config["trainer"])) is not None
+    assert pruners.build_pruner(settings, fidelities=trainers.fidelities(config["trainer"])) is not None
 
 
 @pytest.mark.parametrize(("study", "sampler"), itertools.product(setting("sampler"), options("sampler")))
 def test_study_runs_under_every_sampler(study: str, sampler: str) -> None:
     config = resolve(compose([f"study={study}", f"sampler={sampler}"]))
 
-    assert samplers.sampler_factory(config["sampler"], seed=0)
+    assert samplers.sampler_factory(proposed(sampler=config["sampler"]).sampler, seed=0)
 
 
 GROUPED = {group: options(group) for group in sorted({group for group, _ in OPTIONS} - {"study", "space"})}

@@ -12,9 +12,9 @@ from kirigami.models.compact import encode
 from kirigami.models.graph import to_onnx
 from kirigami.models.networks import ConvNet
 from kirigami.search.command.cli import VERBS
-from kirigami.search.command.search import check_config
 from kirigami.search.config.compose import compose
 from kirigami.search.config.resolve import resolve
+from kirigami.search.config.study import checked
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -46,7 +46,7 @@ def test_command_is_understood(command: str, tmp_path: Path, monkeypatch: pytest
     overrides = [one for one in rest if "=" in one or one.startswith("~")]
     folders = [tmp_path / rest[rest.index("--config-dir") + 1]] if "--config-dir" in rest else []
     if verb == "search":
-        check_config(compose(overrides, folders))
+        checked(compose(overrides, folders))
     else:
         resolve(compose(overrides, folders))
 

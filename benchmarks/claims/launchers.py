@@ -19,7 +19,7 @@ from typing import Any
 import optuna
 
 from benchmarks.rig.command import COMMAND
-from kirigami.search.storage import open_storage
+from kirigami.search.storage import Settings, open_storage
 from kirigami.search.study.recovery import is_gone
 
 NAME, KILLS, SECONDS = "breast_cancer", 60, 900
@@ -116,7 +116,7 @@ def study(budget: int, *overrides: str) -> Iterator[tuple["subprocess.Popen[byte
             if not seen:
                 url = f"sqlite:///{folder}/studies.db"
                 with suppress(Exception):  # not there yet, or half made
-                    store = open_storage({"url": url, "heartbeat_s": 10, "grace_s": 60}, create=False)
+                    store = open_storage(Settings.read({"url": url, "heartbeat_s": 10, "grace_s": 60}), create=False)
                     seen.append(optuna.load_study(study_name=NAME, storage=store))
             return list(seen[0].get_trials(deepcopy=False)) if seen else []
 

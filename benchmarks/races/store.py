@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session
 
 from benchmarks.rig import command, light
 from benchmarks.rig.database import Database
-from kirigami.search.storage import open_storage
+from kirigami.search.storage import Settings, open_storage
 
 SIZES, WORKERS = (100, 1_000, 10_000), (1, 4, 16)
 MODES, SAMPLERS = ("ours", "optuna"), ("random", "tpe")
@@ -94,7 +94,7 @@ def prose(rows: list[dict[str, Any]], growth: dict[str, Any], real: dict[str, An
 
 def race(store: str, url: str, team: list[Any]) -> Iterator[dict[str, Any]]:
     """Run all cells of one store; print a row each."""
-    storage = open_storage({"url": url, "heartbeat_s": 10, "grace_s": 60})
+    storage = open_storage(Settings.read({"url": url, "heartbeat_s": 10, "grace_s": 60}))
     engine = storage.engine
     for size in SIZES:
         name = f"race-{size}"

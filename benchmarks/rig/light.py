@@ -13,6 +13,8 @@ from typing import Any
 import optuna
 
 from kirigami.search import storage
+from kirigami.search.config.sampler import Random
+from kirigami.search.config.settings import Proposal
 from kirigami.search.loop import Loop
 from kirigami.search.proposal import samplers
 from kirigami.search.proposal.pruners import Pruning
@@ -42,18 +44,17 @@ def loop_of(orders: Mapping[str, Any]) -> Loop:
     """Join the study as a worker does."""
     orders = {**DEFAULTS, **BEATS, **orders}
     space, config = space_of(orders["dimensions"])
-    store = storage.open_storage({key: orders[key] for key in ("url", *BEATS)}, patient=True)
+    store = storage.open_storage(storage.Settings.read({key: orders[key] for key in ("url", *BEATS)}), patient=True)
     joined = study.create(store, orders["name"], {"height": "minimize"}, {"space": orders["dimensions"]})
-    sampler = {"name": orders["sampler"]}
-    if orders["sampler"] == "tpe":
-        sampler |= {"multivariate": True, "group": True, "constant_liar": True}
+    tpe = {"multivariate": True, "group": True, "constant_liar": True} if orders["sampler"] == "tpe" else {}
+    sampler = Proposal.read({"sampler": {"name": orders["sampler"], **tpe}}).sampler
     factory = samplers.sampler_factory(sampler, orders["seed"])
     joined.sampler = PriorSampler(
         factory,
         space,
         orders["seed"],
         place=lambda _, trial: ledger.place(joined, trial),
-        window=samplers.window(sampler),
+        window=sampler.sees(),
     )
     return Loop(
         study=joined,
@@ -68,9 +69,7 @@ def loop_of(orders: Mapping[str, Any]) -> Loop:
 
 def draws(seed: int, trials: int, space: Space) -> set[tuple[Any, ...]]:
     """Return the configurations that an undisturbed study of the random sampler tries, as the store keeps them."""
-    undisturbed = optuna.create_study(
-        sampler=PriorSampler(samplers.sampler_factory({"name": "random"}, seed), space, seed)
-    )
+    undisturbed = optuna.create_study(sampler=PriorSampler(samplers.sampler_factory(Random(), seed), space, seed))
     drawn = set()
     for _ in range(trials):
         trial = undisturbed.ask()

@@ -45,14 +45,13 @@ def confirm(overrides: list[str], config_dirs: list[Path], options: Mapping[str,
     """Train a study's leaders under new seeds and tell the winner; return the exit code."""
     check_format(options["format"])
     check_repeats("seeds", options["seeds"])
-    config = named(overrides, config_dirs)
-    study = studies.known(storage.open_storage(config["storage"], create=False), config["name"])
+    meant = named(overrides, config_dirs)
+    study = studies.known(storage.open_storage(meant.storage, create=False), meant.name)
     _prepare(config_dirs)
     retrain = partial(training.retrain, threads=devices.threads_per_worker(1))
-    folder = storage.folder_of(config["storage"]["url"], config["name"])
     try:
         result = confirming.confirm(
-            study, folder, top=options["top"], seeds=options["seeds"], console=_progress(), retrain=retrain
+            study, meant.folder, top=options["top"], seeds=options["seeds"], console=_progress(), retrain=retrain
         )
     except Interrupted:
         return _stopped()

@@ -38,23 +38,22 @@ def copy(overrides: Sequence[str], config_dirs: Sequence[Path], options: Mapping
     Raises:
         InputError: where there is no such study, it is being searched, or the target cannot take it.
     """
-    config, console = named(overrides, config_dirs), Console(soft_wrap=True)
-    name, settings = config["name"], config["storage"]
+    (name, settings), console = named(overrides, config_dirs), Console(soft_wrap=True)
     if not options["to"]:
         raise InputError("copy needs to=URL: another store, such as to=postgresql://USER@HOST/DATABASE, or to=store.")
-    target = {**settings, "url": _target(settings, options["to"])}
+    target = _target(settings, options["to"])
     source = _settled(settings, name)
     try:
         goal = storage.open_storage(target)
     except InputError as error:
         raise _renamed(error) from error
     _make_room(goal, name, storage.check(target, create=True))
-    shown = storage.shown(target["url"])
-    console.print(f"study {name}  from {storage.shown(settings['url'])}  to {shown}", highlight=False)
-    trials = copy_study(source, goal, name, storage.shown(settings["url"]), console)
+    shown = storage.shown(target.url)
+    console.print(f"study {name}  from {storage.shown(settings.url)}  to {shown}", highlight=False)
+    trials = copy_study(source, goal, name, storage.shown(settings.url), console)
     waiting = Ledger(trials).count("waiting")
     first = f", {waiting} of them to be run first" if waiting else ""
-    said = _copy_files(storage.folder_of(settings["url"], name), storage.folder_of(target["url"], name))
+    said = _copy_files(storage.folder_of(settings.url, name), storage.folder_of(target.url, name))
     console.print(f"{len(trials)} trials copied{first}. {said}", highlight=False)
     console.print("The study stays where it was too: search it in one place only.", highlight=False)
     return 0
@@ -88,16 +87,16 @@ def copy_study(source: BaseStorage, goal: BaseStorage, name: str, origin: str, c
     return trials
 
 
-def _target(settings: Mapping[str, Any], to: str) -> str:
-    """Return the target's URL, checked as far as that makes nothing."""
+def _target(settings: storage.Settings, to: str) -> storage.Settings:
+    """Return the target's settings, checked as far as that makes nothing."""
     try:
-        url = located(to)
-        storage.check({**settings, "url": url}, create=True)
+        target = storage.Settings.read({**settings.model_dump(), "url": located(to)})
+        storage.check(target, create=True)
     except InputError as error:
         raise _renamed(error) from error
-    if url == settings["url"]:
-        raise InputError(f"to={storage.shown(url)} is the store that the study is in. Set to= to another.")
-    return url
+    if target.url == settings.url:
+        raise InputError(f"to={storage.shown(target.url)} is the store that the study is in. Set to= to another.")
+    return target
 
 
 def _renamed(error: InputError) -> InputError:
@@ -105,7 +104,7 @@ def _renamed(error: InputError) -> InputError:
     return InputError(str(error).replace("storage.url=", "to=").replace("storage.url", "to"))
 
 
-def _settled(settings: Mapping[str, Any], name: str) -> BaseStorage:
+def _settled(settings: storage.Settings, name: str) -> BaseStorage:
     """Return the source when no trial of the study runs; those of dead workers are queued again, as a worker does.
 
     Raises:
@@ -124,7 +123,7 @@ def _settled(settings: Mapping[str, Any], name: str) -> BaseStorage:
         numbers = ", ".join(str(trial.number) for trial in running[:5]) + (", …" if len(running) > 5 else "")
         raise InputError(
             f"study={name} is being searched (trial {numbers} runs). Stop the search, and copy it again; "
-            f"if its worker died on another machine, that is known {settings['grace_s']} s after its last sign of life."
+            f"if its worker died on another machine, that is known {settings.grace_s} s after its last sign of life."
         )
     return store
 

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kirigami.search.errors import masked, one_of
+
+if TYPE_CHECKING:
+    from kirigami.search.config.reading import Named
 
 
 class Verb(NamedTuple):
@@ -41,8 +44,8 @@ def results(overrides: list[str], config_dirs: list[Path], options: dict[str, An
 
     if options["format"] not in ("table", "json"):
         raise one_of("format", options["format"], ("table", "json"))
-    config = named(overrides, config_dirs)
-    study = studies.known(_open(config), config["name"])
+    meant = named(overrides, config_dirs)
+    study = studies.known(_open(meant), meant.name)
     if options["format"] == "json":
         printing.print_json(study, options["top"])
     else:
@@ -54,16 +57,14 @@ def ledger(overrides: list[str], config_dirs: list[Path], options: dict[str, Any
     """Print what a study has cost."""
     from kirigami.search.config.reading import named
     from kirigami.search.report import accounts
-    from kirigami.search.storage import folder_of
     from kirigami.search.study import study as studies
 
     for name, known in (("format", accounts.FORMATS), ("by", accounts.BY)):
         if options[name] not in known:
             raise one_of(name, options[name], known)
-    config = named(overrides, config_dirs)
-    study = studies.known(_open(config), config["name"])
-    folder = folder_of(config["storage"]["url"], config["name"])
-    accounts.print_account(study, folder, options["by"], options["format"])
+    meant = named(overrides, config_dirs)
+    study = studies.known(_open(meant), meant.name)
+    accounts.print_account(study, meant.folder, options["by"], options["format"])
     return 0
 
 
@@ -71,12 +72,11 @@ def report(overrides: list[str], config_dirs: list[Path], _options: dict[str, An
     """Write an HTML page with the study's figures."""
     from kirigami.search.config.reading import named
     from kirigami.search.report.page import write_report
-    from kirigami.search.storage import folder_of
     from kirigami.search.study import study as studies
 
-    config = named(overrides, config_dirs)
-    study = studies.known(_open(config), config["name"])
-    print(write_report(study, folder_of(config["storage"]["url"], config["name"])))
+    meant = named(overrides, config_dirs)
+    study = studies.known(_open(meant), meant.name)
+    print(write_report(study, meant.folder))
     return 0
 
 
@@ -89,9 +89,9 @@ def list_studies(overrides: list[str], config_dirs: list[Path], _options: dict[s
     from kirigami.search.config.reading import named
     from kirigami.search.report import results
 
-    config = named(overrides, config_dirs)
-    store = _open(config)
-    print(f"store {storage.shown(config['storage']['url'])}")
+    meant = named(overrides, config_dirs)
+    store = _open(meant)
+    print(f"store {storage.shown(meant.storage.url)}")
     names = sorted(optuna.get_all_study_names(store))
     ours = [optuna.load_study(study_name=name, storage=store) for name in names]
     Console().print(results.studies_table([results.summary(study) for study in ours]))
@@ -114,20 +114,18 @@ def export(overrides: list[str], config_dirs: list[Path], options: dict[str, Any
     from rich.console import Console
 
     from kirigami.search.config.reading import named
-    from kirigami.search.storage import folder_of
     from kirigami.search.storage.artifacts import open_artifacts
     from kirigami.search.study import study as studies
 
-    config = named(overrides, config_dirs)
-    study = studies.known(_open(config), config["name"])
-    folder = folder_of(config["storage"]["url"], config["name"])
-    shared = open_artifacts(config["storage"], folder) if config["storage"].get("artifacts") else None
+    meant = named(overrides, config_dirs)
+    study = studies.known(_open(meant), meant.name)
+    shared = open_artifacts(meant.storage.artifacts, meant.folder) if meant.storage.artifacts else None
     from kirigami.search.config import own_code
     from kirigami.search.export.run import Options, export_study  # torch comes with it: after what can be said without
 
     own_code.add_folders([Path.cwd(), *config_dirs])
     asked = Options.read(options)
-    print(export_study(study, folder, asked, Console(soft_wrap=True), shared))
+    print(export_study(study, meant.folder, asked, Console(soft_wrap=True), shared))
     return 0
 
 
@@ -200,11 +198,11 @@ def dashboard(overrides: list[str], config_dirs: list[Path], options: dict[str, 
     from kirigami.search.study import study as studies
 
     asked = Options(**options)
-    config = named(overrides, config_dirs)
-    store = _open(config)
-    print(f"store {storage.shown(config['storage']['url'])}")
+    meant = named(overrides, config_dirs)
+    store = _open(meant)
+    print(f"store {storage.shown(meant.storage.url)}")
     given = any(one.startswith(("study=", "name=")) for one in overrides)
-    serve(store, asked, study_id_of(studies.known(store, config["name"])) if given else None)
+    serve(store, asked, study_id_of(studies.known(store, meant.name)) if given else None)
     return 0
 
 
@@ -331,7 +329,7 @@ VERBS = {
 }
 
 
-def _open(config: dict[str, Any]) -> Any:
+def _open(meant: "Named") -> Any:
     from kirigami.search.storage import open_storage
 
-    return open_storage(config["storage"], create=False)
+    return open_storage(meant.storage, create=False)

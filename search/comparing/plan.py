@@ -13,12 +13,14 @@ from optuna.trial import FrozenTrial
 from kirigami import tasks
 from kirigami.errors import did_you_mean
 from kirigami.search import storage
-from kirigami.search.command.search import check_config
 from kirigami.search.comparing.asked import Asked
 from kirigami.search.comparing.record import Arm
 from kirigami.search.config.compose import compose
-from kirigami.search.config.identity import difference, identity, leaves
+from kirigami.search.config.identity import difference, leaves
+from kirigami.search.config.objective import directed, named
 from kirigami.search.config.resolve import resolve, unlimited
+from kirigami.search.config.settings import StudyConfig
+from kirigami.search.config.study import StudySettings, checked
 from kirigami.search.errors import InputError
 from kirigami.search.rehearsal import building as rehearsal
 from kirigami.search.study import study as studies
@@ -61,38 +63,38 @@ def make(overrides: Sequence[str], config_dirs: Sequence[Path], asked: Asked) ->
         InputError: in one line, for a dimension, value or study that is not there, and for what an arm's network or
             task refuses.
     """
-    raw = compose(overrides, config_dirs)
-    config = check_config(raw)
+    settings = checked(compose(overrides, config_dirs))
+    config = settings.config
     study = _found(config)
     if asked.over == "study":
         arms, reference, source = _studies(config, study, asked)
     elif asked.over in FILES:
-        arms, reference, source = _files(overrides, config_dirs, raw, study, asked)
+        arms, reference, source = _files(overrides, config_dirs, settings, study, asked)
     else:
-        arms, reference, source = _leaves(raw, config, study, asked)
+        arms, reference, source = _leaves(settings, study, asked)
     metric, direction = _metric(config, asked.metric)
     over = f"study-{asked.against}" if asked.over == "study" else asked.over
-    folder = storage.folder_of(config["storage"]["url"], config["name"])
+    folder = storage.folder_of(config.storage.url, config.name)
     arms = _rehearsed(asked.over, arms, metric, direction)
-    return Plan(config["name"], folder, over, arms, reference, metric, direction, source, config["seed"])
+    return Plan(config.name, folder, over, arms, reference, metric, direction, source, config.seed)
 
 
-def _found(config: Mapping[str, Any]) -> Study | None:
+def _found(config: StudyConfig) -> Study | None:
     """Return the study where the store has it."""
-    if not storage.exists(config["storage"]):
+    if not storage.exists(config.storage):
         return None
-    return studies.find(storage.open_storage(config["storage"], create=False), config["name"])
+    return studies.find(storage.open_storage(config.storage, create=False), config.name)
 
 
-def _metric(config: Mapping[str, Any], asked: str) -> tuple[str, str]:
+def _metric(config: StudyConfig, asked: str) -> tuple[str, str]:
     try:
-        objectives = studies.objectives(asked or config["objective"], tasks.direction)
+        objectives = directed(named(asked) if asked else config.objective, tasks.direction)
     except ValueError as error:
         raise InputError(str(error).replace("objective", "metric", 1) if asked else str(error)) from error
     return next(iter(objectives.items()))
 
 
-def _best(config: Mapping[str, Any], study: Study | None, asked: Asked) -> tuple[dict[str, Any], str]:
+def _best(config: StudyConfig, study: Study | None, asked: Asked) -> tuple[dict[str, Any], str]:
     """Return the best trial's values by dotted path, and where they come from; none where the config's own are meant.
 
     Raises:
@@ -102,12 +104,12 @@ def _best(config: Mapping[str, Any], study: Study | None, asked: Asked) -> tuple
     if best is None or study is None:
         if asked.source == "best":
             raise InputError(
-                f"from=best: study={config['name']} has no complete trial within its budget. Set from=config."
+                f"from=best: study={config.name} has no complete trial within its budget. Set from=config."
             )
         return {}, "the config's own values"
     changes = [
         one
-        for one in difference(study.user_attrs.get("identity", {}), identity(config))
+        for one in difference(study.user_attrs.get("identity", {}), config.identity)
         if one.partition(".")[0] not in ("space", "budget", "objective") and not one.startswith("objective:")
     ]
     if changes:
@@ -131,18 +133,16 @@ def _leaf(config: Mapping[str, Any], path: str) -> Any:
     return node
 
 
-def _leaves(
-    raw: dict[str, Any], config: dict[str, Any], study: Study | None, asked: Asked
-) -> tuple[list[Arm], str, str]:
+def _leaves(settings: StudySettings, study: Study | None, asked: Asked) -> tuple[list[Arm], str, str]:
     """Make an arm of each value of one leaf of the config."""
-    plain = {key: part for key, part in config.items() if key not in OUTSIDE}
+    plain = {key: part for key, part in settings.config.plain.items() if key not in OUTSIDE}
     known = dict(leaves(plain))
     if asked.over not in known:
         names = [*known, *FILES, "study"]
         raise InputError(f"over={asked.over}: no such dimension in the config.{did_you_mean(asked.over, names)}")
-    space = Space.from_config(raw.get("space") or {}, {key: part for key, part in config.items() if key != "space"})
-    taken, source = _best(config, study, asked)
-    base = space.apply(raw, taken)
+    space = settings.space
+    taken, source = _best(settings.config, study, asked)
+    base = space.apply(settings.raw, taken)
     own = _leaf(resolve(base), asked.over)
     reference, values = asked.arranged(own, _choices(space, asked))
     arms = [Arm(label(value), _plain(space.apply(base, {asked.over: value})), value) for value in values]
@@ -165,15 +165,15 @@ def _choices(space: Space, asked: Asked) -> list[Any]:
 
 
 def _files(
-    overrides: Sequence[str], config_dirs: Sequence[Path], raw: dict[str, Any], study: Study | None, asked: Asked
+    overrides: Sequence[str], config_dirs: Sequence[Path], settings: StudySettings, study: Study | None, asked: Asked
 ) -> tuple[list[Arm], str, str]:
     """Make an arm of each file of a group; what a search found for another file means nothing to an arm."""
     if asked.values is None:
         raise InputError(f"over={asked.over} is a group of files. Name some of them: values=[A,B].")
-    config = resolve(raw)
-    taken, source = _best(config, study, asked)
+    taken, source = _best(settings.config, study, asked)
     chosen = {str(value): compose([*overrides, f"{asked.over}={value}"], config_dirs) for value in asked.all_values()}
-    own = next((name for name, one in chosen.items() if resolve(one)[asked.over] == config[asked.over]), None)
+    before = settings.config.plain[asked.over]
+    own = next((name for name, one in chosen.items() if resolve(one)[asked.over] == before), None)
     reference, values = asked.arranged(own, asked.values)
     arms = []
     for value in values:
@@ -184,21 +184,21 @@ def _files(
     return arms, str(reference), source
 
 
-def _studies(config: dict[str, Any], study: Study | None, asked: Asked) -> tuple[list[Arm], str, str]:
+def _studies(config: StudyConfig, study: Study | None, asked: Asked) -> tuple[list[Arm], str, str]:
     """Make an arm of the best trial of each of two studies."""
-    if not asked.against or asked.against == config["name"]:
+    if not asked.against or asked.against == config.name:
         raise InputError(f"over=study compares two studies, but got against={asked.against!r}. Set against=OTHER.")
     if asked.values is not None or asked.source == "config":
         raise InputError("over=study compares the best trials of two studies. Leave out values= and from=config.")
-    store = storage.open_storage(config["storage"], create=False)
+    store = storage.open_storage(config.storage, create=False)
     arms = []
-    for name in (config["name"], asked.against):
-        one = study if study is not None and name == config["name"] else studies.known(store, name)
+    for name in (config.name, asked.against):
+        one = study if study is not None and name == config.name else studies.known(store, name)
         best = studies.best_trial(one)
         if best is None:
             raise InputError(f"study={name} has no complete trial within its budget yet. Search on.")
-        arms.append(Arm(name, {**unlimited(origin(best)), "seed": config["seed"]}, name))
-    reference, _ = asked.arranged(config["name"], [arm.label for arm in arms])
+        arms.append(Arm(name, {**unlimited(origin(best)), "seed": config.seed}, name))
+    reference, _ = asked.arranged(config.name, [arm.label for arm in arms])
     return arms, str(reference), "the best trial of each study"
 
 

@@ -20,11 +20,11 @@ from kirigami import models, tasks
 from kirigami.errors import at
 from kirigami.models.schedules import RangeTest, range_test
 from kirigami.models.technique import network_of
-from kirigami.search.command.search import check_config
 from kirigami.search.comparing.compare import narrow
 from kirigami.search.config import own_code
 from kirigami.search.config.compose import compose
 from kirigami.search.config.resolve import unlimited
+from kirigami.search.config.study import checked
 from kirigami.search.errors import InputError, StudyStopped, one_line, one_of
 from kirigami.search.files import as_json, stored, write_json, write_text
 from kirigami.search.report.page import STYLE
@@ -76,11 +76,12 @@ def lr_range(overrides: Sequence[str], config_dirs: Sequence[Path], options: Map
     """Run the test, write `studies/<name>/lr-range.html` and `.json`, say what was found; return the exit code."""
     asked = Asked.read(options)
     raw = compose(overrides, config_dirs)
-    config = unlimited(check_config(raw))
+    study = checked(raw).config
+    config = unlimited(study.plain)
     own_code.add_folders([Path.cwd(), *config_dirs])
     found, own = tested(config, asked)
     result = described(config, asked, found, own="lr" in ((raw.get("space") or {}).get("optimizer") or {}), fixed=own)
-    folder = folder_of(config["storage"]["url"], config["name"])
+    folder = folder_of(study.storage.url, study.name)
     write_json(folder / f"{FILE}.json", result)
     page = write_page(result, folder / f"{FILE}.html")
     if options["format"] == "json":

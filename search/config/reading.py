@@ -4,28 +4,41 @@ import importlib.resources
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
 from kirigami.search.config.resolve import resolve
 from kirigami.search.errors import InputError
+from kirigami.search.storage import Settings, folder_of
 from kirigami.search.storage.server.local import located
 
 PLAIN = re.compile(r"(study|name|storage)=[\w.-]+|storage\.(url|heartbeat_s|grace_s|patience_s|retries)=[^$]+")
 OWN_PLACE = re.compile(r"^(name|storage)\s*:|override /storage", re.MULTILINE)
 
 
-def named(overrides: Sequence[str], config_dirs: Sequence[Path]) -> dict[str, Any]:
-    """Return `name` and `storage` of the study meant; its own file need not be at hand.
+class Named(NamedTuple):
+    """A study's name and the store that it is in."""
+
+    name: str
+    storage: Settings
+
+    @property
+    def folder(self) -> Path:
+        """Where the study's files lie."""
+        return folder_of(self.storage.url, self.name)
+
+
+def named(overrides: Sequence[str], config_dirs: Sequence[Path]) -> Named:
+    """Return which study is meant, and its store; its own file need not be at hand.
 
     Raises:
-        InputError: for an override that cannot be read.
+        InputError: for an override that cannot be read, or a store that makes no sense.
     """
     raw = _plain(overrides, config_dirs) or _composed(overrides, config_dirs)
     config = resolve({"name": raw["name"], "storage": raw["storage"]})
-    config["storage"]["url"] = located(config["storage"].get("url"))
-    return config
+    place = {**config["storage"], "url": located(config["storage"].get("url"))}
+    return Named(str(config["name"]), Settings.read(place))
 
 
 def _plain(overrides: Sequence[str], config_dirs: Sequence[Path]) -> dict[str, Any] | None:

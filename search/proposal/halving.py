@@ -15,27 +15,17 @@ a resumed study finds it again.
 """
 
 from binascii import crc32
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
 
 import numpy as np
 import optuna
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
-from kirigami.search.errors import InputError
+from kirigami.search.config.pruner import Asha, Hyperband, Pruner, check_several
 from kirigami.search.proposal.fronts import front, order
 from kirigami.search.proposal.judge import Go, Judge, Report, Stop, Verdict
-from kirigami.search.proposal.pruners import (
-    HALVING,
-    build_pruner,
-    first_rung,
-    in_fidelities,
-    ladder,
-    reduction_factor,
-)
 from kirigami.search.study.ledger import place, state_of
 from kirigami.search.study.study import metric_names
 
@@ -87,40 +77,33 @@ class Halving(Judge):
         return int(np.searchsorted(np.cumsum(self.shares), drawn, side="right"))
 
 
-def build(config: Mapping[str, Any], fidelities: int, every: int = 1) -> Halving | None:
+def build(settings: Pruner, fidelities: int, every: int = 1) -> Halving | None:
     """Build the halving that `pruner:` asks for in a study of several objectives; None for `none`.
 
     `asha` is one bracket. `hyperband` deals the trials to brackets that begin at later and later rungs, in the shares
     of Li et al. (JMLR 2018); a trial is compared with those of its own bracket only.
 
     Args:
-        config: `name` and the pruner's arguments; `min_resource` counts validations, `auto` is a hundredth of a trial.
         fidelities: epochs or steps of a full trial.
         every: epochs or steps between validations.
 
     Raises:
-        InputError: for a pruner that cannot weigh several objectives, or an unknown argument.
+        InputError: for a pruner that cannot weigh several objectives.
     """
-    build_pruner(config, fidelities=fidelities, every=every)  # checks names and arguments
-    name, settings = in_fidelities(config, fidelities, every)
-    if name not in (*HALVING, "none"):
-        raise InputError(
-            f"pruner.name must be one of ({', '.join((*HALVING, 'none'))}) in a study of several objectives, "
-            f"but got {name!r}. Set pruner=asha."
-        )
-    if name == "none":
+    check_several(settings, 2)
+    if not isinstance(settings, Asha | Hyperband):
         return None
-    least = first_rung(name, settings)
-    least = max(1, fidelities // 100) if isinstance(least, str) else least
-    factor, rungs = reduction_factor(name, settings), ladder(name, settings, least, fidelities)
-    most = settings.get("max_resource", fidelities)
-    beyond = rungs[-1] * factor if rungs else least * factor ** settings.get("min_early_stopping_rate", 0)
-    count = 1 if name == "asha" else max(1, sum(rung <= most for rung in (*rungs, beyond)))
+    least = max(1, fidelities // 100) if settings.min_resource == "auto" else settings.min_resource * every
+    ladder, factor = settings.ladder(least, fidelities), settings.reduction_factor
+    count = 1
+    if isinstance(settings, Hyperband):
+        most = fidelities if settings.max_resource == "auto" else settings.max_resource
+        count = max(1, sum(rung <= most for rung in (*ladder, least * factor ** len(ladder))))
     return Halving(
-        brackets=tuple(rungs[index:] for index in range(count)),
+        brackets=tuple(ladder[index:] for index in range(count)),
         shares=tuple(ceil(count * factor ** (count - 1 - index) / (count - index)) for index in range(count)),
         factor=factor,
-        bootstrap_count=settings.get("bootstrap_count", 0),
+        bootstrap_count=settings.bootstrap_count,
     )
 
 

@@ -1,16 +1,14 @@
 """Pruners by name, built from `pruner:` of the config; the ladder of rungs; Optuna's pruners as judges."""
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner, NopPruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from kirigami.search.errors import InputError, one_of
+from kirigami.search.config.pruner import Asha, Hyperband, Pruner, Unpruned
 from kirigami.search.proposal.judge import Go, Judge, Report, Stop, Verdict
 from kirigami.search.proposal.samplers import construct
 from kirigami.search.study.study import metric_names
@@ -22,7 +20,6 @@ PRUNERS: dict[str, Callable[..., BasePruner]] = {
     "wilcoxon": optuna.pruners.WilcoxonPruner,
     "none": optuna.pruners.NopPruner,
 }
-HALVING = ("asha", "hyperband")
 
 
 @dataclass(frozen=True)
@@ -55,80 +52,28 @@ class Pruning(Judge):
         self.seen(trial, report)
 
 
-def build_pruner(config: Mapping[str, Any], *, fidelities: int, every: int = 1) -> BasePruner:
+def build_pruner(settings: Pruner, *, fidelities: int, every: int = 1) -> BasePruner:
     """Build the pruner.
 
     Args:
-        config: `name` and the pruner's arguments. `min_resource` and `n_warmup_steps` count validations.
-        fidelities: epochs or steps of a full trial; what `max_resource: auto` stands for.
+        fidelities: epochs or steps of a full trial.
         every: epochs or steps between validations.
 
     Raises:
-        InputError: for an unknown name or argument.
+        InputError: for what Optuna refuses.
     """
-    name, settings = in_fidelities(config, fidelities, every)
-    for key, least in (("min_resource", 1), ("reduction_factor", 2)):
-        value = settings.get(key, least)
-        if value != "auto" and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise InputError(f"pruner.{key} must be a whole number of at least {least}, but got {value!r}.")
-    pruner: BasePruner = construct("pruner", PRUNERS[name], settings)
+    pruner: BasePruner = construct("pruner", PRUNERS[settings.name], settings.arguments(fidelities, every))
     return pruner
 
 
-def rungs(config: Mapping[str, Any], fidelities: int, every: int = 1) -> tuple[int, ...]:
+def rungs(settings: Pruner, fidelities: int, every: int = 1) -> tuple[int, ...]:
     """Return the fidelities at which the pruner is asked, all of them before the end of a full trial.
 
     A report is a transaction in the store; between rungs it would change nothing, and at the end nothing is left to
     save: a trial trained in full is complete, whatever its value.
     """
-    name, settings = in_fidelities(config, fidelities, every)
-    if name == "none":
+    if isinstance(settings, Unpruned):
         return ()
-    least = first_rung(name, settings)
-    if name not in HALVING or not isinstance(least, int):
+    if not isinstance(settings, Asha | Hyperband) or settings.min_resource == "auto":
         return tuple(range(every, fidelities, every))
-    return ladder(name, settings, least, fidelities)
-
-
-def ladder(name: str, settings: Mapping[str, Any], least: int, fidelities: int) -> tuple[int, ...]:
-    """Return the rungs of `asha` or `hyperband`, all of them before the end of a full trial.
-
-    Args:
-        settings: the pruner's arguments, in epochs or steps.
-        least: `min_resource`, as a number.
-        fidelities: epochs or steps of a full trial.
-    """
-    factor, rung, climbed = reduction_factor(name, settings), least, []
-    rung *= factor ** settings.get("min_early_stopping_rate", 0)
-    while rung < fidelities:
-        climbed.append(rung)
-        rung *= factor
-    return tuple(climbed)
-
-
-def first_rung(name: str, settings: Mapping[str, Any]) -> int | str:
-    """Return `min_resource`, a number or `auto`; where it is left out, as Optuna has it."""
-    least: int | str = settings.get("min_resource", "auto" if name == "asha" else 1)
-    return least
-
-
-def reduction_factor(name: str, settings: Mapping[str, Any]) -> int:
-    """Return `reduction_factor`; where it is left out, as Optuna has it."""
-    return int(settings.get("reduction_factor", 4 if name == "asha" else 3))
-
-
-def in_fidelities(config: Mapping[str, Any], fidelities: int, every: int) -> tuple[str, dict[str, Any]]:
-    """Return the pruner's name and arguments, validations turned into epochs or steps."""
-    settings = dict(config)
-    name = settings.pop("name", None)
-    if name not in PRUNERS:
-        raise one_of("pruner.name", name, PRUNERS)
-    for key in ("min_resource", "n_warmup_steps"):
-        if isinstance(settings.get(key), int):
-            settings[key] *= every
-    others = {key for other in PRUNERS.values() for key in inspect.signature(other).parameters}
-    own = inspect.signature(PRUNERS[name]).parameters
-    settings = {key: value for key, value in settings.items() if key in own or key not in others}
-    if settings.get("max_resource") == "auto":
-        settings["max_resource"] = fidelities
-    return str(name), settings
+    return settings.ladder(settings.min_resource * every, fidelities)

@@ -7,12 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kirigami.search.storage.address import absolute_sqlite, folder_of, shown
+    from kirigami.search.storage.address import Settings, absolute_sqlite, folder_of, shown
     from kirigami.search.storage.opening import check, exists, open_storage, warnings_of
     from kirigami.search.storage.outage import StoreAway
     from kirigami.search.storage.store import Store
 
 __all__ = [
+    "Settings",
     "Store",
     "StoreAway",
     "absolute_sqlite",
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    **dict.fromkeys(("absolute_sqlite", "folder_of", "shown"), "address"),
+    **dict.fromkeys(("Settings", "absolute_sqlite", "folder_of", "shown"), "address"),
     **dict.fromkeys(("check", "exists", "open_storage", "warnings_of"), "opening"),
     "Store": "store",
     "StoreAway": "outage",

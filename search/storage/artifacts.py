@@ -4,9 +4,7 @@ They go through Optuna's artifact stores, so that the dashboard and other tools 
 """
 
 import importlib.util
-import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,10 +12,10 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 
 from kirigami.search.errors import InputError, one_line
 from kirigami.search.files import replaced, unfinished
+from kirigami.search.storage.address import absolute_place
 
 FOLDER = "artifacts"
 BUCKETS = {"s3": ("boto3", "boto3"), "gs": ("google.cloud.storage", "google-cloud-storage")}
-ALLOWED = "a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX"
 
 
 class Folder:
@@ -94,45 +92,27 @@ class Prefixed:
 Artifacts = Folder | Prefixed
 
 
-def place(settings: Mapping[str, Any], folder: Path) -> str:
+def place(named: str | None, folder: Path) -> str:
     """Return where the artifacts of a study lie: an absolute path, or a bucket's URL.
 
     Args:
-        settings: `storage:` of the config; `artifacts` names the place, null is `artifacts` in the study's folder.
+        named: `storage.artifacts` of the config; None is `artifacts` in the study's folder.
         folder: the study's.
     """
-    return absolute(settings.get("artifacts")) or str((folder / FOLDER).absolute())
+    return absolute_place(named) or str((folder / FOLDER).absolute())
 
 
-def absolute(named: Any) -> str | None:
-    """Return `storage.artifacts` such that every process on this machine means the same by it; None stays None.
-
-    Raises:
-        InputError: where it is no such place.
-    """
-    if named is None:
-        return None
-    if not isinstance(named, str) or not named.strip():
-        raise InputError(f"storage.artifacts must be null or {ALLOWED}, but got {named!r}. Set storage.artifacts=null.")
-    scheme, found, rest = named.partition("://")
-    if not found:
-        return os.path.abspath(os.path.expanduser(named))
-    if scheme not in BUCKETS or not rest.partition("/")[0]:
-        raise InputError(f"storage.artifacts must be null or {ALLOWED}, but got {named!r}.")
-    return named
-
-
-def open_artifacts(settings: Mapping[str, Any], folder: Path) -> Artifacts:
+def open_artifacts(named: str | None, folder: Path) -> Artifacts:
     """Open the place of a study's artifacts; a folder is made when the first one is written.
 
     Args:
-        settings: see `place`.
+        named: see `place`.
         folder: the study's.
 
     Raises:
         InputError: where there is no such place, or the package that opens it is missing or refuses.
     """
-    where = place(settings, folder)
+    where = place(named, folder)
     scheme, found, rest = where.partition("://")
     if not found:
         if Path(where).exists() and not Path(where).is_dir():

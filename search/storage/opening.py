@@ -1,7 +1,6 @@
 """Opening the store: SQLite in WAL mode by default, Postgres by URL, and plain words where it cannot be opened."""
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -20,8 +19,8 @@ STARTING_SECONDS = 15
 STARTING = ("starting up", "shutting down", "in recovery mode", "not yet accepting")
 
 
-def open_storage(settings: Mapping[str, Any], *, create: bool = True, patient: bool = False) -> Store:
-    """Open the store named by `settings` (url, heartbeat_s, grace_s, patience_s, retries).
+def open_storage(settings: Settings, *, create: bool = True, patient: bool = False) -> Store:
+    """Open the store.
 
     Args:
         create: whether to write; a reader makes no SQLite file and no tables, and takes no lock on a file.
@@ -32,51 +31,47 @@ def open_storage(settings: Mapping[str, Any], *, create: bool = True, patient: b
         InputError: where the store is missing, locked, foreign, not writable or out of reach.
         StoreAway: where a server was away for longer than `storage.patience_s`, with `patient`.
     """
-    read = Settings.read(settings)
-    if read.file is not None:
-        sqlite.check_file(read.file, create)
-    return _patiently(lambda: _opened(read, create), read, patient)
+    if settings.file is not None:
+        sqlite.check_file(settings.file, create)
+    return _patiently(lambda: _opened(settings, create), settings, patient)
 
 
-def check(settings: Mapping[str, Any], *, create: bool) -> str:
+def check(settings: Settings, *, create: bool) -> str:
     """Check what can be checked of the store without making it; return its URL in full.
 
     Raises:
         InputError: as `open_storage`.
     """
-    read = Settings.read(settings)
-    if read.file is not None:
-        sqlite.check_file(read.file, create)
-    elif (found := _survey(read)) is not None:
-        postgres.check_database(found, read, create)
-    return read.url
+    if settings.file is not None:
+        sqlite.check_file(settings.file, create)
+    elif (found := _survey(settings)) is not None:
+        postgres.check_database(found, settings, create)
+    return settings.engine_url
 
 
-def exists(settings: Mapping[str, Any]) -> bool:
+def exists(settings: Settings) -> bool:
     """Return whether there is a store to read: an SQLite file, or tables on a server.
 
     Raises:
         InputError: where a server is out of reach.
     """
-    read = Settings.read(settings)
-    if read.file is not None:
-        return read.file.exists()
-    found = _survey(read)
+    if settings.file is not None:
+        return settings.file.exists()
+    found = _survey(settings)
     return found is None or bool(found.tables)
 
 
-def warnings_of(settings: Mapping[str, Any]) -> list[str]:
+def warnings_of(settings: Settings) -> list[str]:
     """Return a line for what is odd about a store without being wrong: a server whose clock is far from ours."""
-    read = Settings.read(settings)
-    found = _survey(read) if read.file is None else None
-    return [] if found is None else skew(read.shown, found.ahead_s, read.grace_s)
+    found = _survey(settings) if settings.file is None else None
+    return [] if found is None else skew(settings.shown, found.ahead_s, settings.grace_s)
 
 
 def _survey(read: Settings) -> postgres.Survey | None:
     """Ask a server what it holds; None where it is no PostgreSQL."""
-    if not read.url.startswith("postgresql"):
+    if not read.engine_url.startswith("postgresql"):
         return None
-    return _patiently(lambda: postgres.survey(read.url), read, patient=False)
+    return _patiently(lambda: postgres.survey(read.engine_url), read, patient=False)
 
 
 def _patiently(operation: Any, read: Settings, patient: bool) -> Any:
@@ -123,11 +118,11 @@ def _explained(error: BaseException) -> str:
 
 
 def _opened(read: Settings, create: bool) -> Store:
-    is_postgres = read.url.startswith("postgresql")
-    found = postgres.survey(read.url) if is_postgres else None
+    is_postgres = read.engine_url.startswith("postgresql")
+    found = postgres.survey(read.engine_url) if is_postgres else None
     if found is not None:
         postgres.check_database(found, read, create)
-    settings = postgres.engine_settings(read.url) if is_postgres else {}
+    settings = postgres.engine_settings(read.engine_url) if is_postgres else {}
     if read.file is not None:
         settings = {"connect_args": {"timeout": sqlite.BUSY_SECONDS}}
     store = _made(read, settings)

@@ -35,7 +35,7 @@ class Store(Together):
 
     def __init__(self, settings: Settings, engine_kwargs: dict[str, Any]) -> None:
         # Braces are Optuna's template for a schema version, and may be part of a password.
-        rows = RDBStorage(settings.url.replace("{", "{{").replace("}", "}}"), engine_kwargs)
+        rows = RDBStorage(settings.engine_url.replace("{", "{{").replace("}", "}}"), engine_kwargs)
         sqlalchemy.event.listen(rows.engine, "handle_error", on_error)
         watch = Watch(settings.shown, settings.patience_s, settings.grace_s)
         self._retrying = Retrying(cached(rows), watch)

@@ -1,6 +1,6 @@
 """One Optuna study per name: made once, refused where its meaning changed, with our facts in its attributes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -14,27 +14,6 @@ from kirigami.search.study import ledger
 from kirigami.search.study.ledger import is_feasible
 
 SCHEMA = 1
-DIRECTIONS = ("maximize", "minimize")
-
-
-def objectives(setting: Any, direction_of: Any) -> dict[str, str]:
-    """Return metric name -> direction for `objective`: a name, a list of names, or names with their directions."""
-    if isinstance(setting, str):
-        setting = [setting]
-    if isinstance(setting, Mapping):
-        wrong = {name: value for name, value in setting.items() if value not in DIRECTIONS}
-        for name, value in wrong.items():
-            raise InputError(f"objective.{name} must be one of (maximize, minimize), but got {value!r}.")
-        if setting:
-            return dict(setting)
-    if isinstance(setting, Sequence) and setting and all(isinstance(name, str) for name in setting):
-        twice = next((name for name in setting if list(setting).count(name) > 1), None)
-        if twice is not None:
-            raise InputError(f"objective names {twice!r} twice in {list(setting)!r}. Remove one.")
-        return {name: direction_of(name) for name in setting}
-    raise InputError(
-        f"objective must be a metric's name or a list of them, but got {setting!r}. Set objective=accuracy."
-    )
 
 
 def find(storage: BaseStorage, name: str) -> Study | None:

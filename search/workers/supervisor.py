@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -117,14 +117,14 @@ class Supervisor:
                 signal.signal(number, handler)
 
 
-def reader(settings: Mapping[str, Any], name: str) -> Reader:
+def reader(settings: storage.Settings, name: str) -> Reader:
     """Return a function that reads the study and its ledger; None before there is a store or a study."""
     opened: list[storage.Store] = []
     seen: list[Study] = []  # one object reads finished trials once
 
     def read() -> tuple[Study, Ledger] | None:
         if not opened and storage.exists(settings):
-            opened.append(storage.open_storage({**settings, "patience_s": 0}, create=False))
+            opened.append(storage.open_storage(settings.model_copy(update={"patience_s": 0}), create=False))
             opened[0].watch.say = lambda _line: None  # who reads for others to look at does not wait
         if opened and not seen:
             seen.extend(study for study in [studies.find(opened[0], name)] if study)

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from kirigami.search.config import own_code
-from kirigami.search.config.identity import identity
 from kirigami.search.config.resolve import resolve
 from kirigami.search.errors import InputError, StudyStopped
 
@@ -93,6 +92,8 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
     """
     from kirigami import tasks
     from kirigami.search import storage
+    from kirigami.search.config.objective import directed
+    from kirigami.search.config.study import StudySettings
     from kirigami.search.loop import Loop
     from kirigami.search.proposal import samplers
     from kirigami.search.proposal.judges import build_judge
@@ -101,47 +102,42 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
     from kirigami.search.study import ledger, study
     from kirigami.search.training import alone as trial
     from kirigami.search.training import checkpoints
-    from kirigami.search.training import trainer as trainers
     from kirigami.search.training.runners import Solo
-    from kirigami.spaces import Budget, PriorSampler, Space
+    from kirigami.spaces import PriorSampler
 
-    raw, settings = orders.raw, resolve(orders.raw)
-    own_code.check_target(settings["network"].get("_target_"), orders.paths)
-    space = Space.from_config(raw.get("space") or {}, {key: part for key, part in settings.items() if key != "space"})
-    config, task = rehearsal.rehearse(raw, space, resolve)
-    objectives = study.objectives(config["objective"], tasks.direction)
-    rehearsal.check_objectives(config, objectives, task)
-    sampler = samplers.sampler_factory(config["sampler"], config["seed"], objectives=len(objectives))
-    full, every = trainers.fidelities(config["trainer"]), config["trainer"]["val_every"]
-    judge = build_judge(config["pruner"], objectives=len(objectives), fidelities=full, every=every)
-    kept, pause = (
-        artifacts.open_artifacts(config["storage"], Path(orders.folder)),
-        checkpoints.check(config["checkpoint"]),
-    )
-    store = storage.open_storage(config["storage"], patient=True)
+    settings = StudySettings.from_raw(orders.raw)
+    config, space = settings.config, settings.space
+    own_code.check_target(config.network.get("_target_"), orders.paths)
+    resolved, task = rehearsal.rehearse(settings.raw, space, resolve)
+    objectives = directed(config.objective, tasks.direction)
+    rehearsal.check_objectives(resolved, objectives, task)
+    full, every = config.trainer.fidelities, config.trainer.val_every
+    judge = build_judge(config.pruner, objectives=len(objectives), fidelities=full, every=every)
+    shared, every_s = artifacts.open_artifacts(config.storage.artifacts, Path(orders.folder)), config.checkpoint.every_s
+    store = storage.open_storage(config.storage, patient=True)
     store.watch.stop_requested = stop.is_set
-    joined = study.create(store, config["name"], objectives, identity(config))
-    study.check_same(joined, identity(config))
+    joined = study.create(store, config.name, objectives, config.identity)
+    study.check_same(joined, config.identity)
     study.check_data(joined, task.fingerprint())
     study.note_baselines(joined, task.baselines(task.validation.targets))
     joined.sampler = PriorSampler(
-        sampler,
+        samplers.sampler_factory(config.sampler, config.seed),
         space,
-        config["seed"],
+        config.seed,
         place=lambda _, trial: ledger.place(joined, trial),
-        window=samplers.window(config["sampler"]),
+        window=config.sampler.sees(),
     )
     return Loop(
         study=joined,
         space=space,
         runner=Solo(partial(trial.train, threads=orders.threads)),
-        budget=Budget.from_config(config["budget"], config["cost"]),
-        prepare=lambda values: resolve(space.apply(raw, values)),
+        budget=config.budget,
+        prepare=settings.resolved,
         storage=store,
         judge=judge,
         folder=Path(orders.folder) / "networks",
-        shared=kept if config["storage"].get("artifacts") else None,
-        shelf=None if pause is None else checkpoints.Shelf(kept, pause),
+        shared=shared if config.storage.artifacts else None,
+        shelf=None if every_s is None else checkpoints.Shelf(shared, every_s),
         stop_requested=stop.is_set,
     )
 

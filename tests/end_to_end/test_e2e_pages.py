@@ -7,11 +7,12 @@ import subprocess
 import optuna
 import pytest
 
+from kirigami.search.config.sampler import Random
 from kirigami.search.loop import Loop
 from kirigami.search.proposal.pruners import Pruning
 from kirigami.search.proposal.samplers import sampler_factory
 from kirigami.search.report.page import write_report
-from kirigami.search.storage import open_storage
+from kirigami.search.storage import Settings, open_storage
 from kirigami.search.study.study import create
 from kirigami.search.training.runners import surrogate
 from kirigami.spaces import Budget, PriorSampler, Space
@@ -24,10 +25,10 @@ SPACE = {"x": {"low": 0.0, "high": 1.0}, "kind": {"choices": ["a", "b"]}}
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
     settings = {"url": f"sqlite:///{folder}/studies.db", "heartbeat_s": 10, "grace_s": 60}
-    store = open_storage(settings)
+    store = open_storage(Settings.read(settings))
     space = Space.from_config(SPACE, {"x": 0.0, "kind": "a"})
     joined = create(store, "pages <&>", {"accuracy": "maximize"}, {})
-    joined.sampler = PriorSampler(sampler_factory({"name": "random"}, 0), space, 0)
+    joined.sampler = PriorSampler(sampler_factory(Random(), 0), space, 0)
 
     def evaluate(config):
         for epoch in (1, 2, 3):

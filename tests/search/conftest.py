@@ -15,12 +15,13 @@ from pathlib import Path
 import optuna
 import pytest
 
+from kirigami.search.config.settings import Proposal
 from kirigami.search.errors import InputError, StudyStopped
 from kirigami.search.loop import Loop
 from kirigami.search.proposal.judge import TrainAll
 from kirigami.search.proposal.pruners import Pruning, build_pruner
 from kirigami.search.proposal.samplers import sampler_factory
-from kirigami.search.storage import open_storage
+from kirigami.search.storage import Settings, open_storage
 from kirigami.search.storage.server.server import Server
 from kirigami.search.study import ledger
 from kirigami.search.study import study as studies
@@ -57,7 +58,7 @@ def quiet():
 def empty_sqlite(tmp_path_factory) -> Path:
     """An SQLite store without studies: making the tables costs ten times what copying the file does."""
     path = tmp_path_factory.mktemp("template") / "studies.db"
-    open_storage({"url": f"sqlite:///{path}", **HEARTBEAT}).engine.dispose()
+    open_storage(Settings.read({"url": f"sqlite:///{path}", **HEARTBEAT})).engine.dispose()
     return path
 
 
@@ -122,7 +123,7 @@ def open_store() -> Iterator[Callable]:
     opened = []
 
     def open_one(url: str, **settings):
-        opened.append(open_storage({"url": url, **HEARTBEAT, **settings}))
+        opened.append(open_storage(Settings.read({"url": url, **HEARTBEAT, **settings})))
         opened[-1].watch.calm_since = -math.inf  # the server may just have started: that is no outage
         return opened[-1]
 
@@ -156,10 +157,10 @@ def make_loop(open_store, name) -> Callable[..., Loop]:
         directions = dict.fromkeys(objectives, "minimize")
         if study is None:
             study = studies.create(storage or optuna.storages.InMemoryStorage(), name, directions, {"space": "s"})
-        factory = sampler_factory({"name": sampler}, seed, objectives=len(directions))
-        study.sampler = PriorSampler(factory, searched, seed, ledger.place)
+        proposal = Proposal.read({"sampler": {"name": sampler}, "pruner": pruner or {"name": "none"}})
+        study.sampler = PriorSampler(sampler_factory(proposal.sampler, seed), searched, seed, ledger.place)
         if judge is None:
-            pruned = Pruning(build_pruner(pruner or {"name": "none"}, fidelities=9), rungs)
+            pruned = Pruning(build_pruner(proposal.pruner, fidelities=9), rungs)
             judge = pruned if len(directions) == 1 else TrainAll()
         limits = {key: settings.pop(key) for key in BUDGETS if key in settings}
         return Loop(

@@ -12,12 +12,14 @@ import pytest
 import torch
 from test_checkpoint_contract import Kept, assert_same, run
 
+from kirigami.search.config.trainer import Checkpoint
 from kirigami.search.errors import InputError
 from kirigami.search.proposal.pruners import Pruning
-from kirigami.search.storage.artifacts import Folder, Prefixed, absolute, open_artifacts, place
+from kirigami.search.storage.address import absolute_place
+from kirigami.search.storage.artifacts import Folder, Prefixed, open_artifacts, place
 from kirigami.search.study import recovery
 from kirigami.search.study.ledger import outcome_of, state_of
-from kirigami.search.training.checkpoints import Shelf, check
+from kirigami.search.training.checkpoints import Shelf
 from kirigami.search.training.checkpoints.state import Refused, loaded, random_state, set_random_state
 from kirigami.search.training.job import Job, Metrics, Outcome, Pruned
 from kirigami.search.training.networks import Networks
@@ -133,26 +135,26 @@ class TestShelf:
 class TestPlace:
     def test_it_is_the_studys_own_folder_unless_named(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        assert place({}, tmp_path / "studies" / "one") == str(tmp_path / "studies" / "one" / "artifacts")
-        assert place({"artifacts": "shared"}, tmp_path) == str(tmp_path / "shared")
-        assert place({"artifacts": "s3://bucket/some"}, tmp_path) == "s3://bucket/some"
+        assert place(None, tmp_path / "studies" / "one") == str(tmp_path / "studies" / "one" / "artifacts")
+        assert place("shared", tmp_path) == str(tmp_path / "shared")
+        assert place("s3://bucket/some", tmp_path) == "s3://bucket/some"
         assert not (tmp_path / "shared").exists()
 
     @pytest.mark.parametrize("named", ["ftp://host/x", "s3://", "", 3, True])
     def test_what_is_no_place_is_one_line(self, named):
         with pytest.raises(InputError, match=r"storage.artifacts must be null or a folder, s3://"):
-            absolute(named)
+            absolute_place(named)
 
     @pytest.mark.parametrize(("scheme", "package"), [("s3", "boto3"), ("gs", "google-cloud-storage")])
     def test_a_missing_package_is_named(self, scheme, package, tmp_path, monkeypatch):
         monkeypatch.setattr("kirigami.search.storage.artifacts._is_installed", lambda module: False)
         with pytest.raises(InputError, match=f"pip install {package}"):
-            open_artifacts({"artifacts": f"{scheme}://bucket/some"}, tmp_path)
+            open_artifacts(f"{scheme}://bucket/some", tmp_path)
 
     def test_a_file_is_no_folder(self, tmp_path):
         (tmp_path / "file").write_text("")
         with pytest.raises(InputError, match="is a file"):
-            open_artifacts({"artifacts": str(tmp_path / "file")}, tmp_path)
+            open_artifacts(str(tmp_path / "file"), tmp_path)
 
     def test_a_prefix_goes_before_every_id(self, folder):
         bucket = Prefixed(folder, "mine-")
@@ -169,9 +171,9 @@ class TestPlace:
     @pytest.mark.parametrize("every", [-1, "often", True, float("nan")])
     def test_seconds_are_checked(self, every):
         with pytest.raises(InputError, match=r"checkpoint\.every_s must be null or a number"):
-            check({"every_s": every})
+            Checkpoint.read({"every_s": every}, "checkpoint")
         with pytest.raises(InputError, match="no such key"):
-            check({"every": every})
+            Checkpoint.read({"every": every}, "checkpoint")
 
 
 class TestState:
@@ -329,9 +331,10 @@ class TestLoop:
         assert state_of(loop.study.trials[2]) == "pruned"
 
     def test_rungs_of_several_objectives_are_taken_over(self, make_loop, shelf, dead_worker):
+        from kirigami.search.config.pruner import Asha
         from kirigami.search.proposal import halving
 
-        halve = halving.build({"name": "asha", "min_resource": 1, "reduction_factor": 3}, fidelities=9)
+        halve = halving.build(Asha(min_resource=1, reduction_factor=3), fidelities=9)
         settings = {"objectives": ("score", "size"), "shelf": shelf, "trials": 1, "judge": halve}
 
         def make(dies_at):

@@ -14,9 +14,10 @@ from kirigami import models, tasks
 from kirigami.search.command import cli
 from kirigami.search.config.compose import compose
 from kirigami.search.config.resolve import resolve
+from kirigami.search.config.sampler import Random
 from kirigami.search.loop import Loop
 from kirigami.search.proposal.samplers import sampler_factory
-from kirigami.search.storage import open_storage
+from kirigami.search.storage import Settings, open_storage
 from kirigami.search.study.study import check_data, create
 from kirigami.search.training import alone as trial
 from kirigami.search.training import building
@@ -47,9 +48,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw = compose([*OVERRIDES, f"storage.url={url}"])
     config = resolve(raw)
     space = Space.from_config(SPACE, config)
-    store = open_storage(config["storage"])
+    store = open_storage(Settings.read(config["storage"]))
     study = create(store, NAME, {"accuracy": "maximize", "bytes": "minimize"}, {})
-    study.sampler = PriorSampler(sampler_factory({"name": "random"}, 0, objectives=2), space, 0)
+    study.sampler = PriorSampler(sampler_factory(Random(), 0), space, 0)
     check_data(study, building.open_task(config).fingerprint())
     networks = folder / "studies" / NAME / "networks"
     Loop(

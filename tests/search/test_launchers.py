@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from kirigami.search.command.search import check_config
 from kirigami.search.config.compose import compose
+from kirigami.search.config.study import checked
 from kirigami.search.errors import InputError, StudyStopped
 from kirigami.search.report.progress import Progress
 from kirigami.search.workers import launchers
@@ -211,7 +211,7 @@ worker.main()
 def test_wrong_words_are_named(overrides, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError) as refused:
-        check_config(compose(["study=breast_cancer", *overrides]))
+        checked(compose(["study=breast_cancer", *overrides]))
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -222,8 +222,8 @@ def built(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def build(*overrides):
-        raw = compose(["study=breast_cancer", *overrides])
-        return launchers.build(raw, check_config(raw), tmp_path / "studies" / "s", [Path.cwd()], lambda: 0)
+        settings = checked(compose(["study=breast_cancer", *overrides]))
+        return launchers.build(settings, tmp_path / "studies" / "s", [Path.cwd()], lambda: 0)
 
     return build
 
@@ -292,13 +292,14 @@ class TestRay:
         check_store("postgresql://a@db.example/b", {"10.0.0.1", "10.0.0.2"}, "ray://10.0.0.1:10001")
 
     def test_workers_are_counted_by_whole_nodes(self):
+        from kirigami.search.config.launcher import Ray
         from kirigami.search.workers.launchers.cluster import Needs, needs_of, no_room
 
         nodes = [{"Resources": {"CPU": 5.0, "GPU": 1.0}}, {"Resources": {"CPU": 3.0}}]
         assert [Needs(2, 0).fit(node) for node in nodes] == [2, 1]
         assert [Needs(1, 0.5).fit(node) for node in nodes] == [2, 0]
-        assert needs_of({"num_cpus": 1, "num_gpus": "auto"}, nodes) == Needs(1, 1)
-        assert needs_of({"num_cpus": 1, "num_gpus": "auto"}, nodes[1:]) == Needs(1, 0)
+        assert needs_of(Ray(name="ray"), nodes) == Needs(1, 1)
+        assert needs_of(Ray(name="ray"), nodes[1:]) == Needs(1, 0)
         assert "no node of the Ray cluster has 8 CPUs and 1 GPU; the largest of its 2 has 5 CPUs" in (
             no_room(Needs(8, 1), nodes)
         )
@@ -326,7 +327,7 @@ def test_sbatch_gets_an_array_and_no_password(built, tmp_path, monkeypatch):
         (tmp_path / "bin" / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("SAW", str(tmp_path))
-    monkeypatch.setattr("kirigami.search.storage.check", lambda settings, create: settings["url"])
+    monkeypatch.setattr("kirigami.search.storage.check", lambda settings, create: settings.url)
     url = "postgresql://kirigami:hunter2@db.example/studies"
     launcher = built(
         *("launcher=slurm", "workers=4", f"storage.url={url}", "launcher.wait=false", "launcher.partition=gpu"),

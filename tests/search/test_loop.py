@@ -151,6 +151,7 @@ from kirigami.search import storage
 from kirigami.search.study import study
 from kirigami.search.training.runners import surrogate
 from kirigami.search.loop import Loop
+from kirigami.search.config.sampler import Random
 from kirigami.search.proposal.samplers import sampler_factory
 from kirigami.spaces import Budget, PriorSampler, Space
 
@@ -163,12 +164,12 @@ def evaluate(config):
 
 config = {"x": 0.5, "y": 2}
 space = Space.from_config({"x": {"low": 0.0, "high": 1.0}, "y": {"low": 1, "high": 8}}, config)
-store = storage.open_storage({"url": sys.argv[1], "heartbeat_s": 1, "grace_s": 60})
+store = storage.open_storage(storage.Settings.read({"url": sys.argv[1], "heartbeat_s": 1, "grace_s": 60}))
 print("ready", flush=True)
 while not Path(sys.argv[1].removeprefix("sqlite:///")).with_name("go").exists():
     time.sleep(0.005)
 joined = study.create(store, sys.argv[2], {"score": "minimize"}, {"space": "s"})
-joined.sampler = PriorSampler(sampler_factory({"name": "random"}, 0), space, 0)
+joined.sampler = PriorSampler(sampler_factory(Random(), 0), space, 0)
 prepare = lambda values: space.apply(config, values)
 Loop(joined, space, surrogate(evaluate, "score"), Budget(trials=12), prepare, storage=store).run()
 print(json.dumps(runs))

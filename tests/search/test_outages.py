@@ -13,6 +13,7 @@ import pytest
 from optuna.trial import TrialState
 
 from kirigami.search import storage
+from kirigami.search.config.sampler import Random
 from kirigami.search.loop import Loop
 from kirigami.search.proposal.samplers import sampler_factory
 from kirigami.search.storage import patience
@@ -41,9 +42,9 @@ def work(url, name, folder, trials, runner, settings):
         sys.stderr = log
         patience.LONGEST_WAIT_S = 0.5  # tests are in more of a hurry than studies
         space = Space.from_config(SPACE, CONFIG)
-        store = storage.open_storage({"url": url, **HEARTBEAT, **settings}, patient=True)
+        store = storage.open_storage(storage.Settings.read({"url": url, **HEARTBEAT, **settings}), patient=True)
         joined = studies.create(store, name, {"score": "minimize"}, {"space": "s"})
-        joined.sampler = PriorSampler(sampler_factory({"name": "random"}, 0), space, 0)
+        joined.sampler = PriorSampler(sampler_factory(Random(), 0), space, 0)
         made = runner(folder)
         prepare = lambda values: space.apply(CONFIG, values)  # noqa: E731
         loop = Loop(joined, space, made, Budget(trials=trials), prepare, storage=store, folder=folder / "kept")
@@ -131,7 +132,7 @@ def test_workers_wait_for_a_database_that_stops_and_starts_again(started, name, 
         assert [one.exitcode for one in team] == [0] * 3
     ended = [file.read_text() for file in tmp_path.glob("*.ended")]
     assert ended == ["budget.trials=18 is met"] * 3
-    found = studies.find(storage.open_storage({"url": started.url, **HEARTBEAT}), name)
+    found = studies.find(storage.open_storage(storage.Settings.read({"url": started.url, **HEARTBEAT})), name)
     trials = found.get_trials()
     ledger = Ledger(trials)
     assert (ledger.count("complete"), ledger.finished, ledger.open) == (18, 18, 0)
@@ -165,7 +166,7 @@ def test_a_worker_whose_patience_ends_says_so_in_one_line(started, name, tmp_pat
 
 def test_who_looks_on_does_not_wait(started, name, tmp_path, open_store):
     studies.create(open_store(started.url), name, {"score": "minimize"}, {"space": "s"})
-    read = reader({"url": started.url, **HEARTBEAT}, name)
+    read = reader(storage.Settings.read({"url": started.url, **HEARTBEAT}), name)
     assert read() is not None
     started.stop("immediate")
     with pytest.raises(storage.StoreAway, match="is away"):
@@ -180,7 +181,7 @@ def test_a_worker_that_joins_during_an_outage_waits(started, open_store, name, c
     started.stop()
     later = threading.Timer(1, started.start)
     later.start()
-    store = storage.open_storage({"url": started.url, **HEARTBEAT}, patient=True)
+    store = storage.open_storage(storage.Settings.read({"url": started.url, **HEARTBEAT}), patient=True)
     later.join()
     assert studies.find(store, name) is not None
     assert not store.watch.is_calm, "the server has just started: nobody else could beat either"

@@ -8,7 +8,9 @@ import optuna
 import pytest
 
 from kirigami import optimize
-from kirigami.search.command.search import check_config
+from kirigami.search.config.pruner import Asha
+from kirigami.search.config.settings import Proposal
+from kirigami.search.config.study import checked
 from kirigami.search.errors import InputError
 from kirigami.search.loop.running import at_rung, excess
 from kirigami.search.proposal import halving
@@ -29,6 +31,10 @@ pytestmark = [
 ASHA = {"name": "asha", "min_resource": 1, "reduction_factor": 3}
 RUNGS = Halving(((1, 3),), (1,), 3)
 SPACE = {"x": {"low": 0.0, "high": 1.0}, "y": {"low": 1, "high": 8}}
+
+
+def pruner_of(**settings):
+    return Proposal.read({"pruner": settings}).pruner
 
 
 def trade(config):
@@ -70,14 +76,14 @@ class TestRungs:
         ],
     )
     def test_are_those_of_one_objective(self, settings, every, brackets):
-        assert halving.build(settings, 27, every).brackets == brackets
+        assert halving.build(pruner_of(**settings), 27, every).brackets == brackets
 
     def test_hyperband_gives_more_trials_to_the_brackets_that_begin_early(self):
-        made = halving.build({"name": "hyperband", "max_resource": "auto"}, 27)
+        made = halving.build(pruner_of(name="hyperband", max_resource="auto"), 27)
         assert made.shares == (27, 12, 6, 4)
 
     def test_none_is_no_halving(self):
-        assert halving.build({"name": "none"}, 27) is None
+        assert halving.build(pruner_of(name="none"), 27) is None
 
     @pytest.mark.parametrize("name", ["median", "wilcoxon"])
     def test_pruners_that_know_one_objective_are_refused(self, name):
@@ -85,7 +91,7 @@ class TestRungs:
             rf"^pruner.name must be one of \(asha, hyperband, none\) in a study of .* but got '{name}'. Set pruner=as"
         )
         with pytest.raises(InputError, match=said):
-            halving.build({"name": name}, 27)
+            halving.build(pruner_of(name=name), 27)
         with pytest.raises(InputError, match=said):
             both({"budget": 1, "pruner": name})
 
@@ -96,7 +102,7 @@ class TestRungs:
             ["study=digits", "objective=[accuracy,params]", "pruner=median", f"storage.url=sqlite:///{tmp_path}/s.db"]
         )
         with pytest.raises(InputError, match="in a study of several objectives, but got 'median'"):
-            check_config(raw)
+            checked(raw)
 
     def test_a_full_trial_must_be_known(self):
         with pytest.raises(InputError, match=r"^pruner=asha in a search of several objectives needs fidelities"):
@@ -191,7 +197,7 @@ class TestDecisions:
     def test_a_trial_trained_in_full_is_complete(self, make_loop):
         late = Halving(((9,),), (1,), 3)
         assert Report(8, 9, {}).passed(late.brackets[0])
-        made = halving.build({"name": "asha", "min_resource": 1, "reduction_factor": 3}, 9)
+        made = halving.build(Asha(min_resource=1, reduction_factor=3), 9)
         assert not Report(8, 9, {}).passed(made.brackets[0])
 
     def test_some_trials_end_before_any_goes_on(self, make_loop):
@@ -249,7 +255,7 @@ def dominates(a, b):
 def test_a_study_that_was_stopped_goes_on_as_if_it_had_not(make_loop, sqlite_url, open_store, pruner):
     """The stopped trial had reached a rung already: run again, it is counted once, and keeps its bracket."""
     settings = {"objectives": ("loss", "size"), "sampler": "tpe", "trials": 16}
-    settings["judge"] = halving.build({"name": pruner, "min_resource": 1, "reduction_factor": 3}, 9)
+    settings["judge"] = halving.build(pruner_of(name=pruner, min_resource=1, reduction_factor=3), 9)
     undisturbed = make_loop(trade, **settings)
     undisturbed.run()
 
@@ -273,6 +279,8 @@ def test_a_study_that_was_stopped_goes_on_as_if_it_had_not(make_loop, sqlite_url
 KILLED = """
 import sys, time
 from kirigami.search import storage
+from kirigami.search.config.sampler import Random
+from kirigami.search.config.pruner import Asha
 from kirigami.search.proposal import halving
 from kirigami.search.study import study
 from kirigami.search.training.job import Outcome
@@ -289,10 +297,10 @@ def run(job):
 
 config = {"x": 0.5, "y": 2}
 space = Space.from_config({"x": {"low": 0.0, "high": 1.0}, "y": {"low": 1, "high": 8}}, config)
-store = storage.open_storage({"url": sys.argv[1], "heartbeat_s": 1, "grace_s": 2})
+store = storage.open_storage(storage.Settings.read({"url": sys.argv[1], "heartbeat_s": 1, "grace_s": 2}))
 joined = study.create(store, sys.argv[2], {"loss": "minimize", "size": "minimize"}, {"space": "s"})
-joined.sampler = PriorSampler(sampler_factory({"name": "random"}, 0), space, 0, place)
-halve = halving.build({"name": "asha", "min_resource": 1, "reduction_factor": 3}, 9)
+joined.sampler = PriorSampler(sampler_factory(Random(), 0), space, 0, place)
+halve = halving.build(Asha(min_resource=1, reduction_factor=3), 9)
 prepare = lambda values: space.apply(config, values)
 Loop(joined, space, Solo(run), Budget(trials=3), prepare, storage=store, judge=halve).run()
 """

@@ -8,7 +8,9 @@ from rich.console import Console
 
 from kirigami import models
 from kirigami.search.config.compose import compose
+from kirigami.search.config.pruner import Asha
 from kirigami.search.config.resolve import resolve
+from kirigami.search.config.sampler import Random
 from kirigami.search.errors import InputError
 from kirigami.search.loop import Loop
 from kirigami.search.proposal import halving
@@ -152,14 +154,14 @@ def digits():
     )
     directions = {"accuracy": "maximize", "bytes": "minimize"}
     study = studies.create(InMemoryStorage(), "pareto", directions, {"space": "s"})
-    study.sampler = PriorSampler(sampler_factory({"name": "random"}, 0), space, 0)
+    study.sampler = PriorSampler(sampler_factory(Random(), 0), space, 0)
     Loop(
         study=study,
         space=space,
         runner=trial_runner(),
         budget=Budget(trials=9),
         prepare=lambda values: resolve(space.apply(raw, values)),
-        judge=halving.build({"name": "asha", "min_resource": 1, "reduction_factor": 3}, 3),
+        judge=halving.build(Asha(min_resource=1, reduction_factor=3), 3),
     ).run()
     return study
 

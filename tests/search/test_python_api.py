@@ -177,7 +177,7 @@ def test_a_function_that_only_fails_stops_the_search():
         ({"budget": 2.5}, "budget must be a mapping"),
         ({"budget": True}, "budget"),
         ({"sampler": "tpee"}, "sampler.name must be one of"),
-        ({"sampler": {"name": "tpe", "n": 1}}, "sampler.n: no such argument"),
+        ({"sampler": {"name": "tpe", "n": 1}}, "sampler.n: no such key"),
         ({"pruner": "asah"}, "pruner.name must be one of"),
         ({"objective": {"value": "down"}}, "objective.value must be one of"),
         ({"objective": {"a": "minimize", "b": "minimize"}, "sampler": "cmaes"}, "takes one objective"),

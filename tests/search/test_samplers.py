@@ -8,8 +8,9 @@ import optuna
 import pytest
 
 from kirigami import optimize
+from kirigami.search.config.sampler import check_several
+from kirigami.search.config.settings import Proposal
 from kirigami.search.errors import InputError
-from kirigami.search.proposal import samplers
 from kirigami.search.proposal.pruners import PRUNERS, build_pruner, rungs
 from kirigami.search.proposal.samplers import SAMPLERS, sampler_factory
 from kirigami.search.study.ledger import outcome_of, state_of
@@ -27,6 +28,14 @@ PRUNER_SETTINGS = {
     "wilcoxon": {"name": "wilcoxon", "p_threshold": 0.1},
     "none": {"name": "none"},
 }
+
+
+def sampler_of(settings):
+    return Proposal.read({"sampler": settings}).sampler
+
+
+def pruner_of(settings):
+    return Proposal.read({"pruner": settings}).pruner
 
 
 def valley(config):
@@ -87,14 +96,17 @@ class TestWrongSettings:
             ({"name": "tpee"}, ["sampler.name must be one of (tpe, ", "but got 'tpee'", "Did you mean 'tpe'?"]),
             ({"name": None}, ["sampler.name must be one of"]),
             ({}, ["sampler.name must be one of"]),
-            ({"name": "tpe", "n_startup": 3}, ["sampler.n_startup: no such argument", "'n_startup_trials'"]),
-            ({"name": "qmc", "qmc_type": "hammersley"}, ["sampler: ", "hammersley"]),
-            ({"name": "nsga2", "population_size": 1}, ["sampler: ", "population_size"]),
+            ({"name": "tpe", "n_startup": 3}, ["sampler.n_startup: no such key", "'n_startup_trials'"]),
+            (
+                {"name": "qmc", "qmc_type": "hammersley"},
+                ["sampler.qmc_type must be one of (sobol, halton)"],
+            ),
+            ({"name": "nsga2", "population_size": 1}, ["sampler.population_size must be a whole number of at least 2"]),
         ],
     )
     def test_of_a_sampler(self, settings, words):
         with pytest.raises(InputError) as error:
-            sampler_factory(settings, 0)
+            sampler_factory(sampler_of(settings), 0)
         assert "\n" not in str(error.value)
         for word in words:
             assert word in str(error.value)
@@ -104,17 +116,17 @@ class TestWrongSettings:
         [
             ({"name": "asah"}, ["pruner.name must be one of (asha, ", "but got 'asah'", "Did you mean 'asha'?"]),
             ({}, ["pruner.name must be one of"]),
-            ({"name": "asha", "min_resources": 1}, ["pruner.min_resources: no such argument", "'min_resource'"]),
+            ({"name": "asha", "min_resources": 1}, ["pruner.min_resources: no such key", "'min_resource'"]),
             ({"name": "asha", "min_resource": 0}, ["pruner", "min_resource"]),
             ({"name": "asha", "reduction_factor": 1}, ["pruner", "reduction_factor"]),
             ({"name": "median", "n_warmup_steps": -1}, ["pruner", "n_warmup_steps"]),
-            ({"name": "hyperband", "max_resource": 2.5}, ["pruner: ", "max_resource"]),
-            ({"name": "none", "rate": 1}, ["pruner.rate: no such argument"]),
+            ({"name": "hyperband", "max_resource": 2.5}, ["pruner.max_resource must be", "or auto, but got 2.5"]),
+            ({"name": "none", "rate": 1}, ["pruner.rate: no such key"]),
         ],
     )
     def test_of_a_pruner(self, settings, words):
         with pytest.raises(InputError) as error:
-            build_pruner(settings, fidelities=9)
+            build_pruner(pruner_of(settings), fidelities=9)
         assert "\n" not in str(error.value)
         for word in words:
             assert word in str(error.value)
@@ -126,15 +138,15 @@ class TestWrongSettings:
     def test_that_give_no_ladder_of_rungs(self, name, wrong):
         """Optuna looks at some of these in a trial only, and a ladder that does not rise has no end."""
         with pytest.raises(InputError, match=r"^pruner"):
-            build_pruner({**PRUNER_SETTINGS[name], **wrong}, fidelities=9)
+            build_pruner(pruner_of({**PRUNER_SETTINGS[name], **wrong}), fidelities=9)
 
     @pytest.mark.parametrize("name", SAMPLERS)
     def test_of_a_sampler_for_several_objectives(self, name):
         if name in ("gp", "cmaes"):
             with pytest.raises(InputError, match=r"takes one objective, but the study has 2\. Set sampler=nsga2"):
-                sampler_factory({"name": name}, 0, objectives=2)
+                check_several(sampler_of({"name": name}), 2)
         else:
-            assert sampler_factory({"name": name}, 0, objectives=2)(1)
+            check_several(sampler_of({"name": name}), 2)
 
 
 @pytest.mark.parametrize("name", [name for name in SAMPLERS if name not in ("gp", "cmaes")])
@@ -179,7 +191,7 @@ class TestRungs:
     )
     def test_where_the_pruner_decides(self, settings, fidelities, every, expected):
         """Never at the end, where a trial is trained in full and nothing is left to save."""
-        assert rungs(settings, fidelities, every) == expected
+        assert rungs(pruner_of(settings), fidelities, every) == expected
 
 
 def noisy(config):
@@ -209,7 +221,7 @@ def decisions(loop):
 def test_reporting_at_rungs_alone_decides_as_reporting_always(make_loop, settings, sampler):
     found = []
     before_the_end = tuple(range(1, 27))
-    for wanted in (before_the_end, rungs(settings, 27)):
+    for wanted in (before_the_end, rungs(pruner_of(settings), 27)):
         study = optuna.create_study(study_name="s")  # Hyperband's brackets hang on the name
         study.set_metric_names(["score"])
         loop = make_loop(noisy, study=study, sampler=sampler, pruner=settings, rungs=wanted, trials=60)
@@ -250,12 +262,12 @@ def test_quasi_random_points_fill_the_space_evenly():
 @pytest.mark.parametrize("window", [49, 0, True, "all", 100.0])
 def test_a_window_that_makes_no_sense_is_refused(window):
     with pytest.raises(InputError, match=r"sampler\.window must be a whole number of at least 50 trials"):
-        sampler_factory({"name": "tpe", "window": window}, 0)
+        sampler_of({"name": "tpe", "window": window})
 
 
 def test_only_the_estimator_takes_a_window():
-    assert samplers.window({"name": "tpe"}) == samplers.WINDOW
-    assert samplers.window({"name": "tpe", "window": None}) is None
-    assert samplers.window({"name": "random"}) is None
-    with pytest.raises(InputError, match=r"sampler\.window: no such argument"):
-        sampler_factory({"name": "nsga2", "window": 100}, 0)
+    assert sampler_of({"name": "tpe"}).sees() == 1000
+    assert sampler_of({"name": "tpe", "window": None}).sees() is None
+    assert sampler_of({"name": "random"}).sees() is None
+    with pytest.raises(InputError, match=r"sampler\.window: no such key"):
+        sampler_of({"name": "nsga2", "window": 100})

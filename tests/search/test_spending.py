@@ -27,6 +27,7 @@ from kirigami.search.study import study
 from kirigami.search.training.job import Outcome
 from kirigami.search.training.runners import Solo
 from kirigami.search.loop import Loop
+from kirigami.search.config.sampler import Random
 from kirigami.search.proposal.samplers import sampler_factory
 from kirigami.spaces import Budget, PriorSampler, Space
 
@@ -45,9 +46,9 @@ def run(job):
 
 config = {{"x": 0.5}}
 space = Space.from_config({{"x": {{"low": 0.0, "high": 1.0}}}}, config)
-store = storage.open_storage({{"url": sys.argv[1], "heartbeat_s": 1, "grace_s": 60}})
+store = storage.open_storage(storage.Settings.read({{"url": sys.argv[1], "heartbeat_s": 1, "grace_s": 60}}))
 joined = study.create(store, sys.argv[2], {{"score": "minimize"}}, {{"space": "s"}})
-joined.sampler = PriorSampler(sampler_factory({{"name": "random"}}, 0), space, 0)
+joined.sampler = PriorSampler(sampler_factory(Random(), 0), space, 0)
 budget = Budget(device_s=float(sys.argv[3]))
 print("ready", flush=True)
 sys.stdin.readline()

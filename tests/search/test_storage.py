@@ -14,7 +14,7 @@ import pytest
 
 from kirigami.search import storage
 from kirigami.search.errors import InputError
-from kirigami.search.storage import folder_of, open_storage, shown, sqlite
+from kirigami.search.storage import Settings, folder_of, open_storage, shown, sqlite
 
 SECRET = "s3cr3t"
 SETTINGS = {"heartbeat_s": 10, "grace_s": 60}
@@ -23,7 +23,7 @@ SETTINGS = {"heartbeat_s": 10, "grace_s": 60}
 def refused(url, **settings):
     """Return what is said of a store that must be refused, in one line and without the password."""
     with pytest.raises(InputError) as error:
-        open_storage({"url": url, **SETTINGS, **settings})
+        open_storage(Settings.read({"url": url, **SETTINGS, **settings}))
     text = str(error.value)
     assert "\n" not in text
     assert SECRET not in text
@@ -41,22 +41,22 @@ def in_use(sqlite_url):
 
 
 def test_a_new_file_is_made_and_opened_again(path):
-    first = open_storage({"url": f"sqlite:///{path}", **SETTINGS})
+    first = open_storage(Settings.read({"url": f"sqlite:///{path}", **SETTINGS}))
     optuna.create_study(study_name="s", storage=first)
-    second = open_storage({"url": f"sqlite:///{path}", **SETTINGS}, create=False)
+    second = open_storage(Settings.read({"url": f"sqlite:///{path}", **SETTINGS}), create=False)
     assert optuna.get_all_study_names(second) == ["s"]
     assert (second.heartbeat_s, second.watch.grace_s) == (10, 60)
 
 
 def test_a_reading_verb_makes_no_file(path):
     with pytest.raises(InputError, match=r"does not exist\. Run `kirigami search`") as error:
-        open_storage({"url": f"sqlite:///{path}", **SETTINGS}, create=False)
+        open_storage(Settings.read({"url": f"sqlite:///{path}", **SETTINGS}), create=False)
     assert "\n" not in str(error.value)
     assert not path.exists()
 
 
 def test_every_connection_writes_ahead_and_waits_for_others(sqlite_url, in_use):
-    opened = open_storage({"url": sqlite_url, **SETTINGS})
+    opened = open_storage(Settings.read({"url": sqlite_url, **SETTINGS}))
     for _ in range(2):
         with opened.engine.connect() as connection:
             assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
@@ -69,7 +69,7 @@ def test_every_connection_writes_ahead_and_waits_for_others(sqlite_url, in_use):
 
 @pytest.mark.filterwarnings("ignore:.*Heartbeat of storage.*")
 def test_writers_wait_for_each_other(sqlite_url, in_use):
-    study = optuna.create_study(study_name="s", storage=open_storage({"url": sqlite_url, **SETTINGS}))
+    study = optuna.create_study(study_name="s", storage=open_storage(Settings.read({"url": sqlite_url, **SETTINGS})))
     holder = sqlite3.connect(in_use, isolation_level=None, check_same_thread=False)
     holder.execute("BEGIN IMMEDIATE")
     timer = threading.Timer(0.3, lambda: holder.execute("COMMIT"))
@@ -86,7 +86,7 @@ def test_workers_that_start_together_make_the_store_together(tmp_path):
     def open_one(url):
         gate.wait()
         try:
-            opened.append(optuna.get_all_study_names(open_storage({"url": url, **SETTINGS})))
+            opened.append(optuna.get_all_study_names(open_storage(Settings.read({"url": url, **SETTINGS}))))
         except InputError as error:
             opened.append(str(error))
 
@@ -128,7 +128,7 @@ def test_a_file_that_is_no_database_is_left_alone(path, content):
 
 def test_an_empty_file_is_taken(path):
     path.touch()
-    assert optuna.get_all_study_names(open_storage({"url": f"sqlite:///{path}", **SETTINGS})) == []
+    assert optuna.get_all_study_names(open_storage(Settings.read({"url": f"sqlite:///{path}", **SETTINGS}))) == []
 
 
 def test_a_store_of_another_version_of_optuna(sqlite_url, in_use):
@@ -146,7 +146,7 @@ def test_a_locked_file_says_so(sqlite_url, in_use, monkeypatch):
     assert "database is locked. Another program holds it" in refused(sqlite_url)
     holder.execute("ROLLBACK")
     holder.close()
-    open_storage({"url": sqlite_url, **SETTINGS})
+    open_storage(Settings.read({"url": sqlite_url, **SETTINGS}))
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
@@ -203,13 +203,15 @@ def test_a_server_that_is_not_there():
 
 
 def test_postgres_opens_without_naming_its_driver(postgres):
-    opened = open_storage({"url": postgres.url, **SETTINGS})
+    opened = open_storage(Settings.read({"url": postgres.url, **SETTINGS}))
     assert opened.engine.dialect.driver == "psycopg"
     opened.engine.dispose()
 
 
 def test_a_wrong_password(postgres):
-    right = open_storage({"url": f"postgresql://postgres:right@127.0.0.1:{postgres.port}/postgres", **SETTINGS})
+    right = open_storage(
+        Settings.read({"url": f"postgresql://postgres:right@127.0.0.1:{postgres.port}/postgres", **SETTINGS})
+    )
     right.engine.dispose()
     text = refused(f"postgresql://postgres:{SECRET}@127.0.0.1:{postgres.port}/postgres")
     assert "password authentication failed" in text

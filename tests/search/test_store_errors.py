@@ -12,7 +12,7 @@ import sqlalchemy
 from kirigami.search import storage
 from kirigami.search.command import cli
 from kirigami.search.errors import InputError, masked
-from kirigami.search.storage import open_storage
+from kirigami.search.storage import Settings, open_storage
 
 SECRET = "s3cr3t"
 SETTINGS = {"heartbeat_s": 10, "grace_s": 60}
@@ -55,7 +55,7 @@ def refused(url, **how):
     """Return what is said, in one line and without the password, within the time allowed."""
     began = time.monotonic()
     with pytest.raises(InputError) as error:
-        open_storage({"url": url, **SETTINGS}, **how)
+        open_storage(Settings.read({"url": url, **SETTINGS}), **how)
     assert time.monotonic() - began < 30
     text = str(error.value)
     assert "\n" not in text
@@ -65,7 +65,7 @@ def refused(url, **how):
 
 def test_a_wrong_password_says_where_to_set_it(url_of):
     url_of_right = url_of()
-    open_storage({"url": url_of_right, **SETTINGS}).engine.dispose()
+    open_storage(Settings.read({"url": url_of_right, **SETTINGS})).engine.dispose()
     text = refused(url_of(password=SECRET))
     assert "password authentication failed" in text
     assert "KIRIGAMI_STORAGE" in text
@@ -106,21 +106,21 @@ def test_another_programs_database_is_left_alone(administer, database, url_of):
             url_of(), create=create
         )
     with pytest.raises(InputError, match="another program"):
-        storage.check({"url": url_of(), **SETTINGS}, create=True)
+        storage.check(Settings.read({"url": url_of(), **SETTINGS}), create=True)
 
 
 def test_an_optuna_database_without_our_studies_is_taken(url_of):
     url = url_of().replace("postgresql://", "postgresql+psycopg://")
     optuna.create_study(study_name="theirs", storage=optuna.storages.RDBStorage(url))
-    assert optuna.get_all_study_names(open_storage({"url": url_of(), **SETTINGS})) == ["theirs"]
+    assert optuna.get_all_study_names(open_storage(Settings.read({"url": url_of(), **SETTINGS}))) == ["theirs"]
 
 
 def test_a_reader_makes_no_tables(url_of):
-    assert not storage.exists({"url": url_of(), **SETTINGS})
+    assert not storage.exists(Settings.read({"url": url_of(), **SETTINGS}))
     assert "has no studies yet. Run `kirigami search`" in refused(url_of(), create=False)
-    assert not storage.exists({"url": url_of(), **SETTINGS})
-    open_storage({"url": url_of(), **SETTINGS}).engine.dispose()
-    assert storage.exists({"url": url_of(), **SETTINGS})
+    assert not storage.exists(Settings.read({"url": url_of(), **SETTINGS}))
+    open_storage(Settings.read({"url": url_of(), **SETTINGS})).engine.dispose()
+    assert storage.exists(Settings.read({"url": url_of(), **SETTINGS}))
 
 
 def test_a_user_who_may_only_read(administer, database, url_of):
@@ -129,13 +129,13 @@ def test_a_user_who_may_only_read(administer, database, url_of):
     try:
         text = refused(url_of(user, SECRET))
         assert f"user {user} may not create tables in it" in text
-        optuna.create_study(study_name="s", storage=open_storage({"url": url_of(), **SETTINGS}))
+        optuna.create_study(study_name="s", storage=open_storage(Settings.read({"url": url_of(), **SETTINGS})))
         text = refused(url_of(user, SECRET), create=False)
         assert f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {user}." in text
         administer(database, f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {user}")
         text = refused(url_of(user, SECRET))
         assert f"user {user} may only read it, which is enough for `kirigami results`" in text
-        reader = open_storage({"url": url_of(user, SECRET), **SETTINGS}, create=False)
+        reader = open_storage(Settings.read({"url": url_of(user, SECRET), **SETTINGS}), create=False)
         assert optuna.get_all_study_names(reader) == ["s"]
         administer(database, f"ALTER DATABASE {database} SET default_transaction_read_only TO on")
         assert "is read-only" in refused(url_of())
@@ -145,7 +145,7 @@ def test_a_user_who_may_only_read(administer, database, url_of):
 
 
 def test_tables_of_another_version(administer, database, url_of):
-    open_storage({"url": url_of(), **SETTINGS}).engine.dispose()
+    open_storage(Settings.read({"url": url_of(), **SETTINGS})).engine.dispose()
     administer(database, "UPDATE alembic_version SET version_num = 'v3.0.0.d'")
     text = refused(url_of())
     assert "its tables were made by optuna" in text
@@ -153,7 +153,7 @@ def test_tables_of_another_version(administer, database, url_of):
 
 
 def test_a_study_of_another_version_of_ours(url_of, capsys):
-    study = optuna.create_study(study_name="digits", storage=open_storage({"url": url_of(), **SETTINGS}))
+    study = optuna.create_study(study_name="digits", storage=open_storage(Settings.read({"url": url_of(), **SETTINGS})))
     study.set_user_attr("schema", 99)
     assert cli.main(["results", f"storage.url={url_of()}"]) == 2
     line = capsys.readouterr().err
@@ -198,18 +198,18 @@ def test_a_password_may_hold_what_optuna_takes_for_a_template(administer, databa
     user = f"braces_{database}"
     administer(database, f"CREATE ROLE {user} LOGIN SUPERUSER PASSWORD 'a{{b}}c'")
     try:
-        open_storage({"url": url_of(user, "a{b}c"), **SETTINGS}).engine.dispose()
+        open_storage(Settings.read({"url": url_of(user, "a{b}c"), **SETTINGS})).engine.dispose()
     finally:
         administer(database, f"REASSIGN OWNED BY {user} TO postgres", f"DROP ROLE {user}")
 
 
 def test_clocks_that_are_far_apart_are_told(url_of, monkeypatch):
-    assert storage.warnings_of({"url": url_of(), **SETTINGS}) == []
+    assert storage.warnings_of(Settings.read({"url": url_of(), **SETTINGS})) == []
     ours = time.time
     monkeypatch.setattr(time, "time", lambda: ours() - 300)
-    (line,) = storage.warnings_of({"url": url_of(), **SETTINGS})
+    (line,) = storage.warnings_of(Settings.read({"url": url_of(), **SETTINGS}))
     assert "is 300 s ahead of this machine's. The study goes on" in line
-    assert round(open_storage({"url": url_of(), **SETTINGS}).clock_offset()) == 300
+    assert round(open_storage(Settings.read({"url": url_of(), **SETTINGS})).clock_offset()) == 300
 
 
 def test_help_needs_no_optuna():

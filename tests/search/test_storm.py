@@ -25,6 +25,7 @@ from benchmarks.claims import hosts
 from benchmarks.rig import judge, light, network
 from benchmarks.rig.database import Database
 from benchmarks.rig.faults import Storm, plan
+from kirigami.search import storage
 from kirigami.search.storage import opening
 
 SECONDS = 120
@@ -148,7 +149,9 @@ def test_a_worker_waits_for_a_server_that_goes_while_it_opens_the_store(postgres
         return made(*arguments)
 
     monkeypatch.setattr(opening, "_made", interrupted)
-    store = opening.open_storage({"url": postgres.url, "heartbeat_s": 1, "grace_s": 2}, patient=True)
+    store = opening.open_storage(
+        storage.Settings.read({"url": postgres.url, "heartbeat_s": 1, "grace_s": 2}), patient=True
+    )
     assert told
     assert store.get_all_studies() is not None
     store.engine.dispose()

@@ -6,6 +6,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
+from kirigami.search.config.objective import directed, named
 from kirigami.search.errors import InputError
 from kirigami.search.study import study as studies
 
@@ -32,7 +33,7 @@ def memory():
     ],
 )
 def test_objectives_are_a_name_a_list_or_names_with_directions(setting, expected):
-    found = studies.objectives(setting, lambda name: "maximize" if name == "accuracy" else "minimize")
+    found = directed(named(setting), lambda name: "maximize" if name == "accuracy" else "minimize")
     assert found == expected
     assert list(found) == list(expected)
 
@@ -40,7 +41,7 @@ def test_objectives_are_a_name_a_list_or_names_with_directions(setting, expected
 @pytest.mark.parametrize("setting", [None, 3, [], {}, [1], {"accuracy": "up"}, {"a": "minimize", "b": None}])
 def test_other_objectives_are_refused(setting):
     with pytest.raises(InputError, match=r"^objective") as error:
-        studies.objectives(setting, lambda name: "minimize")
+        directed(named(setting), lambda name: "minimize")
     assert one_line(error)
 
 

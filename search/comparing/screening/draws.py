@@ -8,6 +8,7 @@ import optuna
 
 from kirigami.search.comparing.record import Arm, digest
 from kirigami.search.config.resolve import resolve
+from kirigami.search.config.sampler import Random
 from kirigami.search.proposal.samplers import sampler_factory
 from kirigami.spaces import PriorSampler, Space
 from kirigami.spaces.sampler import derive_seed
@@ -49,7 +50,7 @@ def draw(raw: Mapping[str, Any], space: Space, count: int, epochs: int, *, seed:
         data: fingerprint of the rows.
     """
     mine = derive_seed("screen", seed)
-    sampler = PriorSampler(sampler_factory({"name": "random"}, mine), space, mine)
+    sampler = PriorSampler(sampler_factory(Random(), mine), space, mine)
     study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), sampler=sampler)
     found: dict[str, Draw] = {}
     for _ in range(ATTEMPTS * count):

@@ -12,22 +12,21 @@ from rich.console import Console
 
 from kirigami import tasks
 from kirigami.search import storage
-from kirigami.search.command.search import check_config
 from kirigami.search.comparing.paired import Train, run_all
 from kirigami.search.comparing.record import Record, Run
 from kirigami.search.comparing.screening.draws import Draw, draw
 from kirigami.search.comparing.screening.queue import enqueue, trial_of
 from kirigami.search.comparing.screening.ranks import spearman
 from kirigami.search.config.compose import compose
-from kirigami.search.config.identity import identity
+from kirigami.search.config.objective import directed
 from kirigami.search.config.resolve import resolve
+from kirigami.search.config.study import checked
 from kirigami.search.errors import InputError, one_of
 from kirigami.search.files import stored, write_json
 from kirigami.search.rehearsal import building as rehearsal
 from kirigami.search.study import provenance
 from kirigami.search.study import study as studies
 from kirigami.search.study.ledger import state_of
-from kirigami.spaces import Budget, Space
 
 FILE = "screen"
 BY = ("score", "smoothness", "flatness")
@@ -73,33 +72,30 @@ def screen(
         InputError: in one line.
         Interrupted: where the user asked to stop; the same command goes on.
     """
-    raw = compose(overrides, config_dirs)
-    settings = check_config(raw)
-    space = Space.from_config(raw.get("space") or {}, {key: part for key, part in settings.items() if key != "space"})
+    settings = checked(compose(overrides, config_dirs))
+    config, space = settings.config, settings.space
     if not len(space):
-        raise InputError(
-            f"study={settings['name']} has an empty space: there is nothing to draw. Set space=[optimizer]."
-        )
-    config, task = rehearsal.rehearse(raw, space, resolve)
-    objectives = studies.objectives(config["objective"], tasks.direction)
-    rehearsal.check_objectives(config, objectives, task)
-    data, mine = task.fingerprint(), identity(config)
-    if storage.exists(config["storage"]):
-        found = studies.find(storage.open_storage(config["storage"], create=False), config["name"])
-        if found is not None:
-            studies.check_same(found, mine)
-    drawn = draw(raw, space, asked.draws, asked.epochs, seed=config["seed"], data=data)
-    folder = storage.folder_of(config["storage"]["url"], config["name"])
+        raise InputError(f"study={config.name} has an empty space: there is nothing to draw. Set space=[optimizer].")
+    resolved, task = rehearsal.rehearse(settings.raw, space, resolve)
+    objectives = directed(config.objective, tasks.direction)
+    rehearsal.check_objectives(resolved, objectives, task)
+    data, mine = task.fingerprint(), config.identity
+    if storage.exists(config.storage):
+        begun = studies.find(storage.open_storage(config.storage, create=False), config.name)
+        if begun is not None:
+            studies.check_same(begun, mine)
+    drawn = draw(settings.raw, space, asked.draws, asked.epochs, seed=config.seed, data=data)
+    folder = storage.folder_of(config.storage.url, config.name)
     metric, direction = next(iter(objectives.items()))
     record = Record(folder / f"{FILE}.jsonl")
     arms = [one.arm for one in drawn]
-    runs = run_all(arms, [config["seed"]], record, train, metric=metric, console=console)
-    by_draw = {one.number: runs[one.arm.identity, config["seed"]] for one in drawn}
-    study = studies.create(storage.open_storage(config["storage"]), config["name"], objectives, mine)
+    runs = run_all(arms, [config.seed], record, train, metric=metric, console=console)
+    by_draw = {one.number: runs[one.arm.identity, config.seed] for one in drawn}
+    study = studies.create(storage.open_storage(config.storage), config.name, objectives, mine)
     studies.check_same(study, mine)
     studies.check_data(study, data)
     best = ranked(drawn, by_draw, asked.by, metric, direction)[: asked.top]
-    added = enqueue(study, best, Budget.from_config(config["budget"]).trials)
+    added = enqueue(study, best, config.budget.trials)
     result = stored(judged(drawn, by_draw, study, asked, metric, direction, added))
     write_json(folder / f"{FILE}.json", result)
     return {**result, "file": str(folder / f"{FILE}.json")}

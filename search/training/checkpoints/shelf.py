@@ -8,40 +8,22 @@ of them holds is written into the attempt's trial with the file's digest.
 import hashlib
 import io
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from kirigami.search.errors import InputError, one_line
+from kirigami.search.errors import one_line
 from kirigami.search.storage.artifacts import Artifacts, Folder
 from kirigami.search.study.ledger import ENDED, outcome_of, state_of
 from kirigami.search.training.job import TAKEN, Pruned
 
 KEY = "checkpoint"
 SLOTS = (0, 1)
-
-
-def check(settings: Mapping[str, Any]) -> float | None:
-    """Check `checkpoint:` and return its `every_s`, None where none are to be written.
-
-    Raises:
-        InputError: for an unknown key or a value out of range.
-    """
-    for key in settings:
-        if key != "every_s":
-            raise InputError(f"checkpoint.{key}: no such key. Keys: every_s.")
-    every = settings.get("every_s")
-    if every is None:
-        return None
-    if isinstance(every, bool) or not isinstance(every, int | float) or not 0 <= every < float("inf"):
-        raise InputError(f"checkpoint.every_s must be null or a number of seconds of at least 0, but got {every!r}.")
-    return float(every)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy
 
+from kirigami.search.config.launcher import Ray
 from kirigami.search.errors import InputError, one_line
 from kirigami.search.storage import shown
 
@@ -38,7 +39,7 @@ class Needs:
         return min(rooms) if rooms else 1
 
 
-def connect(ray: Any, settings: Mapping[str, Any]) -> None:
+def connect(ray: Any, settings: Ray) -> None:
     """Join the cluster at `launcher.address`, or start one here.
 
     Ray itself waits for minutes for an address where nobody answers: the port is tried first.
@@ -46,15 +47,15 @@ def connect(ray: Any, settings: Mapping[str, Any]) -> None:
     Raises:
         InputError: where there is no cluster.
     """
-    address = _running() if settings["address"] == "auto" else str(settings["address"])
+    address = _running() if settings.address == "auto" else settings.address
     if address != "local":
         _check_answers(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     if address == "local":
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray's report on its use to its makers
         options |= {"include_dashboard": False, "object_store_memory": STORE_BYTES}
-    if settings["runtime_env"]:
-        options["runtime_env"] = dict(settings["runtime_env"])
+    if settings.runtime_env:
+        options["runtime_env"] = settings.runtime_env
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         with _quiet():
@@ -119,12 +120,12 @@ def check_store(url: str, machines: set[str], address: str) -> None:
         )
 
 
-def needs_of(settings: Mapping[str, Any], nodes: list[Any]) -> Needs:
+def needs_of(settings: Ray, nodes: list[Any]) -> Needs:
     """Return what `launcher.num_cpus` and `num_gpus` ask for; with `auto` a GPU, where a node has one."""
-    gpus = settings["num_gpus"]
+    gpus = settings.num_gpus
     if gpus == "auto":
         gpus = 1 if any(node["Resources"].get("GPU", 0) >= 1 for node in nodes) else 0
-    return Needs(float(settings["num_cpus"]), float(gpus))
+    return Needs(float(settings.num_cpus), float(gpus))
 
 
 def no_room(needs: Needs, nodes: list[Any]) -> str:

@@ -12,7 +12,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from kirigami.search.config.launcher import Ray
+from kirigami.search.config.settings import StudyConfig
 from kirigami.search.errors import InputError
+from kirigami.search.storage import Settings
 from kirigami.search.workers.launchers.base import Patience, Report
 from kirigami.search.workers.launchers.cluster import check_store, connect, counted, needs_of, no_room
 from kirigami.search.workers.launchers.local import Local
@@ -31,7 +34,7 @@ class Post:
     def __init__(self, orders: Mapping[str, Any], deaths_in_a_row: int) -> None:
         given = Orders(**orders)
         self.born = f"{os.getpid()}@{socket.gethostname()}@{time.time()}"
-        finished = counter(reader(given.raw["storage"], given.raw["name"]))
+        finished = counter(reader(Settings.read(given.raw["storage"]), given.raw["name"]))
         self.team = Local([given], deaths_in_a_row, finished)
         self.team.start()
 
@@ -68,7 +71,7 @@ class OnRay:
         url: of the store, as every worker will open it.
     """
 
-    settings: Mapping[str, Any]
+    settings: Ray
     workers: int | str
     orders: Callable[[int, Share], Orders]
     env: Mapping[str, str]
@@ -84,7 +87,7 @@ class OnRay:
         ray = _ray()
         connect(ray, self.settings)
         nodes = [node for node in ray.nodes() if node["Alive"]]
-        check_store(self.url, {node["NodeManagerAddress"] for node in nodes}, str(self.settings["address"]))
+        check_store(self.url, {node["NodeManagerAddress"] for node in nodes}, self.settings.address)
         self.needs = needs_of(self.settings, nodes)
         room = sum(self.needs.fit(node) for node in nodes)
         if room == 0:
@@ -149,7 +152,7 @@ class OnRay:
             .options(
                 num_cpus=self.needs.cpus,
                 num_gpus=self.needs.gpus,
-                max_restarts=int(self.settings["max_restarts"]),
+                max_restarts=self.settings.max_restarts,
                 max_task_retries=0,
             )
         )
@@ -157,7 +160,7 @@ class OnRay:
 
     @property
     def _limit(self) -> int:
-        return int(self.settings.get("deaths_in_a_row", 10))
+        return self.settings.deaths_in_a_row
 
     def _take(self, ray: Any, seat: Seat, reference: Any) -> None:
         seat.awaited = None
@@ -207,30 +210,19 @@ class OnRay:
 
 
 def build(
-    settings: Mapping[str, Any],
-    config: Mapping[str, Any],
+    config: StudyConfig,
+    settings: Ray,
     orders: Callable[[int, Share], Orders],
     finished: Callable[[], int | None],
     env: Mapping[str, str],
 ) -> OnRay:
-    """Check the settings and that Ray is installed; connect later.
+    """Check that Ray is installed; connect later.
 
     Raises:
-        InputError: in one line.
+        InputError: where it is not.
     """
     _ray()
-    cpus: Any = settings.get("num_cpus")
-    gpus: Any = settings.get("num_gpus")
-    restarts = settings.get("max_restarts")
-    if not _is_number(cpus) or cpus <= 0:
-        raise InputError(f"launcher.num_cpus must be a number above 0, but got {cpus!r}.")
-    if gpus != "auto" and (not _is_number(gpus) or gpus < 0 or (gpus > 1 and gpus != int(gpus))):
-        raise InputError(f"launcher.num_gpus must be auto, a fraction of one GPU or a whole number, but got {gpus!r}.")
-    if isinstance(restarts, bool) or not isinstance(restarts, int) or restarts < -1:
-        raise InputError(f"launcher.max_restarts must be a whole number, or -1 for always, but got {restarts!r}.")
-    if not isinstance(settings.get("runtime_env"), Mapping):
-        raise InputError(f"launcher.runtime_env must be a mapping, but got {settings.get('runtime_env')!r}.")
-    return OnRay(settings, config["workers"], orders, env, str(config["storage"]["url"]), finished)
+    return OnRay(settings, config.workers, orders, env, config.storage.url, finished)
 
 
 def _ray() -> Any:
@@ -251,7 +243,3 @@ def _reason(error: Exception) -> str:
     if "No module named" in str(error):
         return f"{last}. kirigami has to be installed on every node"
     return lines[0] if lines and "Traceback" not in str(error) else last
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

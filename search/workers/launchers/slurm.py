@@ -14,15 +14,16 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from kirigami.search.errors import InputError, one_line, one_of
-from kirigami.search.storage import shown
+from kirigami.search.config.launcher import Slurm
+from kirigami.search.config.settings import StudyConfig
+from kirigami.search.errors import InputError, one_line
+from kirigami.search.storage import Settings, shown
 from kirigami.search.workers.launchers.base import Patience, Report
 from kirigami.search.workers.launchers.local import Local
 from kirigami.search.workers.launchers.places import Share
 from kirigami.search.workers.supervisor import counter, reader
 from kirigami.search.workers.worker import Orders
 
-CLUSTERS = ("slurm", "local")
 URL = "KIRIGAMI_STORAGE"
 LOOK_SECONDS = 1.0  # between two looks of a job at its worker and at the stop file
 SENT_AWAY_SECONDS = 60  # after SIGTERM SLURM ends the job, or somebody only ended the worker
@@ -41,7 +42,7 @@ class Job:
         given = Orders(**self.orders)
         if URL not in os.environ:
             return asdict(Report(refused=f"{URL} did not reach the job. Leave sbatch's --export at ALL."))
-        settings = {**given.raw["storage"], "url": os.environ[URL]}
+        settings = Settings.read({**given.raw["storage"], "url": os.environ[URL]})
         finished = counter(reader(settings, given.raw["name"]))
         self.team = Local([given], self.deaths_in_a_row, finished, hold_s=SENT_AWAY_SECONDS)
         try:
@@ -93,7 +94,7 @@ class OnSlurm:
         url: of the store, as every worker will open it.
     """
 
-    settings: Mapping[str, Any]
+    settings: Slurm
     workers: int
     orders: Callable[[int, Share], Orders]
     folder: Path
@@ -105,7 +106,7 @@ class OnSlurm:
     stopping: bool = False
 
     def __post_init__(self) -> None:
-        self.leaves = not self.settings["wait"]
+        self.leaves = not self.settings.wait
         self.logs = self.folder / "slurm"
         self.stop_file = self.logs / f"stop-{uuid.uuid4().hex[:12]}"
 
@@ -113,13 +114,13 @@ class OnSlurm:
         """Submit the array."""
         self.executor = _executor(self.settings, self.logs, self.name)
         jobs = self._submit(range(self.workers))
-        limit = int(self.settings.get("deaths_in_a_row", 10))
+        limit = self.settings.deaths_in_a_row
         self.seats = [Seat(index, job, Patience(limit, self.finished)) for index, job in enumerate(jobs)]
         many = f"{self.workers} job{'s' * (self.workers > 1)}"
-        where = "SLURM" if self.settings["cluster"] == "slurm" else "this machine, as SLURM would run them"
+        where = "SLURM" if self.settings.cluster == "slurm" else "this machine, as SLURM would run them"
         self.notes.append(f"{many} on {where}: {', '.join(job.job_id for job in jobs)}. Logs in {self.logs}.")
         if self.leaves:
-            queue = "`squeue --me`, " if self.settings["cluster"] == "slurm" else ""
+            queue = "`squeue --me`, " if self.settings.cluster == "slurm" else ""
             self.notes.append(f"They go on by themselves. Watch: {queue}`kirigami results name={self.name}`.")
 
     def poll(self) -> list[Report]:
@@ -165,8 +166,8 @@ class OnSlurm:
         self.stop_file.unlink(missing_ok=True)
 
     def _submit(self, indices: Any) -> list[Any]:
-        share = Share(int(self.settings["cpus_per_task"]))
-        limit = int(self.settings.get("deaths_in_a_row", 10))
+        share = Share(self.settings.cpus_per_task)
+        limit = self.settings.deaths_in_a_row
         made = [Job(self._portable(index, share), str(self.stop_file), limit) for index in indices]
         with _given(URL, self.url):
             try:
@@ -204,12 +205,9 @@ class OnSlurm:
 
 
 def build(
-    settings: Mapping[str, Any],
-    config: Mapping[str, Any],
-    orders: Callable[[int, Share], Orders],
-    finished: Callable[[], int | None],
+    config: StudyConfig, settings: Slurm, orders: Callable[[int, Share], Orders], finished: Callable[[], int | None]
 ) -> OnSlurm:
-    """Check the settings and that submitit is installed; submit later.
+    """Check that submitit is installed and that the store can be reached; submit later.
 
     Raises:
         InputError: in one line.
@@ -221,51 +219,37 @@ def build(
             f"launcher=slurm needs submitit, which is not installed here ({error}). "
             "Run: pip install 'kirigami-search[slurm]'."
         ) from error
-    if settings.get("cluster") not in CLUSTERS:
-        raise one_of("launcher.cluster", settings.get("cluster"), CLUSTERS)
-    if not isinstance(settings.get("wait"), bool):
-        raise InputError(f"launcher.wait must be true or false, but got {settings.get('wait')!r}.")
-    for key, least in (
-        *(("timeout_min", 1), ("signal_delay_s", 1), ("max_num_timeout", 0)),
-        *(("cpus_per_task", 1), ("gpus_per_node", 0)),
-    ):
-        value = settings.get(key)
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise InputError(f"launcher.{key} must be a whole number of at least {least}, but got {value!r}.")
-    memory = settings.get("mem_gb")
-    if memory is not None and (isinstance(memory, bool) or not isinstance(memory, int | float) or memory <= 0):
-        raise InputError(f"launcher.mem_gb must be a number above 0, but got {memory!r}.")
-    url = str(config["storage"]["url"])
-    if settings["cluster"] == "slurm" and url.startswith("sqlite"):
+    url = config.storage.url
+    if settings.cluster == "slurm" and url.startswith("sqlite"):
         raise InputError(
             f"storage.url={shown(url)} is on this machine alone, but SLURM runs the workers on others. "
             "Set storage.url=postgresql://USER@HOST/DATABASE, where HOST is known to all of them."
         )
     first = orders(0, Share(1))
-    return OnSlurm(settings, int(config["workers"]), orders, Path(first.folder), url, str(config["name"]), finished)
+    return OnSlurm(settings, int(config.workers), orders, Path(first.folder), url, config.name, finished)
 
 
-def _executor(settings: Mapping[str, Any], logs: Path, name: str) -> Any:
+def _executor(settings: Slurm, logs: Path, name: str) -> Any:
     import submitit
 
-    cluster = settings["cluster"]
+    cluster = settings.cluster
     try:
         logs.mkdir(parents=True, exist_ok=True)
-        executor = submitit.AutoExecutor(logs, cluster=cluster, slurm_max_num_timeout=settings["max_num_timeout"])
+        executor = submitit.AutoExecutor(logs, cluster=cluster, slurm_max_num_timeout=settings.max_num_timeout)
         executor.update_parameters(
             name=f"kirigami-{name}",
-            timeout_min=settings["timeout_min"],
-            cpus_per_task=settings["cpus_per_task"],
-            gpus_per_node=settings["gpus_per_node"] or None,
-            mem_gb=settings["mem_gb"],
-            slurm_partition=settings["partition"],
-            slurm_account=settings["account"],
-            slurm_qos=settings["qos"],
-            slurm_constraint=settings["constraint"],
-            slurm_signal_delay_s=settings["signal_delay_s"],
-            slurm_setup=list(settings["setup"]) or None,
-            slurm_additional_parameters=dict(settings["additional_parameters"]) or None,
-            **({"local_setup": list(settings["setup"])} if settings["setup"] else {}),
+            timeout_min=settings.timeout_min,
+            cpus_per_task=settings.cpus_per_task,
+            gpus_per_node=settings.gpus_per_node or None,
+            mem_gb=settings.mem_gb,
+            slurm_partition=settings.partition,
+            slurm_account=settings.account,
+            slurm_qos=settings.qos,
+            slurm_constraint=settings.constraint,
+            slurm_signal_delay_s=settings.signal_delay_s,
+            slurm_setup=settings.setup or None,
+            slurm_additional_parameters=settings.additional_parameters or None,
+            **({"local_setup": settings.setup} if settings.setup else {}),
         )
     except RuntimeError as error:
         hint = "Run it where `sbatch` is, or set launcher.cluster=local."

@@ -1,0 +1,129 @@
+"""The config as frozen objects: what one trial is made by, and the study around it.
+
+Groups whose arguments belong to models and tasks stay mappings, which their builders check.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from kirigami.search.config import objective, pruner, sampler
+from kirigami.search.config.identity import identity
+from kirigami.search.config.launcher import Launcher, Slurm
+from kirigami.search.config.pruner import AnyPruner
+from kirigami.search.config.sampler import AnySampler
+from kirigami.search.config.trainer import Checkpoint, Trainer
+from kirigami.search.schema import Group
+from kirigami.search.storage import Settings as Storage
+from kirigami.spaces import Budget
+
+Part = dict[str, Any]
+Objective = Annotated[dict[str, str | None], BeforeValidator(objective.named)]
+
+
+def _budget(values: Any) -> Budget:
+    return values if isinstance(values, Budget) else Budget.from_config(values)
+
+
+class TrialConfig(Group):
+    """What one trial is made by.
+
+    Attributes:
+        objective: metric name -> direction, None where the metric knows it.
+        plain: the mapping that was read, as the store keeps it.
+    """
+
+    model_config = ConfigDict(extra="ignore")  # the study's own groups; `compose` has refused unknown ones
+
+    seed: int = Field(ge=0)
+    objective: Objective
+    weight_entropy: bool
+    trainer: Trainer
+    budget: Annotated[Budget, BeforeValidator(_budget)]
+    task: Part
+    imbalance: Part
+    network: Part
+    init: Part
+    growth: Part
+    sharing: Part
+    sparsity: Part
+    bits: Part
+    optimizer: Part
+    schedule: Part
+    regime: Part
+    output: Part
+    plain: Part = Field(repr=False)
+
+    @classmethod
+    def from_resolved(cls, values: Mapping[str, Any]) -> Self:
+        """Check a config whose interpolations are resolved: a study's, or that of a trial as the store keeps it.
+
+        Raises:
+            InputError: in one line, for the first value that makes no sense.
+        """
+        return cls.read({**values, "plain": dict(values)})
+
+    def with_changes(self, **groups: Any) -> Self:
+        """Return the config with keys of groups changed: `with_changes(trainer={"device": "cpu"}, seed=3)`."""
+        merged = {
+            name: {**self.plain[name], **change} if isinstance(change, Mapping) else change
+            for name, change in groups.items()
+        }
+        return type(self).from_resolved({**self.plain, **merged})
+
+    def unlimited(self) -> Self:
+        """Return the config without limits on the network: for where nothing is selected."""
+        return self.with_changes(budget=dict.fromkeys(self.budget.limits))
+
+
+class Proposal(Group):
+    """What a search without any other config needs: what is tried next, and what stops a trial early."""
+
+    sampler: AnySampler = sampler.Tpe()
+    pruner: AnyPruner = pruner.Unpruned()
+
+
+class StudyConfig(TrialConfig):
+    """A trial's config, and the study around it.
+
+    Attributes:
+        name: the record's in the store, and that of the study's folder.
+        workers: how many processes; `auto` is one for each GPU, else one for each `cores_per_worker` cores.
+        budget: with the price of a device, from `cost:`.
+    """
+
+    name: str
+    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(description="a whole number of at least 1 or auto")
+    cores_per_worker: int = Field(default=2, ge=1)
+    storage: Storage
+    launcher: Launcher
+    sampler: AnySampler
+    pruner: AnyPruner
+    checkpoint: Checkpoint
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_price(cls, values: Any) -> Any:
+        """Join `cost:` to the budget, which may be one of money."""
+        return {**values, "budget": Budget.from_config(values.get("budget"), values.get("cost") or {})}
+
+    @field_validator("name", mode="before")
+    @classmethod
+    def _can_name_a_folder(cls, name: Any) -> Any:
+        if not isinstance(name, str) or not name or any(sign in name for sign in "/\\\0") or name in (".", ".."):
+            raise ValueError(f"name must be a name that a folder can have, but got {name!r}. Set name=NAME.")
+        return name
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        sampler.check_several(self.sampler, len(self.objective))
+        pruner.check_several(self.pruner, len(self.objective))
+        if self.workers == "auto" and isinstance(self.launcher, Slurm):
+            raise ValueError("workers must be a number with launcher=slurm, but got 'auto'. Set workers=4, say.")
+        return self
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes the study's trials comparable: dotted path -> value."""
+        return identity(self.plain)
