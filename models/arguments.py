@@ -1,6 +1,7 @@
 """Check a config branch against the signature of what it configures, with errors a user can act on."""
 
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -21,7 +22,8 @@ def at_least(argument: str, value: float, low: float) -> None:
 def within(argument: str, value: float, low: float, high: float) -> None:
     """Raise `ArgumentError` unless `low <= value < high`."""
     if not low <= value < high:
-        raise ArgumentError(argument, f"must be at least {low} and below {high}, but got {value}.")
+        end = "finite" if high == math.inf else f"below {high}"
+        raise ArgumentError(argument, f"must be at least {low} and {end}, but got {value}.")
 
 
 def accept(

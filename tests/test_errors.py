@@ -52,7 +52,7 @@ def test_paths_in_messages_are_found() -> None:
 
 
 def test_a_caller_from_python_is_told_of_the_argument() -> None:
-    with pytest.raises(ArgumentError, match=r"^penalty must be at least 0 and below inf, but got -1\.$"):
+    with pytest.raises(ArgumentError, match=r"^penalty must be at least 0 and finite, but got -1\.$"):
         ContinuousSparsification(penalty=-1)
     with pytest.raises(ArgumentError, match=r"^kernel must be odd, but got 4\. Set kernel=5\.$"):
         ConvNet((1, 8, 8), 10, kernel=4)
@@ -64,7 +64,7 @@ def test_a_caller_from_python_is_told_of_the_argument() -> None:
 
 def test_a_config_names_arguments_by_their_path() -> None:
     none = {room: {"method": "none"} for room in techniques.ROOMS}
-    with pytest.raises(ArgumentError, match=r"^sparsity\.penalty must be at least 0 and below inf, but got -1\.$"):
+    with pytest.raises(ArgumentError, match=r"^sparsity\.penalty must be at least 0 and finite, but got -1\.$"):
         techniques.build({**none, "sparsity": {"method": "continuous", "penalty": -1}})
 
 
