@@ -27,7 +27,9 @@ from kirigami.search.proposal.judge import Judge
 from kirigami.search.proposal.judges import build_judge
 from kirigami.search.proposal.pruners import Pruning
 from kirigami.search.proposal.samplers import sampler_factory
-from kirigami.search.study.ledger import state_of
+from kirigami.search.study.ranking import best_trial, front
+from kirigami.search.study.record import result_of
+from kirigami.search.study.states import state_of
 from kirigami.search.training.job import Metrics
 from kirigami.search.training.runners import surrogate
 from kirigami.spaces import Budget, PriorSampler, Space
@@ -98,12 +100,9 @@ def optimize(
         judge=judge,
     ).run()
     rows = [_row(trial) for trial in study.get_trials(deepcopy=False)]
-    complete = [row for row in rows if row["state"] == "complete"]
-    sign = -1 if next(iter(directions.values())) == "maximize" else 1
-    best = min(complete, key=lambda row: sign * row["values"][0], default=None)
-    return History(
-        rows, best, study, [rows[trial.number] for trial in study.best_trials] if len(directions) > 1 else []
-    )
+    best = best_trial(study)
+    numbers = sorted(trial.number for trial in front(study)) if len(directions) > 1 else []
+    return History(rows, None if best is None else rows[best.number], study, [rows[number] for number in numbers])
 
 
 def _judge(pruner: Pruner, objectives: int, fidelities: int | None) -> Judge:
@@ -118,14 +117,14 @@ def _judge(pruner: Pruner, objectives: int, fidelities: int | None) -> Judge:
 
 
 def _row(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
-    outcome = trial.user_attrs.get("outcome", {})
+    result = result_of(trial)
     return {
         "number": trial.number,
         "state": state_of(trial),
         "params": dict(trial.params),
         "values": list(trial.values or []),
-        "curve": outcome.get("curve", []),
-        "reason": outcome.get("reason"),
+        "curve": [[fidelity, dict(metrics)] for fidelity, metrics in result.curve],
+        "reason": result.reason,
     }
 
 

@@ -3,9 +3,11 @@
 from bisect import insort
 from typing import Any, cast
 
+import numpy as np
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from kirigami.spaces.front import undominated
 from kirigami.spaces.optuna_private import View, record_of, trials_of
 
 BEST = 25
@@ -82,10 +84,9 @@ class Window:
             self._add_to_front(tuple(map(_loss, trial.values, self._directions)), trial.number)
 
     def _add_to_front(self, losses: tuple[float, ...], number: int) -> None:
-        if any(_dominates(other, losses) for other, _ in self._front):
-            return
-        self._front = [one for one in self._front if not _dominates(losses, one[0])]
-        self._front.append((losses, number))
+        points = [*self._front, (losses, number)]
+        best = undominated(np.array([point for point, _ in points]))
+        self._front = [point for point, is_best in zip(points, best, strict=True) if is_best]
 
     def _best_numbers(self) -> list[int]:
         front = sorted(number for _, number in self._front)
@@ -111,7 +112,3 @@ def _excess(trial: FrozenTrial) -> float:
 
 def _loss(value: float, direction: StudyDirection) -> float:
     return -value if direction is StudyDirection.MAXIMIZE else value
-
-
-def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    return one != other and all(mine <= theirs for mine, theirs in zip(one, other, strict=True))

@@ -73,8 +73,9 @@ def outcome(folder: Path, metric: str, wall_s: float) -> dict[str, Any]:
     import optuna
 
     from benchmarks.rig.training import score
+    from kirigami.search.study.facts import facts_of
     from kirigami.search.study.ledger import Ledger
-    from kirigami.search.study.study import best_trial
+    from kirigami.search.study.ranking import best_trial
     from kirigami.search.training import building, kept
 
     results = command.as_json(folder, "results", "name=one")
@@ -82,7 +83,7 @@ def outcome(folder: Path, metric: str, wall_s: float) -> dict[str, Any]:
     trials = study.get_trials(deepcopy=False)
     best = best_trial(study)
     if best is None:  # no trial was trained in full within the seconds: what is left is to guess
-        chance = max(one[metric] for one in study.user_attrs["baselines"].values())
+        chance = max(one[metric] for one in (facts_of(study).baselines or {}).values())
         scores = {"validation": chance, "test": chance}
     else:
         network, config = kept.load(folder / "studies" / "one" / "networks" / f"trial-{best.number:05d}.safetensors")
@@ -92,7 +93,7 @@ def outcome(folder: Path, metric: str, wall_s: float) -> dict[str, Any]:
         **scores,
         "so_far": [best_until(trials, share * wall_s) for share in SHARES],
         "trials": ledger.finished,
-        "complete": ledger.count("complete"),
+        "complete": ledger.count("complete", "over"),
         "train_s": round(ledger.device_seconds(), 2),
         "winner": None if best is None else best.params,
         "cost": results["cost"],

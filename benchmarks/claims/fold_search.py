@@ -51,7 +51,7 @@ def measure() -> dict[str, Any]:
 
 def search(seed: int) -> dict[str, Any]:
     """Run the study in an empty folder; return the best trial that folded, and what the search cost."""
-    from kirigami.search.study.ledger import outcome_of
+    from kirigami.search.study.record import figure_of
 
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
@@ -60,7 +60,7 @@ def search(seed: int) -> dict[str, Any]:
         seconds = time.perf_counter() - began
         trials = command.trials(folder, "paths")
     complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
-    folded = [trial for trial in complete if outcome_of(trial)["weights"] < trial.params["sharing.templates"]]
+    folded = [trial for trial in complete if figure_of(trial, "weights") < trial.params["sharing.templates"]]
     best = max(folded, key=lambda trial: trial.values[0])
     return {
         "winner": {key.removeprefix("sharing."): value for key, value in best.params.items()},
@@ -68,7 +68,7 @@ def search(seed: int) -> dict[str, Any]:
         "complete": len(complete),
         "folded": len(folded),
         "search_s": round(seconds, 1),
-        "trial_s": round(outcome_of(best)["wall_s"], 1),
+        "trial_s": round(figure_of(best, "wall_s"), 1),
     }
 
 

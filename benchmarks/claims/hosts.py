@@ -20,6 +20,7 @@ from benchmarks.rig import judge
 from benchmarks.rig.command import COMMAND
 from benchmarks.rig.database import PASSWORD, Database
 from benchmarks.rig.network import Network, missing
+from kirigami.search.study.record import Retry, Worker
 
 HOSTS = ("oak", "elm", "ash")
 CUT, TRIALS = "elm", 200
@@ -110,22 +111,22 @@ def cut_off(network: Network, connection: Any, name: str, seconds: float) -> dic
 def held_by(connection: Any, host: str) -> int | None:
     """Return the number of a trial that a host's worker runs."""
     query = """SELECT min(number) FROM trials JOIN trial_user_attributes USING (trial_id)
-               WHERE state = 'RUNNING' AND key = 'worker' AND value_json LIKE %s"""
-    return connection.execute(query, [f'%"{host}/%']).fetchone()[0]  # type: ignore[no-any-return]
+               WHERE state = 'RUNNING' AND key = %s AND value_json LIKE %s"""
+    return connection.execute(query, [Worker.KEY, f'%"{host}/%']).fetchone()[0]  # type: ignore[no-any-return]
 
 
 def retry_of(connection: Any, number: int) -> int | None:
     """Return the number of the trial that repeats another."""
     query = """SELECT min(number) FROM trials JOIN trial_user_attributes USING (trial_id)
-               WHERE key = 'retry_of' AND value_json = %s"""
-    return connection.execute(query, [str(number)]).fetchone()[0]  # type: ignore[no-any-return]
+               WHERE key = %s AND value_json = %s"""
+    return connection.execute(query, [Retry.OF, str(number)]).fetchone()[0]  # type: ignore[no-any-return]
 
 
 def finished_by(connection: Any, host: str, after: Any) -> int:
     """Return how many trials a host has finished since a moment."""
     query = """SELECT count(DISTINCT trial_id) FROM watched JOIN trial_user_attributes USING (trial_id)
-               WHERE after IN ('COMPLETE', 'PRUNED') AND key = 'worker' AND value_json LIKE %s AND at > %s"""
-    return int(connection.execute(query, [f'%"{host}/%', after]).fetchone()[0])
+               WHERE after IN ('COMPLETE', 'PRUNED') AND key = %s AND value_json LIKE %s AND at > %s"""
+    return int(connection.execute(query, [Worker.KEY, f'%"{host}/%', after]).fetchone()[0])
 
 
 def _start(network: Network, name: str, command: list[str], folder: Path, database: Database) -> Any:

@@ -20,6 +20,7 @@ import optuna
 
 from benchmarks.rig.command import COMMAND
 from kirigami.search.storage import Settings, open_storage
+from kirigami.search.study.record import Worker, retry_of, state_recorded
 from kirigami.search.study.recovery import is_gone
 
 NAME, KILLS, SECONDS = "breast_cancer", 60, 900
@@ -134,13 +135,13 @@ def judged(
     """Wait for the end and count: `lost` are interrupted trials without a retry that ended."""
     code = process.wait(SECONDS)
     rows = trials()
-    done = [trial for trial in rows if trial.state.is_finished() and "outcome" in trial.user_attrs]
-    done = [trial for trial in done if trial.user_attrs["outcome"]["state"] != "surplus"]
+    recorded = {trial.number: state_recorded(trial) for trial in rows}
+    done = [row for row in rows if row.state.is_finished() and recorded[row.number] not in (None, "surplus")]
     after: dict[int, list[Any]] = {}
     for trial in rows:
-        if "retry_of" in trial.user_attrs and trial.user_attrs.get("outcome", {}).get("state") != "surplus":
-            after.setdefault(trial.user_attrs["retry_of"], []).append(trial)
-    cut = [trial for trial in rows if trial.state.name == "FAIL" and "outcome" not in trial.user_attrs]
+        if (earlier := retry_of(trial)) is not None and recorded[trial.number] != "surplus":
+            after.setdefault(earlier, []).append(trial)
+    cut = [trial for trial in rows if trial.state.name == "FAIL" and recorded[trial.number] is None]
     times = [trial.datetime_complete for trial in done]
     starts = [trial.datetime_start for trial in rows if trial.datetime_start]
     return {
@@ -148,7 +149,7 @@ def judged(
         "budget": budget,
         "struck": struck,
         "complete": sum(trial.state.name == "COMPLETE" for trial in rows),
-        "failed": sum(trial.user_attrs["outcome"]["state"] == "failed" for trial in done),
+        "failed": sum(recorded[trial.number] == "failed" for trial in done),
         "interrupted": len(cut),
         "lost": sum(trial.number not in after for trial in cut),
         "twice": sum(len(again) > 1 for again in after.values()),
@@ -160,8 +161,8 @@ def judged(
 
 def _pid(trial: Any) -> int | None:
     """Return the worker that trains a trial now."""
-    worker = trial.user_attrs.get("worker")
-    return worker["pid"] if trial.state.name == "RUNNING" and worker and not is_gone(worker) else None
+    worker = Worker.from_attrs(trial.user_attrs)
+    return worker.pid if trial.state.name == "RUNNING" and worker and not is_gone(worker) else None
 
 
 def _above(pid: int) -> list[int]:

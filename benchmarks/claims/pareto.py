@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.rig import command
 from benchmarks.rig.record import spread
 from kirigami import optimize
-from kirigami.search.study.ledger import outcome_of
+from kirigami.search.study.record import result_of
 
 SEEDS = (0, 1, 2)
 FORMULA_SEEDS = range(5)
@@ -105,7 +105,7 @@ def run(sampler: str, seed: int, pruner: str) -> dict[str, Any]:
         trials = command.trials(folder, "pareto")
     return {
         "seconds": results["cost"]["device_s"],
-        "epochs": sum(outcome_of(trial)["curve"][-1][0] for trial in trials if outcome_of(trial).get("curve")),
+        "epochs": sum(curve[-1][0] for trial in trials if (curve := result_of(trial).curve)),
         "complete": results["trials"]["complete"],
         "front": [row["values"] for row in results["front"]],
         "values": {trial.number: trial.values for trial in trials if trial.state.name == "COMPLETE"},

@@ -52,7 +52,7 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "pruned_share": spread([run["trials"]["pruned"] / count for run, count in zip(runs, ended, strict=True)]),
         "parameters": [run["best"]["parameters"] for run in runs],
         "bytes": spread([run["best"]["bytes"] for run in runs]),
-        "infeasible": [run["trials"]["infeasible"] for run in runs],
+        "infeasible": [run["trials"]["over"] + run["trials"]["infeasible"] for run in runs],
         "seconds": spread([run["seconds"] for run in runs]),
         "device_s": spread([run["cost"]["device_s"] for run in runs]),
     }

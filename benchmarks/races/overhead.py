@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks.rig import command
 from benchmarks.rig.record import spread
+from kirigami.search.study.record import result_of
 
 PAIRS = 9
 EPOCHS = 20
@@ -51,10 +52,10 @@ def outside_fit(folder: Path) -> dict[str, Any]:
     command.run(folder, "search", "study=digits")
     process = time.perf_counter() - began
     results = command.as_json(folder, "results", "study=digits")
-    fit = sum(trial.user_attrs["outcome"].get("fit_s", 0.0) for trial in command.trials(folder, "digits"))
+    fit = sum(result_of(trial).fit_s or 0.0 for trial in command.trials(folder, "digits"))
     trials = results["cost"]["wall_s"]
     row = {
-        "trials": sum(results["trials"][state] for state in ("complete", "pruned", "failed")),
+        "trials": sum(results["trials"][state] for state in ("complete", "over", "pruned", "failed")),
         "fit_s": round(fit, 2),
         "trials_s": round(trials, 2),
         "process_s": round(process, 2),

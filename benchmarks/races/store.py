@@ -28,6 +28,7 @@ from sqlalchemy.orm import Session
 from benchmarks.rig import command, light
 from benchmarks.rig.database import Database
 from kirigami.search.storage import Settings, open_storage
+from kirigami.search.study.record import Worker, result_of
 
 SIZES, WORKERS = (100, 1_000, 10_000), (1, 4, 16)
 MODES, SAMPLERS = ("ours", "optuna"), ("random", "tpe")
@@ -245,16 +246,17 @@ def real_study(database: Database, folder: Path) -> dict[str, Any]:
     store.engine.dispose()
     by_worker: dict[int, list[Any]] = {}
     for trial in trials:
-        if "fit_s" in trial.user_attrs.get("outcome", {}):
-            by_worker.setdefault(trial.user_attrs["worker"]["pid"], []).append(trial)
+        worker = Worker.from_attrs(trial.user_attrs)
+        if worker is not None and worker.pid is not None and result_of(trial).fit_s is not None:
+            by_worker.setdefault(worker.pid, []).append(trial)
     seconds = fit = runner = 0.0
     fits = []
     for mine in by_worker.values():
         # The first trial of a process warms up libraries: it is left out, and the clock starts where it ended.
         mine.sort(key=lambda trial: trial.datetime_start)
         seconds += (mine[-1].datetime_complete - mine[0].datetime_complete).total_seconds()
-        fits += [trial.user_attrs["outcome"]["fit_s"] for trial in mine[1:]]
-        runner += sum(trial.user_attrs["outcome"]["wall_s"] for trial in mine[1:])
+        fits += [result_of(trial).fit_s or 0.0 for trial in mine[1:]]
+        runner += sum(result_of(trial).wall_s or 0.0 for trial in mine[1:])
     fit = sum(fits)
     row = {
         "trials": len(trials),

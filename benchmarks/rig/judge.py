@@ -9,6 +9,8 @@ from typing import Any
 
 import psycopg
 
+from kirigami.search.study.record import Result, Retry, Worker
+
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
 
 # Each change of a trial's state and each write of a value, as the database sees them.
@@ -46,15 +48,15 @@ def finished(connection: psycopg.Connection) -> int:
 
 def workers(connection: psycopg.Connection) -> list[dict[str, Any]]:
     """Return the signatures of all workers that have signed a trial, the latest first."""
-    query = "SELECT value_json FROM trial_user_attributes WHERE key = 'worker' GROUP BY 1 ORDER BY max(trial_id) DESC"
-    return [json.loads(row[0]) for row in connection.execute(query)]
+    query = "SELECT value_json FROM trial_user_attributes WHERE key = %s GROUP BY 1 ORDER BY max(trial_id) DESC"
+    return [json.loads(row[0]) for row in connection.execute(query, [Worker.KEY])]
 
 
 def running(connection: psycopg.Connection) -> list[dict[str, Any]]:
     """Return the signatures of the workers that hold a running trial."""
     query = """SELECT value_json FROM trial_user_attributes JOIN trials USING (trial_id)
-               WHERE key = 'worker' AND state = 'RUNNING'"""
-    return [json.loads(row[0]) for row in connection.execute(query)]
+               WHERE key = %s AND state = 'RUNNING'"""
+    return [json.loads(row[0]) for row in connection.execute(query, [Worker.KEY])]
 
 
 def verdict(connection: psycopg.Connection, expected: set[tuple[Any, ...]] | None = None) -> dict[str, Any]:
@@ -87,9 +89,11 @@ def verdict(connection: psycopg.Connection, expected: set[tuple[Any, ...]] | Non
         "pruned": sum(trial["state"] == "PRUNED" for trial in trials.values()),
         "failed": sum(trials[number]["state"] == "FAIL" for number in ended),
         "interrupted": sum(
-            trial["state"] == "FAIL" and trial["recorded"] not in ("failed", "surplus") for trial in trials.values()
+            trial["state"] == "FAIL" and trial["recorded"] not in ("failed", "surplus", "paused")
+            for trial in trials.values()
         ),
         "surplus": sum(trial["recorded"] == "surplus" for trial in trials.values()),
+        "paused": sum(trial["recorded"] == "paused" for trial in trials.values()),
     }
     if expected is not None:
         verdict_row["undisturbed"] = len({trials[number]["params"] for number in ended} & expected)
@@ -110,10 +114,10 @@ def _trials(connection: psycopg.Connection) -> dict[int, dict[str, Any]]:
     query = "SELECT trial_id, param_name, param_value FROM trial_params ORDER BY trial_id, param_name"
     for identifier, name, value in connection.execute(query):
         by_id[identifier]["params"] += ((name, round(value, 12)),)
-    query = "SELECT trial_id, key, value_json FROM trial_user_attributes WHERE key IN ('outcome', 'retry_of')"
-    for identifier, key, text in connection.execute(query):
+    query = "SELECT trial_id, key, value_json FROM trial_user_attributes WHERE key IN (%s, %s)"
+    for identifier, key, text in connection.execute(query, [Result.KEY, Retry.OF]):
         value = json.loads(text)
-        by_id[identifier]["recorded" if key == "outcome" else key] = value["state"] if key == "outcome" else value
+        by_id[identifier] |= {"retry_of": value} if key == Retry.OF else {"recorded": value["state"]}
     return trials
 
 

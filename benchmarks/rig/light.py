@@ -18,7 +18,8 @@ from kirigami.search.config.settings import Proposal
 from kirigami.search.loop import Loop
 from kirigami.search.proposal import samplers
 from kirigami.search.proposal.pruners import Pruning
-from kirigami.search.study import ledger, study
+from kirigami.search.study import study
+from kirigami.search.study.ledger import Ledger
 from kirigami.search.training.runners import surrogate
 from kirigami.spaces import Budget, PriorSampler, Space
 
@@ -49,11 +50,12 @@ def loop_of(orders: Mapping[str, Any]) -> Loop:
     tpe = {"multivariate": True, "group": True, "constant_liar": True} if orders["sampler"] == "tpe" else {}
     sampler = Proposal.read({"sampler": {"name": orders["sampler"], **tpe}}).sampler
     factory = samplers.sampler_factory(sampler, orders["seed"])
+    ledger = Ledger()
     joined.sampler = PriorSampler(
         factory,
         space,
         orders["seed"],
-        place=lambda _, trial: ledger.place(joined, trial),
+        place=lambda _, trial: ledger.read(joined).place(trial),
         window=sampler.sees(),
     )
     return Loop(
@@ -64,6 +66,7 @@ def loop_of(orders: Mapping[str, Any]) -> Loop:
         prepare=lambda values: space.apply(config, values),
         storage=store,
         judge=Pruning(rungs=tuple(range(1, orders["reports"]))),
+        ledger=ledger,
     )
 
 

@@ -16,6 +16,7 @@ from kirigami.search.comparing.asked import Asked, check_format, check_repeats
 from kirigami.search.config import own_code
 from kirigami.search.config.reading import named
 from kirigami.search.files import as_json
+from kirigami.search.report.tables import narrow, number
 from kirigami.search.study import study as studies
 from kirigami.search.training import devices
 from kirigami.search.training import trainer as trainers
@@ -65,7 +66,7 @@ def confirm(overrides: list[str], config_dirs: list[Path], options: Mapping[str,
 def leaders_table(result: Mapping[str, Any]) -> Table:
     """Return the leaders, best first, each tested against the first."""
     title = f"{result['study']}: {result['metric']}, {len(result['trials'])} leaders, {len(result['seeds'])} new seeds"
-    shown = comparing.narrow(title)
+    shown = narrow(title)
     for column in (
         "trial",
         "mean ± sd",
@@ -82,9 +83,9 @@ def leaders_table(result: Mapping[str, Any]) -> Table:
         shown.add_row(
             str(row["trial"]),
             comparing.scored(row),
-            comparing.figure(row["difference"], "+.3f") if tested else "",
-            comparing.figure(row["p_holm"], ".2g") if tested else "",
-            comparing.figure(row["cliffs_delta"], "+.2f") if tested else "",
+            number(row["difference"], "+.3f") if tested else "",
+            number(row["p_holm"], ".2g") if tested else "",
+            number(row["cliffs_delta"], "+.2f") if tested else "",
             f"{row['bytes']['median']:,.0f}" if "bytes" in row else "",
             f"{row['seconds']:.1f} s",
             {"undecided": "not told apart"}.get(row["verdict"], row["verdict"]) if tested else "",

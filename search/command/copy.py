@@ -6,6 +6,7 @@ A study without `identity` but with `copied` is a copy that was interrupted; the
 import shutil
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from kirigami.search.errors import InputError, StudyStopped
 from kirigami.search.storage.server.local import located
 from kirigami.search.study import recovery
 from kirigami.search.study import study as studies
+from kirigami.search.study.facts import Copied, StudyFacts, facts_of
 from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.record import write
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # our lines say what was made
 
@@ -69,13 +72,16 @@ def copy_study(source: BaseStorage, goal: BaseStorage, name: str, origin: str, c
         StudyStopped: where the source changed meanwhile.
     """
     old = source.get_study_id_from_name(name)
-    trials, facts = source.get_all_trials(old), source.get_study_user_attrs(old)
+    trials, attributes = source.get_all_trials(old), source.get_study_user_attrs(old)
     began = datetime.now().isoformat(timespec="seconds")
     new = goal.create_new_study(source.get_study_directions(old), name)
-    goal.set_study_user_attr(new, "copied", {"from": origin, "at": began, "worker": recovery.signature()})
-    for key, value in facts.items():
-        if key not in ("identity", "copied"):
-            goal.set_study_user_attr(new, key, value)
+    setter = partial(goal.set_study_user_attr, new)
+    write(StudyFacts(copied=Copied(origin, began, recovery.signature())), setter)
+    facts = StudyFacts.from_attrs(attributes)
+    last = {*StudyFacts(copied=facts.copied, identity=facts.identity).to_attrs()}
+    for key, value in attributes.items():
+        if key not in last:
+            setter(key, value)
     for key, value in source.get_study_system_attrs(old).items():
         goal.set_study_system_attr(new, key, value)
     hidden = not console.is_terminal
@@ -83,7 +89,7 @@ def copy_study(source: BaseStorage, goal: BaseStorage, name: str, origin: str, c
         goal.create_new_trial(new, template_trial=trial)
     if _facts(goal.get_all_trials(new)) != _facts(source.get_all_trials(old)):
         raise StudyStopped(f"study={name} changed while it was copied. Stop its search, and copy it again.")
-    goal.set_study_user_attr(new, "identity", facts["identity"])  # last: it says that the study is whole
+    write(StudyFacts(identity=facts.identity), setter)  # last: it says that the study is whole
     return trials
 
 
@@ -112,7 +118,7 @@ def _settled(settings: storage.Settings, name: str) -> BaseStorage:
     """
     store = storage.open_storage(settings, create=False)
     study = studies.known(store, name)
-    if "identity" not in study.user_attrs:
+    if facts_of(study).identity is None:
         studies.check_same(study, {})
     if _running(study) or Ledger(study.get_trials(deepcopy=False)).unretried():
         store = storage.open_storage(settings)
@@ -141,16 +147,16 @@ def _make_room(goal: BaseStorage, name: str, url: str) -> None:
     there = studies.find(goal, name)
     if there is None:
         return
-    copied = there.user_attrs.get("copied")
+    facts = facts_of(there)
     untouched = not there.user_attrs and not there.get_trials(deepcopy=False)  # a copy that ended before it began
-    if "identity" in there.user_attrs or (copied is None and not untouched):
+    if facts.identity is not None or (facts.copied is None and not untouched):
         raise InputError(
             f"study={name} is in the target already. Copy to another store, or remove it there first: "
             f"optuna delete-study --study-name {name} --storage '{storage.shown(url)}'."
         )
-    worker = (copied or {}).get("worker")
-    if worker is not None and worker["machine"] == recovery.signature()["machine"] and not recovery.is_gone(worker):
-        raise InputError(f"study={name} is being copied there right now, by process {worker['pid']}.")
+    worker = None if facts.copied is None else facts.copied.worker
+    if worker is not None and worker.machine == recovery.signature().machine and not recovery.is_gone(worker):
+        raise InputError(f"study={name} is being copied there right now, by process {worker.pid}.")
     optuna.delete_study(study_name=name, storage=goal)
 
 

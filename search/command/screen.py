@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from kirigami.search.comparing.asked import check_format
-from kirigami.search.comparing.compare import figure, narrow
 from kirigami.search.comparing.screening import smoothness
 from kirigami.search.comparing.screening.screen import Asked
 from kirigami.search.comparing.screening.screen import screen as screening
 from kirigami.search.config import own_code
 from kirigami.search.files import as_json
+from kirigami.search.report.tables import narrow, number, settings
 from kirigami.search.training import devices
 from kirigami.search.training import trainer as trainers
 from kirigami.search.training.job import Interrupted
@@ -53,15 +53,15 @@ def table(result: Mapping[str, Any]) -> Table:
         shown.add_column(column, justify="right", no_wrap=True)
     shown.add_column("settings", overflow="fold")
     for row in result["draws"]:
-        settings = " ".join(f"{path.rpartition('.')[2]}={_short(value)}" for path, value in row["params"].items())
+        drawn = settings({path.rpartition(".")[2]: value for path, value in row["params"].items()})
         shown.add_row(
             str(row["draw"]),
-            figure(row["score"], ".4f"),
-            figure(row["smoothness"], ".3g"),
-            figure(row["seconds"] or None, ".2f"),
+            number(row["score"], ".4f"),
+            number(row["smoothness"], ".3g"),
+            number(row["seconds"] or None, ".2f"),
             "" if row["trial"] is None else str(row["trial"]),
-            row["state"] if row["final"] is None else figure(row["final"], ".4f"),
-            row["reason"] or settings,
+            row["state"] if row["final"] is None else number(row["final"], ".4f"),
+            row["reason"] or drawn,
         )
     return shown
 
@@ -90,7 +90,3 @@ def _correlation(found: Mapping[str, Any]) -> str:
     if found["rho"] is None:
         return "(too few)"
     return f"{found['rho']:+.2f} [{found['low']:+.2f}, {found['high']:+.2f}]"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

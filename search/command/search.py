@@ -15,11 +15,13 @@ from kirigami.search.config.study import checked
 from kirigami.search.errors import StudyStopped
 from kirigami.search.report import results
 from kirigami.search.report.progress import Progress
+from kirigami.search.report.wording import counted
 from kirigami.search.study import study as studies
-from kirigami.search.study.ledger import ENDED, Ledger
+from kirigami.search.study.ledger import Ledger
 from kirigami.search.study.spending import ended_by
+from kirigami.search.study.watching import counter, reader
 from kirigami.search.workers import launchers
-from kirigami.search.workers.supervisor import SUBMITTED, Supervisor, counter, reader
+from kirigami.search.workers.supervisor import SUBMITTED, Supervisor
 from kirigami.spaces import Budget
 
 
@@ -42,10 +44,8 @@ def run_study(raw: dict[str, Any], config_dirs: Sequence[Path]) -> int:
         study, ledger = found
         studies.check_same(study, config.identity)
         if is_met(budget, ledger):
-            console.print(
-                f"the budget is met: {counted(ledger)}. Raise {ended_by(budget, ledger) or 'budget.trials'} to go on.",
-                highlight=False,
-            )
+            met = ended_by(budget, ledger) or "budget.trials"
+            console.print(f"the budget is met. Raise {met} to go on.", highlight=False)
             results.print_table(study, 3, console)
             return 0
         console.print(f"resuming: {counted(ledger)}", highlight=False)
@@ -63,8 +63,8 @@ def run_study(raw: dict[str, Any], config_dirs: Sequence[Path]) -> int:
     if reason == "stopped" or found is None:
         console.print("stopped; the same command resumes it", highlight=False)
         return 1
-    console.print(f"{reason}: {counted(found[1])}. Its files are in {folder}.", highlight=False)
-    if not found[1].count("complete"):
+    console.print(f"{reason}. Its files are in {folder}.", highlight=False)
+    if not found[1].count("complete", "over"):
         raise StudyStopped(f"no trial of study {name} is complete; `kirigami results` and the logs in {folder} say why")
     return 0
 
@@ -82,9 +82,3 @@ def is_met(budget: Budget, ledger: Ledger) -> bool:
     if ledger.open or ledger.unretried():
         return False
     return ended_by(budget, ledger) is not None or (budget.trials is not None and ledger.finished >= budget.trials)
-
-
-def counted(ledger: Ledger) -> str:
-    """Return `60 trials (8 complete, 52 pruned)`."""
-    words = [f"{ledger.count(state)} {state}" for state in ENDED if ledger.count(state)]
-    return f"{ledger.finished} trials ({', '.join(words)})" if words else "0 trials"

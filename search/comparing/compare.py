@@ -6,7 +6,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -16,6 +15,7 @@ from kirigami.search.comparing.asked import Asked
 from kirigami.search.comparing.paired import run_all, seeds_after
 from kirigami.search.comparing.record import Arm, Key, Record, Run
 from kirigami.search.files import stored, write_json
+from kirigami.search.report.tables import narrow, number
 from kirigami.search.study import provenance
 from kirigami.search.training.job import Job, Outcome
 
@@ -134,19 +134,14 @@ def table(result: Mapping[str, Any]) -> Table:
         shown.add_row(
             name,
             score,
-            figure(row["difference"], "+.3f"),
-            ", ".join(figure(end, "+.3f") for end in row["interval"] if end is not None),
-            figure(row["p_holm"], ".2g"),
-            figure(row["cliffs_delta"], "+.2f"),
+            number(row["difference"], "+.3f"),
+            ", ".join(number(end, "+.3f") for end in row["interval"] if end is not None),
+            number(row["p_holm"], ".2g"),
+            number(row["cliffs_delta"], "+.2f"),
             "" if row["seconds_ratio"] is None else f"{100 * (row['seconds_ratio'] - 1):+.0f} %",
             row["verdict"],
         )
     return shown
-
-
-def narrow(title: str) -> Table:
-    """Return a table without lines between columns."""
-    return Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, title_justify="left")
 
 
 def scored(row: Mapping[str, Any]) -> str:
@@ -154,12 +149,7 @@ def scored(row: Mapping[str, Any]) -> str:
     failed = f"{row['failed']} failed"
     if not row["runs"]:
         return failed
-    return f"{figure(row['mean'], '.3f')} ± {figure(row['sd'], '.3f')}" + (f", {failed}" if row["failed"] else "")
-
-
-def figure(value: float | None, form: str) -> str:
-    """Return a number in a format; nothing where it is none."""
-    return "" if value is None else f"{value:{form}}"
+    return f"{number(row['mean'], '.3f')} ± {number(row['sd'], '.3f')}" + (f", {failed}" if row["failed"] else "")
 
 
 def said(result: Mapping[str, Any]) -> list[str]:

@@ -18,7 +18,7 @@ from kirigami.search.comparing.record import Arm, Key, Record, Run, digest
 from kirigami.search.config.resolve import unlimited
 from kirigami.search.errors import InputError, StudyStopped, one_line
 from kirigami.search.files import append_line, lines, stored, write_json
-from kirigami.search.study import provenance
+from kirigami.search.study import provenance, ranking
 from kirigami.search.study import study as studies
 from kirigami.search.training import alone as trial
 from kirigami.search.training import building
@@ -59,7 +59,7 @@ def confirm(
     """
     place = folder / FOLDER
     arms, split = leaders(study, top)
-    metric, direction = studies.metric_names(study)[0], study.directions[0].name.lower()
+    metric, direction = ranking.metric_names(study)[0], study.directions[0].name.lower()
     repeats = seeds_after(split, seeds)
     question = digest({"arms": [arm.identity for arm in arms], "seeds": repeats, "metric": metric})
     answered = lines(place / "results.jsonl")
@@ -109,7 +109,7 @@ def leaders(study: Study, top: int) -> tuple[list[Arm], int]:
         InputError: where there are none, or their data are not those of the study.
     """
     arms: dict[str, Arm] = {}
-    for one in studies.leaders(study):
+    for one in ranking.leaders(study):
         arm = Arm(f"trial {one.number}", unlimited(origin(one)), one.number)
         arms.setdefault(arm.identity, arm)
         if len(arms) == top:

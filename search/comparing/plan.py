@@ -23,7 +23,10 @@ from kirigami.search.config.settings import StudyConfig
 from kirigami.search.config.study import StudySettings, checked
 from kirigami.search.errors import InputError
 from kirigami.search.rehearsal import building as rehearsal
+from kirigami.search.study import ranking
 from kirigami.search.study import study as studies
+from kirigami.search.study.facts import facts_of
+from kirigami.search.study.record import Origin
 from kirigami.spaces import Space
 
 FILES = (
@@ -100,7 +103,7 @@ def _best(config: StudyConfig, study: Study | None, asked: Asked) -> tuple[dict[
     Raises:
         InputError: where there is no such trial, or the study was begun with another config.
     """
-    best = None if study is None or asked.source == "config" else studies.best_trial(study)
+    best = None if study is None or asked.source == "config" else ranking.best_trial(study)
     if best is None or study is None:
         if asked.source == "best":
             raise InputError(
@@ -109,7 +112,7 @@ def _best(config: StudyConfig, study: Study | None, asked: Asked) -> tuple[dict[
         return {}, "the config's own values"
     changes = [
         one
-        for one in difference(study.user_attrs.get("identity", {}), config.identity)
+        for one in difference(facts_of(study).identity or {}, config.identity)
         if one.partition(".")[0] not in ("space", "budget", "objective") and not one.startswith("objective:")
     ]
     if changes:
@@ -122,8 +125,9 @@ def _best(config: StudyConfig, study: Study | None, asked: Asked) -> tuple[dict[
 
 def origin(trial: FrozenTrial) -> dict[str, Any]:
     """Return the resolved config that a trial was made from."""
-    config: dict[str, Any] = trial.user_attrs["origin"]["config"]
-    return config
+    stored = Origin.from_attrs(trial.user_attrs)
+    assert stored is not None, "a trial that has ended was begun"
+    return dict(stored.config)
 
 
 def _leaf(config: Mapping[str, Any], path: str) -> Any:
@@ -194,7 +198,7 @@ def _studies(config: StudyConfig, study: Study | None, asked: Asked) -> tuple[li
     arms = []
     for name in (config.name, asked.against):
         one = study if study is not None and name == config.name else studies.known(store, name)
-        best = studies.best_trial(one)
+        best = ranking.best_trial(one)
         if best is None:
             raise InputError(f"study={name} has no complete trial within its budget yet. Search on.")
         arms.append(Arm(name, {**unlimited(origin(best)), "seed": config.seed}, name))

@@ -1,6 +1,5 @@
 """The `lr-range` verb: a learning-rate range test on a study's own data, network, optimiser and loss."""
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import inf
@@ -9,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-import plotly.io
 import torch
 from lightning.pytorch import LightningModule, seed_everything
 from rich.console import Console
@@ -20,14 +18,14 @@ from kirigami import models, tasks
 from kirigami.errors import at
 from kirigami.models.schedules import RangeTest, range_test
 from kirigami.models.technique import network_of
-from kirigami.search.comparing.compare import narrow
 from kirigami.search.config import own_code
 from kirigami.search.config.compose import compose
 from kirigami.search.config.resolve import unlimited
 from kirigami.search.config.study import checked
 from kirigami.search.errors import InputError, StudyStopped, one_line, one_of
 from kirigami.search.files import as_json, stored, write_json, write_text
-from kirigami.search.report.page import STYLE
+from kirigami.search.report.tables import narrow
+from kirigami.search.report.template import render
 from kirigami.search.storage import folder_of
 from kirigami.search.training import alone as trial
 from kirigami.search.training import building, devices, techniques
@@ -230,14 +228,9 @@ def table(result: Mapping[str, Any]) -> Table:
 
 def write_page(result: Mapping[str, Any], path: Path) -> Path:
     """Write the curve as one HTML page that opens anywhere; return its path."""
-    name = html.escape(f"{result['study']}: learning-rate range test")
-    said = "".join(f"<p>{html.escape(line)}" for line in result["said"])
-    drawn = plotly.io.to_html(figure(result), include_plotlyjs=True, full_html=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(
-        path,
-        f"<!doctype html><meta charset=utf-8><title>{name}</title><style>{STYLE}</style><h1>{name}</h1>{said}{drawn}",
-    )
+    title = f"{result['study']}: learning-rate range test"
+    write_text(path, render(title, result["said"], [("", figure(result))]))
     return path
 
 

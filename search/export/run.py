@@ -25,11 +25,11 @@ from kirigami.search.export import card as cards
 from kirigami.search.export import contents, parity
 from kirigami.search.export.finish import Finished, Judge, finish, metrics_of
 from kirigami.search.export.folder import replaced
-from kirigami.search.report import results
 from kirigami.search.storage.artifacts import Artifacts
-from kirigami.search.study import provenance
+from kirigami.search.study import provenance, ranking
 from kirigami.search.study import study as studies
-from kirigami.search.study.ledger import Ledger, outcome_of
+from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.record import Origin, result_of
 from kirigami.search.training import alone as trial
 from kirigami.search.training import building, kept
 from kirigami.search.training import trainer as trainers
@@ -38,6 +38,7 @@ from kirigami.search.training.networks import Networks
 from kirigami.tasks.serving import Preparation, Unit
 
 GROUPS = ("growth", "sharing", "sparsity", "bits")
+REACHED = ("density", "bits", "shared", "stored_bits")  # what techniques report that a card tells
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,8 @@ def choose(study: Study, asked: str) -> list[FrozenTrial]:
     if asked == "front" and len(study.directions) == 1:
         raise InputError("trial=front needs a study of several objectives. Set trial=best, or trial=NUMBER.")
     if asked in ("best", "front"):
-        best = studies.best_trial(study)
-        found = results.front(study) if asked == "front" else [best] if best else []
+        best = ranking.best_trial(study)
+        found = ranking.front(study) if asked == "front" else [best] if best else []
         if not found:
             raise InputError(f"study={study.study_name} has no complete trial within its budget yet. Search on.")
         return found
@@ -188,7 +189,9 @@ def obtain(
     if path.exists():
         network, config = kept.load(path)
         return network, _moved(config, data), kept.about_file(path)["recipes"]
-    config = _moved(one.user_attrs["origin"]["config"], data)
+    origin = Origin.from_attrs(one.user_attrs)
+    assert origin is not None, "a trial that has ended was begun"
+    config = _moved(dict(origin.config), data)
     console.print(f"trial {one.number}: its weights were not kept; training it again", highlight=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -215,7 +218,7 @@ def check_data(study: Study, task: tasks.Task) -> None:
 
 def judged_by(study: Study, config: Mapping[str, Any], task: tasks.Task) -> str:
     """Return the first objective that is one of the task's metrics."""
-    names = [name for name in studies.metric_names(study) if name in task.metrics]
+    names = [name for name in ranking.metric_names(study) if name in task.metrics]
     return names[0] if names else task.default_metric
 
 
@@ -331,13 +334,13 @@ def card_of(
     config: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return everything that is known of an export."""
-    outcome, ledger = outcome_of(one), Ledger(study.get_trials(deepcopy=False))
+    result, ledger = result_of(one), Ledger().read(study)
     outputs, targets = tested(done.network, task)
     value = task.evaluate(outputs, targets)[judge.metric]
     found = compact.read(files["model.kgm"])
     session = parity.onnx_session(files["model.onnx"])
     given = session.get_inputs()[0]
-    figures = {name: outcome[name] for name in ("density", "bits", "shared", "stored_bits") if name in outcome}
+    figures = {name: value for name, value in result.figures.items() if name in REACHED}
     return {
         "study": study.study_name,
         "trial": one.number,
@@ -354,7 +357,7 @@ def card_of(
         "bytes": {name: len(data) for name, data in files.items()},
         "tensors": contents.table(found, compact.costs(done.network)),
         "parameters": stored_parameters(done.network),
-        "macs": outcome.get("macs"),
+        "macs": result.figures.get("macs"),
         "latency_ms": timed(files["model.onnx"], task),
         "techniques": figures,
         "notes": done.notes,
@@ -373,7 +376,7 @@ def card_of(
             "trials": ledger.finished,
             "wall_s": round(ledger.wall_seconds(), 1),
             "device_s": round(ledger.device_seconds(), 1),
-            "fit_s": outcome.get("fit_s", 0.0),
+            "fit_s": result.fit_s or 0.0,
         },
         "config": dict(leaves(config)),
         "data": {"task": config["task"]["name"], "fingerprint": task.fingerprint()},

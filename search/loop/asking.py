@@ -10,8 +10,9 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import Study
 
 from kirigami.search.storage import Store
-from kirigami.search.study import ledger as ledgers
 from kirigami.search.study import provenance, recovery
+from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.record import Origin, Result, write
 from kirigami.spaces import Space
 
 
@@ -23,21 +24,21 @@ class Asked(NamedTuple):
     heart: ExitStack
 
 
-def ask(study: Study, storage: Store | None, budget: int | None) -> Asked | None:
+def ask(study: Study, storage: Store | None, budget: int | None, ledger: Ledger) -> Asked | None:
     """Return a trial; None where another worker was first, so that it had to be handed back.
 
     Args:
         budget: how many trials the study may have.
+        ledger: of the study.
     """
     trial = study.ask()
     recovery.sign(storage, trial)
-    ledger = ledgers.known(study)
     ledger.clock = 0.0 if storage is None or storage.worker is None else storage.worker["clock"]
     if not ledger.has(trial.number, "running"):  # else the sampler has read the store since the trial was there
-        ledgers.read(study)
+        ledger.read(study)
     if ledger.is_surplus(trial.number, budget):
         with suppress(UpdateFinishedTrialError), recovery.together(storage):
-            trial.set_user_attr("outcome", {"state": "surplus"})
+            write(Result("surplus"), trial.set_user_attr)
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return None
     heart = ExitStack()
@@ -54,15 +55,9 @@ def draw(
     try:
         with recovery.together(storage):
             config = prepare(space.suggest(trial))
-            trial.set_user_attr(
-                "origin",
-                {
-                    "config": {key: part for key, part in config.items() if key not in ("space", "storage")},
-                    "seed": config.get("seed"),
-                    "versions": provenance.versions(),
-                    "revision": provenance.revision(),
-                },
-            )
+            settings = {key: part for key, part in config.items() if key not in ("space", "storage")}
+            origin = Origin(settings, config.get("seed"), provenance.versions(), provenance.revision())
+            write(origin, trial.set_user_attr)
     except UpdateFinishedTrialError:
         return None
     return config

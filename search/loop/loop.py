@@ -19,10 +19,10 @@ from kirigami.search.loop.shares import Shares
 from kirigami.search.proposal.judge import Judge, TrainAll
 from kirigami.search.storage import Store
 from kirigami.search.storage.artifacts import Artifacts
-from kirigami.search.study import ledger as ledgers
 from kirigami.search.study import recovery, spending
 from kirigami.search.study.energy import Meter
 from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.record import result_of
 from kirigami.search.training.checkpoints import Shelf
 from kirigami.search.training.job import Interrupted, Job, Outcome
 from kirigami.search.training.networks import Networks
@@ -44,6 +44,7 @@ class Loop:
         shared: where other machines find these networks; None leaves them in the folder alone.
         shelf: where checkpoints of running trials are kept; None keeps none, and a trial run again begins anew.
         stop_requested: polled at every report and step.
+        ledger: of the study, for all who need it in this process: each finished trial is read once.
     """
 
     study: Study
@@ -59,6 +60,7 @@ class Loop:
     stop_requested: Callable[[], bool] = lambda: False
     began: datetime = field(default_factory=datetime.now)
     meter: Meter = field(default_factory=Meter)
+    ledger: Ledger = field(default_factory=Ledger)
 
     def __post_init__(self) -> None:
         self._shares = Shares(self.meter)
@@ -138,8 +140,8 @@ class Loop:
         if self._ended is not None or time.monotonic() < self._idle_until:
             return None
         with recovery.one_look(self.storage):
-            recovery.take_over(self.study, self.storage)
-        ledger = ledgers.known(self.study)  # read just now
+            recovery.take_over(self.study, self.storage, self.ledger)
+        ledger = self.ledger  # read just now
         self._check_failures(ledger)
         if self.stop_requested():
             self._ended = "stopped"
@@ -166,7 +168,7 @@ class Loop:
         """Ask for a trial and draw its config; None where another worker was first."""
         self._shares.settle()
         with recovery.one_look(self.storage):
-            asked = asking.ask(self.study, self.storage, self.budget.trials)
+            asked = asking.ask(self.study, self.storage, self.budget.trials, ledger)
             if asked is None:
                 return None
             self._set_deadline(ledger)
@@ -190,7 +192,7 @@ class Loop:
         """Note when this worker's trials have to end; `ledger` knows the one that is begun now, and is read anew."""
         first = spending.left(self.budget, ledger)
         if first.budget:
-            self._deadline = spending.Deadline(lambda: spending.left(self.budget, ledgers.read(self.study)), first)
+            self._deadline = spending.Deadline(lambda: spending.left(self.budget, self.ledger.read(self.study)), first)
 
     def _met(self) -> str | None:
         """Return the budget of seconds or money that is met."""
@@ -201,8 +203,7 @@ class Loop:
         began = self.began + timedelta(seconds=ledger.clock)
         last = ledger.last_ended(self.budget.failures_in_a_row, since=began)
         if len(last) == self.budget.failures_in_a_row and all(trial.state.name == "FAIL" for trial in last):
-            reason = last[-1].user_attrs["outcome"].get("reason")
-            raise StudyStopped(f"{len(last)} trials in a row failed; the last one with {reason}")
+            raise StudyStopped(f"{len(last)} trials in a row failed; the last one with {result_of(last[-1]).reason}")
 
     # Telling
 
@@ -213,7 +214,7 @@ class Loop:
         spent = spending.spent(share.seconds, details) | energy
         told = telling.tell(self.study, self.storage, running, outcome, spent)
         if told is not None:
-            telling.finish(self.study, running, told, self._networks())
+            telling.finish(self.study, running, told, self._networks(), self.ledger)
         running.heart.close()
         del self._running[running.number]
         self._idle_until = 0.0

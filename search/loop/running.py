@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 
 from kirigami.search.loop.shares import Shares
 from kirigami.search.proposal.judge import Go, Judge, Pause, Report, Stop, Verdict
+from kirigami.search.study.record import result_of
 from kirigami.search.training.job import TAKEN, Job, Metrics, Paused, Pruned, not_a_number
 
 # What a cost that is known at the end only is compared by before that.
@@ -117,5 +118,5 @@ def excess(costs: Mapping[str, float], limits: Mapping[str, float]) -> float:
 
 def _end(attempt: FrozenTrial) -> int:
     """Return the fidelity that an attempt had reached."""
-    curve = attempt.user_attrs["outcome"]["curve"]
-    return int(curve[-1][0]) if curve else 0
+    curve = result_of(attempt).curve
+    return curve[-1][0] if curve else 0

@@ -1,7 +1,6 @@
 """The end of a trial: its outcome written, the trial closed, its network kept where it is among the best."""
 
 from collections.abc import Mapping
-from math import isfinite
 from typing import Any, NamedTuple
 
 import optuna
@@ -12,7 +11,9 @@ from kirigami.search.loop.running import Running
 from kirigami.search.proposal.judge import objective_value
 from kirigami.search.storage import Store
 from kirigami.search.study import recovery
-from kirigami.search.study.study import metric_names
+from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.ranking import metric_names
+from kirigami.search.study.record import Result, write
 from kirigami.search.training.job import Outcome, not_a_number
 from kirigami.search.training.networks import Networks
 
@@ -40,18 +41,17 @@ def tell(
     """
     told = _judged(study, outcome)
     trial, outcome = running.trial, told.outcome
-    record = {
-        "state": outcome.state,
-        "reason": outcome.reason,
-        "metrics": _storable(outcome.metrics),
-        "curve": [[fidelity, _storable(metrics)] for fidelity, metrics in running.job.curve],
-        **running.job.details,
-        **spent,
-    }
+    result = Result.from_details(
+        state=outcome.state,
+        reason=outcome.reason,
+        metrics=outcome.metrics,
+        curve=running.job.curve,
+        details={**running.job.details, **spent},
+    )
     state = optuna.trial.TrialState[STATES.get(outcome.state, "PRUNED")]
     try:
         with recovery.together(storage):
-            trial.set_user_attr("outcome", record)
+            write(result, trial.set_user_attr)
             for name, limit in running.limits.items():
                 if name in outcome.metrics:
                     trial.set_constraint(name, outcome.metrics[name] / limit - 1)
@@ -65,13 +65,13 @@ def tell(
     return told
 
 
-def finish(study: Study, running: Running, told: Told, networks: Networks | None) -> None:
+def finish(study: Study, running: Running, told: Told, networks: Networks | None, ledger: Ledger) -> None:
     """Drop the checkpoints of a trial that has ended, and keep its network where it is among the best."""
     checkpoints, save = running.job.checkpoints, told.outcome.save
     if checkpoints is not None and told.outcome.state != "paused":
         checkpoints.drop()
     if networks is not None and save is not None and told.values is not None:
-        networks.keep_if_best(study, running.number, told.values, save)
+        networks.keep_if_best(study, running.number, told.values, save, ledger)
 
 
 def _judged(study: Study, outcome: Outcome) -> Told:
@@ -85,8 +85,3 @@ def _judged(study: Study, outcome: Outcome) -> Told:
         return Told(outcome, [objective_value(outcome.metrics, name) for name in metric_names(study)])
     except KeyError as error:
         return Told(Outcome("failed", outcome.metrics, str(error.args[0])), None)
-
-
-def _storable(metrics: Mapping[str, float]) -> dict[str, float | str]:
-    """Return metrics as JSON can hold them: it has no NaN, which is kept as text."""
-    return {name: float(value) if isfinite(value) else str(value) for name, value in metrics.items()}

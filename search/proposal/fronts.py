@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from kirigami.spaces.front import undominated
+
 
 def order(values: NDArray[np.float64], over: Sequence[float]) -> list[int]:
     """Return the rows' indices, best first; of equal rows the earlier one.
@@ -23,22 +25,11 @@ def order(values: NDArray[np.float64], over: Sequence[float]) -> list[int]:
         ranks[:, column] = dense / max(1, dense.max())
     ordered: list[int] = []
     while within.size:
-        best = front(values[within])
+        best = undominated(values[within])
         ordered += [int(within[best][index]) for index in spread_out(ranks[within[best]])]
         within = within[~best]
     beyond = [index for index, excess in enumerate(over) if excess > 0]
     return ordered + sorted(beyond, key=lambda index: over[index])
-
-
-def front(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which rows no other row dominates, smaller being better; equal rows stand or fall together."""
-    rows, back = np.unique(values, axis=0, return_inverse=True)  # in an order in which only earlier rows dominate
-    best = np.zeros(len(rows), dtype=bool)
-    left = np.arange(len(rows))
-    while left.size:
-        best[left[0]] = True
-        left = left[(rows[left] < rows[left[0]]).any(axis=1)]
-    return best[back.reshape(-1)]
 
 
 def spread_out(points: NDArray[np.float64]) -> list[int]:

@@ -20,14 +20,17 @@ from math import ceil
 
 import numpy as np
 import optuna
-from optuna.study import Study, StudyDirection
+from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from kirigami.search.config.pruner import Asha, Hyperband, Pruner, check_several
-from kirigami.search.proposal.fronts import front, order
+from kirigami.search.proposal.fronts import order
 from kirigami.search.proposal.judge import Go, Judge, Report, Stop, Verdict
-from kirigami.search.study.ledger import place, state_of
-from kirigami.search.study.study import metric_names
+from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.ranking import metric_names, signs_of
+from kirigami.search.study.record import Rung, retry_of, write
+from kirigami.search.study.states import state_of
+from kirigami.spaces.front import undominated
 
 UNHEARD = ("interrupted", "surplus")  # run again by another trial, which stands for them
 
@@ -55,7 +58,7 @@ class Halving(Judge):
         values = {name: report.value(name) for name in metric_names(trial.study)}
         bracket = self.bracket(trial.study, trial)
         for rung in report.passed(self.brackets[bracket]):
-            trial.set_user_attr(key(rung), {"bracket": bracket, "values": dict(values), "over": report.over})
+            write(Rung(rung, bracket, values, report.over), trial.set_user_attr)
             place, best, count = standing(trial.study, trial.number, rung)
             if count <= self.bootstrap_count or place >= max(1, best, count // self.factor):
                 shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
@@ -65,15 +68,15 @@ class Halving(Judge):
     def recall(self, trial: optuna.Trial, earlier: FrozenTrial, report: Report) -> None:
         """Store what the earlier attempt had reached at rungs."""
         for rung in report.passed(self.brackets[0]):
-            if key(rung) in earlier.user_attrs:
-                trial.set_user_attr(key(rung), earlier.user_attrs[key(rung)])
+            if (reached := Rung.from_attrs(earlier.user_attrs, rung)) is not None:
+                write(reached, trial.set_user_attr)
 
     def bracket(self, study: Study, trial: optuna.Trial) -> int:
         """Return the bracket of a trial: it hangs on the trial's place alone, so a trial run again keeps it."""
         if len(self.brackets) == 1:
             return 0
-        own = study.get_trials(deepcopy=False)[trial.number]
-        drawn = crc32(f"bracket/{place(study, own)}".encode()) % sum(self.shares)
+        ledger = Ledger().read(study)
+        drawn = crc32(f"bracket/{ledger.place(ledger.trials[trial.number])}".encode()) % sum(self.shares)
         return int(np.searchsorted(np.cumsum(self.shares), drawn, side="right"))
 
 
@@ -107,27 +110,24 @@ def build(settings: Pruner, fidelities: int, every: int = 1) -> Halving | None:
     )
 
 
-def key(rung: int) -> str:
-    """Return the name of the attribute that holds what a trial had reached at a rung."""
-    return f"rung:{rung}"
-
-
 def standing(study: Study, number: int, rung: int) -> tuple[int, int, int]:
     """Return where a trial stands among the trials of its bracket that reached a rung.
 
     Returns:
         its place from 0, how many trials within the limits are on the front, and how many reached the rung.
     """
+    trials = study.get_trials(deepcopy=False)
+    again = {retry_of(trial) for trial in trials}
     reached = {
-        trial.number: trial.user_attrs[key(rung)]
-        for trial in study.get_trials(deepcopy=False)
-        if key(rung) in trial.user_attrs and (state_of(trial) not in UNHEARD or trial.number == number)
+        trial.number: shown
+        for trial in trials
+        if (shown := Rung.from_attrs(trial.user_attrs, rung)) is not None
+        and (trial.number == number or (state_of(trial) not in UNHEARD and trial.number not in again))
     }
-    bracket = reached[number]["bracket"]
-    reached = {other: shown for other, shown in reached.items() if shown["bracket"] == bracket}
-    signs = [-1.0 if direction is StudyDirection.MAXIMIZE else 1.0 for direction in study.directions]
+    bracket = reached[number].bracket
+    reached = {other: shown for other, shown in reached.items() if shown.bracket == bracket}
     names = metric_names(study)
-    values = np.array([[shown["values"][name] for name in names] for shown in reached.values()]) * signs
-    over = [shown["over"] for shown in reached.values()]
-    best = front(values[[excess <= 0 for excess in over]])
+    values = np.array([[shown.values[name] for name in names] for shown in reached.values()]) * signs_of(study)
+    over = [shown.over for shown in reached.values()]
+    best = undominated(values[[excess <= 0 for excess in over]])
     return order(values, over).index(list(reached).index(number)), int(best.sum()), len(reached)

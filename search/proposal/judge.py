@@ -90,10 +90,10 @@ class Judge(ABC):
         Where the budget has none left, nothing runs and no trial is named, the first goes on all the same.
 
         Args:
-            ledger: the study, just read; at least one trial of `ledger.by_state["paused"]`.
+            ledger: the study, just read; at least one trial is in `ledger.paused()`.
             new_left: whether the budget has a new trial left.
         """
-        return None if new_left else ledger.by_state["paused"][0].number
+        return None if new_left else ledger.paused()[0].number
 
 
 class TrainAll(Judge):

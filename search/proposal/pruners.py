@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 from kirigami.search.config.pruner import Asha, Hyperband, Pruner, Unpruned
 from kirigami.search.proposal.judge import Go, Judge, Report, Stop, Verdict
 from kirigami.search.proposal.samplers import construct
-from kirigami.search.study.study import metric_names
+from kirigami.search.study.ranking import metric_names
 
 PRUNERS: dict[str, Callable[..., BasePruner]] = {
     "asha": optuna.pruners.SuccessiveHalvingPruner,

@@ -15,8 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from kirigami.search.report.results import amount, cost_line, cost_of
-from kirigami.search.study import ledger as ledgers
-from kirigami.search.study.ledger import Ledger, device_seconds_of, outcome_of, price_of, state_of
+from kirigami.search.report.tables import number
+from kirigami.search.study.attempts import device_seconds_of, devices_of, price_of
+from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.record import GivenUp, Worker, figure_of, result_of
+from kirigami.search.study.states import state_of
 
 BY = ("worker", "trial", "state")
 FORMATS = ("table", "json", "csv")
@@ -64,7 +67,7 @@ def stored_bytes(folder: Path) -> dict[int, int] | None:
 
 def account(study: Study, folder: Path, by: str) -> dict[str, Any]:
     """Return what a study has cost as plain data: rows, their total, the study's `cost` as `results` has it, notes."""
-    ledger = ledgers.read(study)
+    ledger = Ledger().read(study)
     found = entries(ledger, stored_bytes(folder))
     return {
         "study": study.study_name,
@@ -136,22 +139,22 @@ def _columns(found: dict[str, Any], by: str, *, for_people: bool) -> list[str]:
 
 
 def _entry(trial: FrozenTrial, latest_price: float | None, stored: dict[int, int] | None) -> Entry:
-    outcome, worker = outcome_of(trial), trial.user_attrs.get("worker") or {}
+    result, worker = result_of(trial), Worker.from_attrs(trial.user_attrs) or Worker()
     over = trial.state.is_finished()
     device_s = device_seconds_of(trial) if over else 0.0
     price = price_of(trial) if price_of(trial) is not None else latest_price
     kept = None if stored is None else stored.get(trial.number, 0)
-    machine = str(worker.get("machine", ""))
+    seconds = result.wall_s if result.wall_s is not None else GivenUp.from_attrs(trial.user_attrs).lost_s
     return Entry(
         trial=trial.number,
         state=state_of(trial),
-        worker=f"{machine.partition('/')[0]}:{worker['pid']}" if "pid" in worker else "unknown",
-        machine=machine,
-        device=outcome.get("device"),
-        devices=ledgers.devices_of(trial),
-        seconds=float(outcome.get("wall_s", trial.user_attrs.get("lost_s", 0.0))) if over else 0.0,
+        worker=worker.name,
+        machine=worker.machine,
+        device=result.device,
+        devices=devices_of(trial),
+        seconds=float(seconds or 0.0) if over else 0.0,
         device_s=device_s,
-        energy_j=outcome.get("energy_j"),
+        energy_j=result.energy_j,
         stored_bytes=kept,
         money=None if price is None else device_s * price / 3600,
     )
@@ -193,7 +196,8 @@ def _known(values: Iterable[Any]) -> Any:
 
 def _notes(ledger: Ledger) -> list[str]:
     unheard = sum(
-        "lost_s" not in one.user_attrs and "device_s" not in outcome_of(one) for one in ledger.by_state["interrupted"]
+        GivenUp.from_attrs(one.user_attrs).lost_s is None and figure_of(one, "device_s") is None
+        for one in ledger.by_state["interrupted"]
     )
     unpriced = sum(device_seconds_of(one) > 0 and price_of(one) is None for one in ledger.settled)
     running = ledger.count("running")
@@ -206,10 +210,7 @@ def _notes(ledger: Ledger) -> list[str]:
 
 
 def _shown(column: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if column in ("interrupted", "pruned"):
-        return f"{value:.0%}"
     if column == "money":
-        return amount(value)
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
+        return "" if value is None else amount(value)
+    form = ".0%" if column in ("interrupted", "pruned") else ".1f" if isinstance(value, float) else ""
+    return number(value, form)

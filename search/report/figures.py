@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-from kirigami.search.report.results import front
-from kirigami.search.study.ledger import is_feasible, outcome_of
-from kirigami.search.study.study import best_trial, metric_names
+from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.ranking import best_trial, metric_names, sign_of, signs_of
+from kirigami.search.study.record import figure_of, result_of
+from kirigami.spaces.front import undominated
 
 BLUE, GREY, RED = "#1f6fb4", "#bbbbbb", "#c0504d"
 MOST_POINTS = 2000
@@ -32,13 +34,11 @@ def front_figure(study: Study) -> tuple[str, go.Figure] | None:
     names = metric_names(study)
     several = len(names) > 1
     cost = names[1] if several else "bytes"
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    points = [(_cost(trial, several), trial.values[0], trial) for trial in complete]
-    within = [(x, y, trial) for x, y, trial in points if x is not None and is_feasible(trial)]
-    beyond = [(x, y, trial) for x, y, trial in points if x is not None and not is_feasible(trial)]
+    ledger = Ledger().read(study)
+    within, beyond = (_points(ledger.by_state[state], several) for state in ("complete", "over"))
     if not within and not beyond:
         return None
-    best = {trial.number for trial in (front(study) if several else _undominated(study, within))}
+    best = _front(study, within)
     figure = go.Figure(layout={"xaxis_title": cost, "yaxis_title": names[0]})
     others = [point for point in within if point[2].number not in best]
     _scatter(figure, "complete", _thinned(others), {"color": GREY, "size": 7})
@@ -53,7 +53,7 @@ def front_figure(study: Study) -> tuple[str, go.Figure] | None:
 def similarity_figure(study: Study) -> tuple[str, go.Figure] | None:
     """Draw the layer similarity matrix of the best trial, all banks in one; None where its layers do not share."""
     trial = best_trial(study)
-    banks: list[dict[str, Any]] = outcome_of(trial).get("similarity", []) if trial is not None else []
+    banks: Sequence[Mapping[str, Any]] = result_of(trial).similarity if trial is not None else []
     if trial is None or not banks:
         return None
     layers = [layer for bank in banks for layer in bank["layers"]]
@@ -100,20 +100,19 @@ def _p_of(banks: Sequence[Mapping[str, Any]]) -> str:
     return f"p = {p:.2g} for the whole matrix"
 
 
-def _cost(trial: FrozenTrial, several: bool) -> float | None:
-    return trial.values[1] if several else outcome_of(trial).get("bytes")
+def _points(trials: Sequence[FrozenTrial], several: bool) -> list[Point]:
+    """Return (cost, value, trial) of the trials whose cost is known."""
+    costs = [trial.values[1] if several else figure_of(trial, "bytes") for trial in trials]
+    return [(cost, one.values[0], one) for cost, one in zip(costs, trials, strict=True) if cost is not None]
 
 
-def _undominated(study: Study, points: Sequence[Point]) -> list[FrozenTrial]:
-    """Return the trials for whose bytes no other reaches more."""
-    sign = 1 if study.directions[0].name == "MAXIMIZE" else -1
-    found: list[FrozenTrial] = []
-    reached = float("-inf")
-    for _, value, trial in sorted(points, key=lambda point: (point[0], -sign * point[1], point[2].number)):
-        if sign * value > reached:
-            found.append(trial)
-            reached = sign * value
-    return found
+def _front(study: Study, points: Sequence[Point]) -> set[int]:
+    """Return the numbers of the trials that no other one dominates: by all objectives, or by the one and the cost."""
+    if len(study.directions) > 1:
+        values = np.array([trial.values for _, _, trial in points]).reshape(len(points), -1) * signs_of(study)
+    else:
+        values = np.array([(sign_of(study) * value, cost) for cost, value, _ in points]).reshape(len(points), 2)
+    return {trial.number for (_, _, trial), is_best in zip(points, undominated(values), strict=True) if is_best}
 
 
 def _thinned(points: Sequence[Point]) -> Sequence[Point]:

@@ -11,9 +11,13 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from kirigami.search.report.tables import score
+from kirigami.search.report.wording import parts_of, why
 from kirigami.search.study import spending
-from kirigami.search.study.ledger import ENDED, Ledger, outcome_of, state_of
-from kirigami.search.study.study import metric_names, sign_of
+from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.ranking import metric_names, sign_of
+from kirigami.search.study.record import result_of
+from kirigami.search.study.states import ENDED, state_of
 from kirigami.spaces import Budget
 
 
@@ -44,11 +48,11 @@ class Progress:
         """Print a line that stays."""
         self.console.print(text, highlight=False, markup=False)
 
-    def update(self, found: tuple[Study, Ledger] | None) -> None:
+    def update(self, seen: tuple[Study, Ledger] | None) -> None:
         """Show what is new in the study."""
-        if found is None:
+        if seen is None:
             return
-        study, ledger = found
+        study, ledger = seen
         new = ledger.settled[self.seen or 0 :]
         if self.seen is None:
             before = [trial for trial in new if _before(trial, self.began)]
@@ -63,18 +67,14 @@ class Progress:
 
     def _trial(self, study: Study, trial: FrozenTrial, best: FrozenTrial | None) -> None:
         """Print a trial: every one in a log, on a terminal those that matter."""
-        state, outcome = state_of(trial), outcome_of(trial)
+        state = state_of(trial)
         is_best = best is not None and best.number == trial.number
         if state == "surplus" or (
-            self.live is not None and not is_best and state in ("complete", "pruned", "infeasible")
+            self.live is not None and not is_best and state in ("complete", "over", "pruned", "infeasible", "paused")
         ):
             return
-        text = f"trial {trial.number:>4} {state:<11} {outcome.get('wall_s', 0.0):6.2f} s  "
-        if trial.values is not None and state == "complete":
-            named = zip(metric_names(study), trial.values, strict=True)
-            text += "  ".join(f"{name} {value:.4g}" for name, value in named)
-        else:
-            text += str(outcome.get("reason") or "its worker is gone; queued again")
+        seconds = result_of(trial).wall_s or 0.0
+        text = f"trial {trial.number:>4} {state:<11} {seconds:6.2f} s  {why(study, trial)}"
         self.note(text + ("  best so far" if is_best else ""))
 
     def _line(self, study: Study, ledger: Ledger, best: FrozenTrial | None) -> Table:
@@ -86,9 +86,9 @@ class Progress:
         if budget is not None:
             cells.append(ProgressBar(total=budget, completed=min(done, budget), width=24))
         cells.append(f"{done}{f'/{budget}' if budget is not None else ''} trials")
-        cells.append(f"{ledger.count('pruned')} pruned, {ledger.count('failed')} failed")
+        cells.append(parts_of(ledger, ENDED))
         if best is not None:
-            cells.append(f"best {metric_names(study)[0]} {best.values[0]:.4f} (trial {best.number})")
+            cells.append(f"best {metric_names(study)[0]} {score(best.values[0])} (trial {best.number})")
         cells.append(f"{rate:.2f} trials/s")
         cells += spending.shares(self.budget, ledger)
         cells.append(self._left(done, rate, ledger))

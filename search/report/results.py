@@ -1,4 +1,4 @@
-"""What a study has found, as a table or as JSON."""
+"""What a study has come to, as a table or as JSON."""
 
 import json
 from typing import Any
@@ -8,31 +8,27 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.table import Table
 
-from kirigami.search.study import ledger as ledgers
-from kirigami.search.study.ledger import Ledger, is_feasible, outcome_of
-from kirigami.search.study.study import best_trial, leaders, metric_names
+from kirigami.search.report.tables import number, score, settings
+from kirigami.search.report.wording import counted, why
+from kirigami.search.study.facts import facts_of
+from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.ranking import best_trial, beyond, front, leaders, metric_names
+from kirigami.search.study.record import figure_of, result_of
+from kirigami.search.study.states import STATES
 
 
-def summary(study: Study) -> dict[str, Any]:
+def summary(study: Study, ledger: Ledger | None = None) -> dict[str, Any]:
     """Return the study's results as plain data: best trial, Pareto front, trials by state, cost."""
-    ledger = ledgers.read(study)
-    best = best_trial(study)
+    ledger = (Ledger() if ledger is None else ledger).read(study)
+    best = best_trial(study, ledger)
     several = len(study.directions) > 1
     return {
         "study": study.study_name,
         "objective": metric_names(study),
         "best": None if best is None else _row(best),
         "baselines": baselines(study),
-        "front": [_row(trial) for trial in front(study)] if several else [],
-        "trials": {
-            "complete": ledger.count("complete"),
-            "pruned": ledger.count("pruned"),
-            "failed": ledger.count("failed"),
-            "infeasible": ledger.count("infeasible") + sum(not is_feasible(one) for one in ledger.by_state["complete"]),
-            "running": ledger.count("running"),
-            "waiting": ledger.count("waiting"),
-            "interrupted": ledger.count("interrupted"),
-        },
+        "front": [_row(trial) for trial in front(study, ledger)] if several else [],
+        "trials": {state: ledger.count(state) for state in STATES},
         "cost": cost_of(ledger),
     }
 
@@ -72,98 +68,83 @@ def print_json(study: Study, top: int) -> None:
 
 
 def print_table(study: Study, top: int, console: Console) -> None:
-    """Print the best trials, or the whole front of several objectives, then the counts and the cost."""
-    found = summary(study)
+    """Print the best trials, or the whole front of several objectives, then how many trials are where, and the cost."""
+    ledger = Ledger().read(study)
+    several = len(study.directions) > 1
+    rows = front(study, ledger) if several else leaders(study, top, ledger)
+    if rows:
+        console.print(_table(study, rows, f"the front, {len(rows)}" if several else f"the best {len(rows)}"))
+    lines = [counted(ledger), cost_line(cost_of(ledger))]
+    if (better := beyond(study, ledger)) is not None:
+        words = "better, but over the budget" if rows else "the best over the budget"
+        lines.append(f"{words}: trial {better.number}: {why(study, better)}")
+    if yardsticks := in_words(baselines(study)):
+        lines.append(f"always the same answer  {yardsticks}")
+    lines += [f"trial {one.number} failed: {result_of(one).reason}" for one in ledger.by_state["failed"][-3:]]
+    for line in lines:
+        console.print(line, highlight=False, markup=False)
+
+
+def _table(study: Study, rows: list[FrozenTrial], what: str) -> Table:
     names = metric_names(study)
-    several = len(names) > 1
-    rows = front(study) if several else leaders(study, top)
-    over = found["trials"]["infeasible"]
-    within = f" within the budget ({over} over it)" if over else ""
-    shown = f"the front, {len(rows)}" if several else f"the best {len(rows)}"
-    table = Table(title=f"{study.study_name}: {shown} of {found['trials']['complete']} complete trials{within}")
     sizes = [size for size in ("params", "bytes") if size not in names]
+    table = Table(title=f"{study.study_name}: {what}")
     for column in ("trial", *names, *sizes, "seconds"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("settings", overflow="fold")
     for trial in rows:
-        outcome = outcome_of(trial)
         table.add_row(
             str(trial.number),
-            *(_figure(value) for value in trial.values),
-            *(str(outcome.get(size, "")) for size in sizes),
-            f"{outcome.get('wall_s', 0):.2f}",
-            " ".join(f"{name}={_short(value)}" for name, value in trial.params.items()),
+            *(score(value) for value in trial.values),
+            *(number(figure_of(trial, size)) for size in sizes),
+            number(result_of(trial).wall_s, ".2f"),
+            settings(trial.params),
         )
-    if rows:
-        console.print(table)
-    counts, cost = found["trials"], found["cost"]
-    console.print(
-        "  ".join(f"{state} {count}" for state, count in counts.items() if count or state in ("complete", "pruned")),
-        highlight=False,
-    )
-    console.print(cost_line(cost), highlight=False)
-    if yardsticks := said(found["baselines"]):
-        console.print(f"always the same answer  {yardsticks}", highlight=False)
-    for trial in ledgers.known(study).by_state["failed"][-3:]:
-        console.print(f"trial {trial.number} failed: {outcome_of(trial).get('reason')}", highlight=False, markup=False)
+    return table
 
 
 def baselines(study: Study) -> dict[str, dict[str, float]]:
     """Return the first objective, and F1, of networks that always give the same answer on the validation rows."""
     wanted = {metric_names(study)[0], "f1"}
-    kept: dict[str, dict[str, float]] = study.user_attrs.get("baselines", {})
-    return {name: {one: value for one, value in scores.items() if one in wanted} for name, scores in kept.items()}
+    stored = facts_of(study).baselines or {}
+    return {name: {one: value for one, value in scores.items() if one in wanted} for name, scores in stored.items()}
 
 
-def said(found: dict[str, dict[str, float]]) -> str:
+def in_words(scored: dict[str, dict[str, float]]) -> str:
     """Return baselines in words, `all positive: auc 0.5, f1 0.34`."""
     return "; ".join(
-        f"{name.replace('_', ' ')}: {', '.join(f'{metric} {value:.4g}' for metric, value in scores.items())}"
-        for name, scores in found.items()
+        f"{name.replace('_', ' ')}: {', '.join(f'{metric} {number(value)}' for metric, value in scores.items())}"
+        for name, scores in scored.items()
         if scores
     )
-
-
-def front(study: Study) -> list[FrozenTrial]:
-    """Return the feasible trials that no other one dominates, best first by the first objective."""
-    sign = -1 if study.directions[0].name == "MAXIMIZE" else 1
-    return sorted(study.best_trials, key=lambda trial: (sign * trial.values[0], trial.number))
 
 
 def studies_table(summaries: list[dict[str, Any]]) -> Table:
     """Return one row a study."""
     table = Table()
-    for column in ("study", "objective", "best", "complete", "pruned", "failed", "wall s"):
+    states = ("complete", "over", "infeasible", "pruned", "failed")
+    for column in ("study", "objective", "best", *states, "wall s"):
         table.add_column(column, no_wrap=column in ("study", "objective"))
     for found in summaries:
         best, counts = found["best"], found["trials"]
         table.add_row(
             found["study"],
             ", ".join(found["objective"]),
-            "" if best is None else f"{best['value']:.4g} (trial {best['number']})",
-            *(str(counts[state]) for state in ("complete", "pruned", "failed")),
+            "" if best is None else f"{score(best['value'])} (trial {best['number']})",
+            *(number(counts[state]) for state in states),
             f"{found['cost']['wall_s']:.1f}",
         )
     return table
 
 
 def _row(trial: FrozenTrial) -> dict[str, Any]:
-    outcome = outcome_of(trial)
+    result = result_of(trial)
     return {
         "number": trial.number,
         "value": trial.values[0],
         "values": list(trial.values),
-        "bytes": outcome.get("bytes"),
-        "parameters": outcome.get("params"),
-        "metrics": outcome.get("metrics", {}),
+        "bytes": result.figures.get("bytes"),
+        "parameters": result.figures.get("params"),
+        "metrics": dict(result.metrics),
         "params": dict(trial.params),
     }
-
-
-def _figure(value: float) -> str:
-    """Return four digits, and whole counts in full."""
-    return f"{value:.0f}" if value == round(value) and abs(value) >= 1000 else f"{value:.4g}"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,46 +1,27 @@
 """Reading a study's trials: which count towards its budget, which were interrupted, what they have spent.
 
-Optuna knows FAIL only. What a failed record means is told by the `outcome` that a worker writes before it tells:
+Where a trial stands is one of the words of `states`. Those that ended count towards the budget of trials, and so does
+what runs, waits or is paused; an interrupted trial does not: a retry with the same parameters stands for it.
 
-- failed: the trial raised; it counts, and its reason is kept;
-- infeasible: known to be over the budget before it was trained (Optuna's state is PRUNED); it counts;
-- surplus: asked by two workers at the same moment beyond the budget, and handed back untrained;
-- interrupted: its worker died before it told. It does not count: a retry with the same parameters stands for it.
-
-A finished trial never changes, so a study has one ledger that reads each of them once (`read`): what one more trial
-costs does not grow with the study. Workers on several machines sign their trials with how far the database's clock is
-ahead of their own; all times here are the database's.
+A finished trial never changes, so a ledger reads each of them once (`read`): what one more trial costs does not grow
+with the study. Workers on several machines sign their trials with how far the database's clock is ahead of their own;
+all times here are the database's.
 """
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
+from kirigami.search.study.attempts import completed, currency_of, device_seconds_of, devices_of, price_of, started
+from kirigami.search.study.record import Worker, figure_of, retry_of
 from kirigami.search.study.spans import Spans
+from kirigami.search.study.states import ENDED, STATES, State, state_of
 
-STATES = ("complete", "pruned", "failed", "infeasible", "running", "waiting", "interrupted", "surplus")
-
-ENDED = ("complete", "pruned", "failed", "infeasible")
-
-
-def state_of(trial: FrozenTrial) -> str:
-    """Return the trial's state in our words (see the module's text)."""
-    recorded = trial.user_attrs.get("outcome", {}).get("state")
-    if trial.state is TrialState.FAIL:
-        return str(recorded) if recorded in ("failed", "surplus") else "interrupted"
-    if trial.state is TrialState.PRUNED and recorded == "infeasible":
-        return "infeasible"
-    return {
-        TrialState.COMPLETE: "complete",
-        TrialState.PRUNED: "pruned",
-        TrialState.RUNNING: "running",
-        TrialState.WAITING: "waiting",
-    }[trial.state]
+VOID: tuple[State, ...] = ("interrupted", "surplus")
 
 
 class Charge(NamedTuple):
@@ -61,12 +42,15 @@ class Ledger:
 
     def __init__(self, trials: Sequence[FrozenTrial] = (), clock: float = 0.0) -> None:
         self.trials: Sequence[FrozenTrial] = ()
-        self.by_state: dict[str, list[FrozenTrial]] = {state: [] for state in STATES}
+        self.by_state: dict[State, list[FrozenTrial]] = {state: [] for state in STATES}
         self.settled: list[FrozenTrial] = []  # the finished ones, as they were found to be
         self.clock = clock
         self._open: list[int] = []
         self._retries: dict[int, list[int]] = {}
         self._orphans: dict[int, FrozenTrial] = {}
+        self._paused: dict[int, FrozenTrial] = {}
+        self._resumed: set[int] = set()  # trials that go on with a paused one, or stand for one that did
+        self._placeless: list[int] = []  # those of them that would take a place in the budget, had the paused one none
         self._repeats: list[int] = []
         self._ranked: dict[int, tuple[int, list[FrozenTrial]]] = {}
         self._ended: list[tuple[datetime, int]] = []
@@ -86,10 +70,8 @@ class Ledger:
         self.by_state["running"], self.by_state["waiting"] = [], []
         for index in changed:
             trial = trials[index]
-            if index >= known and "retry_of" in trial.user_attrs:
-                self._retries.setdefault(trial.user_attrs["retry_of"], []).append(trial.number)
-                self._orphans.pop(trial.user_attrs["retry_of"], None)
-                insort(self._repeats, trial.number)
+            if index >= known and (earlier := retry_of(trial)) is not None:
+                self._enter_retry(trial.number, earlier)
             if trial.state.is_finished():
                 self._settle(trial)
             else:
@@ -97,32 +79,50 @@ class Ledger:
                 self.by_state[state_of(trial)].append(trial)
         return self
 
+    def read(self, study: Study) -> "Ledger":
+        """Take in what is new in the store; always of one study."""
+        return self.update(study.get_trials(deepcopy=False))
+
+    def _enter_retry(self, number: int, earlier: int) -> None:
+        """Enter a trial that stands for an earlier attempt."""
+        self._retries.setdefault(earlier, []).append(number)
+        self._orphans.pop(earlier, None)
+        self._paused.pop(earlier, None)
+        if earlier in self._resumed or _holds(self.by_state["paused"], earlier):
+            self._resumed.add(number)
+            insort(self._placeless, number)
+        insort(self._repeats, number)
+
     def _settle(self, trial: FrozenTrial) -> None:
         """Enter a trial that has finished."""
         state = state_of(trial)
-        insort(self.by_state.setdefault(state, []), trial, key=_number)
+        insort(self.by_state[state], trial, key=_number)
         self.settled.append(trial)
         if state == "interrupted" and trial.number not in self._retries:
             self._orphans[trial.number] = trial
-        if state == "surplus" and "retry_of" not in trial.user_attrs:
+        if state == "paused" and trial.number not in self._retries:
+            self._paused[trial.number] = trial
+        if state in VOID and trial.number in self._resumed:
+            self._placeless.remove(trial.number)
+        if state == "surplus" and retry_of(trial) is None:
             insort(self._repeats, trial.number)
         start, stop = started(trial), completed(trial)
         if state in ENDED and stop is not None:
             insort(self._ended, (stop, trial.number))
-            if start is not None:
-                self._spans.add(start, stop)
+        if state in (*ENDED, "paused") and start is not None and stop is not None:
+            self._spans.add(start, stop)
         spent, price = device_seconds_of(trial), price_of(trial)
         self._device_s += spent
         self._unpriced_s += spent if price is None else 0.0
         self._money += spent * (price or 0.0) / 3600
         if price is not None:
             self.price, self.currency = price, currency_of(trial)
-        if (joules := outcome_of(trial).get("energy_j")) is not None:
+        if (joules := figure_of(trial, "energy_j")) is not None:
             self.energy_j = (self.energy_j or 0.0) + float(joules)
 
-    def count(self, *states: str) -> int:
-        """Return how many trials are in any of the states."""
-        return sum(len(self.by_state[state]) for state in states)
+    def count(self, *states: State) -> int:
+        """Return how many trials are in any of the states; of paused ones those that none has taken up."""
+        return sum(len(self._paused if state == "paused" else self.by_state[state]) for state in states)
 
     @property
     def finished(self) -> int:
@@ -130,13 +130,13 @@ class Ledger:
 
     @property
     def open(self) -> int:
-        return self.count("running", "waiting")
+        return self.count("running", "waiting", "paused")
 
     @property
     def counted(self) -> int:
         return self.finished + self.open
 
-    def has(self, number: int, state: str) -> bool:
+    def has(self, number: int, state: State) -> bool:
         """Return whether the trial is known to be in a state."""
         return any(trial.number == number for trial in self.by_state[state])
 
@@ -144,24 +144,32 @@ class Ledger:
         """Return interrupted trials that no other trial stands for: their worker died between two writes."""
         return sorted(self._orphans.values(), key=_number)
 
+    def paused(self) -> list[FrozenTrial]:
+        """Return paused trials that no other trial has taken up, the first one first."""
+        return sorted(self._paused.values(), key=_number)
+
     def is_surplus(self, number: int, budget: int | None) -> bool:
         """Return whether a freshly asked trial must be handed back.
 
         Every worker asks without a lock; numbers are unique in the store, so all of them agree on who came too late:
-        the trial with `budget` counted trials before it, or the second retry of one interrupted trial.
+        the trial with `budget` counted trials before it, or the second retry of one interrupted trial. A paused trial
+        holds its place in the budget, so what goes on with it takes none.
         """
         before = bisect_left(self.trials, number, key=_number)
-        retry_of = self.trials[before].user_attrs.get("retry_of")
-        others = self._retries.get(retry_of, ()) if retry_of is not None else ()
-        surplus = self.by_state["surplus"]
-        if any(other < number and not _holds(surplus, other) for other in others):
+        earlier = retry_of(self.trials[before])
+        others = self._retries.get(earlier, ()) if earlier is not None else ()
+        if any(other < number and not _holds(self.by_state["surplus"], other) for other in others):
             return True
-        uncounted = sum(bisect_left(self.by_state[state], number, key=_number) for state in ("interrupted", "surplus"))
-        return budget is not None and before - uncounted >= budget
+        return budget is not None and number not in self._resumed and before - self._uncounted(number) >= budget
+
+    def _uncounted(self, number: int) -> int:
+        """Return how many of the trials before one take no place in the budget."""
+        void = sum(bisect_left(self.by_state[state], number, key=_number) for state in VOID)
+        return void + bisect_left(self._placeless, number)
 
     def place(self, trial: FrozenTrial) -> int:
         """Return which trial of the search it is: its number, had no worker died and none come too late."""
-        while (original := trial.user_attrs.get("retry_of")) is not None:
+        while (original := retry_of(trial)) is not None:
             trial = self.trials[bisect_left(self.trials, original, key=_number)]
         return trial.number - bisect_left(self._repeats, trial.number)
 
@@ -174,7 +182,7 @@ class Ledger:
         """
         seen, ranked = self._ranked.get(sign, (0, []))
         for trial in self.settled[seen:]:
-            if trial.state is TrialState.COMPLETE and is_feasible(trial):
+            if state_of(trial) == "complete":
                 insort(ranked, trial, key=lambda one: rank(one, sign))
         self._ranked[sign] = len(self.settled), ranked
         return ranked
@@ -213,99 +221,18 @@ class Ledger:
         now = now or self.now()
         found: dict[Any, Charge] = {}
         for trial in self.by_state["running"]:
-            start, worker = started(trial), trial.user_attrs.get("worker")
-            key = tuple(worker.get(part) for part in ("machine", "pid", "started")) if worker else trial.number
+            start, worker = started(trial), Worker.from_attrs(trial.user_attrs)
+            key = trial.number if worker is None else (worker.machine, worker.pid, worker.started)
             seconds = 0.0 if start is None else max(0.0, (now - start).total_seconds())
             if key not in found or found[key].seconds < seconds:
                 found[key] = Charge(seconds, devices_of(trial), price_of(trial))
         return list(found.values())
 
 
-_LEDGERS: "WeakKeyDictionary[Study, Ledger]" = WeakKeyDictionary()
-
-
-def known(study: Study) -> Ledger:
-    """Return the study's ledger as it was when it was last read."""
-    return _LEDGERS.setdefault(study, Ledger())
-
-
-def read(study: Study) -> Ledger:
-    """Return the study's ledger after taking in what is new in the store."""
-    return known(study).update(study.get_trials(deepcopy=False))
-
-
-def place(study: Study, trial: FrozenTrial) -> int:
-    """Return which trial of the search it is: its number, had no worker died and none come too late.
-
-    Samplers are seeded by it, so that a study that was killed and resumed draws what an undisturbed one draws.
-    """
-    return read(study).place(trial)
-
-
-def is_feasible(trial: FrozenTrial) -> bool:
-    """Return whether the trial keeps to every limit of the budget."""
-    return all(value <= 0 for value in trial.constraints.values())
-
-
 def rank(trial: FrozenTrial, sign: int) -> tuple[float, float, int]:
     """Return by what complete trials are ordered, best first (see `Ledger.ranked`)."""
-    return sign * trial.values[0], outcome_of(trial).get("bytes", float("inf")), trial.number
-
-
-def outcome_of(trial: FrozenTrial) -> dict[str, Any]:
-    """Return what the worker recorded at the trial's end: state, reason, metrics, curve, seconds."""
-    return dict(trial.user_attrs.get("outcome", {}))
-
-
-def device_seconds_of(trial: FrozenTrial) -> float:
-    """Return the seconds a finished trial held devices, summed over them.
-
-    Of an interrupted one they last until its worker was last heard of (`lost_s`, in seconds of its worker); where
-    nobody noted that, they are 0.
-    """
-    outcome = trial.user_attrs.get("outcome", {})
-    if "device_s" in outcome:
-        return float(outcome["device_s"])
-    return float(trial.user_attrs.get("lost_s", 0.0)) * devices_of(trial)
-
-
-def devices_of(trial: FrozenTrial) -> int:
-    """Return on how many devices a trial runs or ran."""
-    recorded = trial.user_attrs.get("outcome", {}).get("devices")
-    asked = _config(trial, "trainer").get("devices")
-    return next((one for one in (recorded, asked) if isinstance(one, int) and one > 0), 1)
-
-
-def price_of(trial: FrozenTrial) -> float | None:
-    """Return what its worker paid for an hour of a device; None where no price was set."""
-    price: float | None = _config(trial, "cost").get("per_device_hour")
-    return price
-
-
-def currency_of(trial: FrozenTrial) -> str | None:
-    """Return the currency of the trial's price."""
-    currency: str | None = _config(trial, "cost").get("currency")
-    return currency
-
-
-def started(trial: FrozenTrial) -> datetime | None:
-    """Return when the trial began, by the database's clock."""
-    return _by_the_database(trial, trial.datetime_start)
-
-
-def completed(trial: FrozenTrial) -> datetime | None:
-    """Return when the trial ended, by the database's clock."""
-    return _by_the_database(trial, trial.datetime_complete)
-
-
-def _by_the_database(trial: FrozenTrial, moment: datetime | None) -> datetime | None:
-    ahead = (trial.user_attrs.get("worker") or {}).get("clock", 0.0)
-    return moment + timedelta(seconds=ahead) if moment is not None and ahead else moment
-
-
-def _config(trial: FrozenTrial, group: str) -> dict[str, Any]:
-    part = trial.user_attrs.get("origin", {}).get("config", {}).get(group)
-    return part if isinstance(part, dict) else {}
+    size = figure_of(trial, "bytes")
+    return sign * trial.values[0], float("inf") if size is None else size, trial.number
 
 
 def _number(trial: FrozenTrial) -> int:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,33 +24,34 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kirigami.search.storage import Store
 from kirigami.search.storage.optuna_private import storage_of, study_id_of, trial_id_of
-from kirigami.search.study import ledger
+from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.record import GivenUp, Result, Retry, Worker, deaths_of, write
 
 RETRIES = 3  # of a study in memory; a store has its own
 SOON_S = 1.0  # to the next heartbeat where the last one failed
 
 
-def signature(clock: float = 0.0) -> dict[str, Any]:
+def signature(clock: float = 0.0) -> Worker:
     """Return what identifies this process: machine (boot and namespace), pid, and when it started.
 
     Args:
         clock: seconds that the database's clock is ahead of this machine's, kept with it: the times of a trial are its
             worker's, and `time + clock` is the database's.
     """
-    own = os.getpid()
-    return {"machine": _machine(), "pid": own, "started": _start_time(own), "clock": round(clock, 3)}
+    pid = os.getpid()
+    return Worker(_machine(), pid, _start_time(pid), round(clock, 3))
 
 
 def join(storage: Store | None) -> None:
     """Have the store sign what this worker asks for, in the transaction that makes the trial its own."""
     if storage is not None and storage.worker is None:
-        storage.worker = signature(storage.clock_offset())
+        storage.worker = vars(signature(storage.clock_offset()))
 
 
 def sign(storage: Store | None, trial: optuna.Trial) -> None:
     """Sign a trial where no store has done so."""
     if storage is None or storage.worker is None:
-        trial.set_user_attr("worker", signature())
+        write(signature(), trial.set_user_attr)
 
 
 def together(storage: Store | None) -> Any:
@@ -57,34 +59,34 @@ def together(storage: Store | None) -> Any:
     return nullcontext() if storage is None else storage.batch()
 
 
-def is_gone(worker: dict[str, Any] | None) -> bool:
+def is_gone(worker: Worker | None) -> bool:
     """Return whether a signed worker ran on this machine and is no more; False where that cannot be known."""
-    if not worker or worker.get("machine") != _machine():
+    if worker is None or worker.pid is None or worker.machine != _machine():
         return False
-    return _start_time(int(worker["pid"])) != worker.get("started")
+    return _start_time(worker.pid) != worker.started
 
 
-def take_over(study: Study, storage: Store | None) -> int:
+def take_over(study: Study, storage: Store | None, ledger: Ledger | None = None) -> int:
     """Fail the trials of dead workers and queue them again; return how many were queued.
 
     Several workers may do so at once: only the one whose write fails the trial queues its retry, and a second retry
     of one trial is handed back as surplus when it is asked.
     """
-    found = ledger.read(study)
-    running = found.by_state["running"]
+    ledger = (Ledger() if ledger is None else ledger).read(study)
+    running = ledger.by_state["running"]
     stale = set(storage.stale_trials(study_id_of(study))) if running and storage is not None else set()
-    dead = [trial for trial in running if trial_id_of(trial) in stale or is_gone(trial.user_attrs.get("worker"))]
+    dead = [trial for trial in running if trial_id_of(trial) in stale or is_gone(Worker.from_attrs(trial.user_attrs))]
     for trial in dead:
         _fail(study, trial, storage)
-    orphans = (ledger.read(study) if dead else found).unretried()
+    orphans = (ledger.read(study) if dead else ledger).unretried()
     for trial in orphans:
-        died = 0 if "handed_back" in trial.user_attrs else 1
+        died = 0 if GivenUp.from_attrs(trial.user_attrs).handed_back else 1
         study.add_trial(
             optuna.create_trial(
                 state=TrialState.WAITING,
                 params=trial.params,
                 distributions=trial.distributions,
-                user_attrs={"retry_of": trial.number, "retries": int(trial.user_attrs.get("retries", 0)) + died},
+                user_attrs=Retry(trial.number, deaths_of(trial) + died).to_attrs(),
             )
         )
     return len(orphans)
@@ -93,7 +95,7 @@ def take_over(study: Study, storage: Store | None) -> int:
 def hand_back(study: Study, trial: optuna.Trial, storage: Store | None = None) -> None:
     """Give up a running trial so that it is run again from its parameters."""
     with suppress(UpdateFinishedTrialError), together(storage):  # taken for dead: it is queued again already
-        trial.set_user_attr("handed_back", True)
+        write(GivenUp(handed_back=True), trial.set_user_attr)
         storage_of(study).set_trial_state_values(trial_id_of(trial), state=TrialState.FAIL)
     take_over(study, None)
 
@@ -140,14 +142,12 @@ def heartbeat(storage: Store | None, trial: optuna.Trial) -> Iterator[threading.
 
 
 def _fail(study: Study, trial: FrozenTrial, storage: Store | None = None) -> None:
-    retries, most = int(trial.user_attrs.get("retries", 0)), RETRIES if storage is None else storage.retries
+    deaths, most = deaths_of(trial), RETRIES if storage is None else storage.retries
+    setter = partial(storage_of(study).set_trial_user_attr, trial_id_of(trial))
     with suppress(UpdateFinishedTrialError), together(storage):  # another was first, or it finished after all
-        if retries >= most and "handed_back" not in trial.user_attrs:
-            reason = f"its worker died in {retries + 1} attempts"
-            storage_of(study).set_trial_user_attr(trial_id_of(trial), "outcome", {"state": "failed", "reason": reason})
-        lost_s = _lost_s(trial, storage)
-        if lost_s is not None:
-            storage_of(study).set_trial_user_attr(trial_id_of(trial), "lost_s", lost_s)
+        if deaths >= most and not GivenUp.from_attrs(trial.user_attrs).handed_back:
+            write(Result("failed", f"its worker died in {deaths + 1} attempts"), setter)
+        write(GivenUp(lost_s=_lost_s(trial, storage)), setter)
         storage_of(study).set_trial_state_values(trial_id_of(trial), state=TrialState.FAIL)
 
 
@@ -156,7 +156,8 @@ def _lost_s(trial: FrozenTrial, storage: Store | None) -> float | None:
     silent = None if storage is None else storage.silent_s.get(trial_id_of(trial))
     if storage is None or silent is None or trial.datetime_start is None:
         return None
-    ahead = storage.clock_offset() - float(trial.user_attrs.get("worker", {}).get("clock", 0.0))
+    worker = Worker.from_attrs(trial.user_attrs)
+    ahead = storage.clock_offset() - (0.0 if worker is None else worker.clock)
     return round(max(0.0, (datetime.now() - trial.datetime_start).total_seconds() + ahead - silent), 3)
 
 

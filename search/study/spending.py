@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import optuna
 
 from kirigami.search.study.ledger import Charge, Ledger
+from kirigami.search.study.record import GivenUp, write
 from kirigami.spaces import Budget
 
 REFRESH_SECONDS = 2.0
@@ -140,4 +141,4 @@ def spent(seconds: float, details: Mapping[str, Any]) -> dict[str, Any]:
 def note_lost(trial: optuna.Trial, seconds: float) -> None:
     """Record with a trial that is given up what it has cost its worker so far, in seconds."""
     with suppress(optuna.exceptions.UpdateFinishedTrialError):  # taken for dead: whoever did so has noted it
-        trial.set_user_attr("lost_s", round(seconds, 4))
+        write(GivenUp(lost_s=round(seconds, 4)), trial.set_user_attr)

@@ -11,8 +11,8 @@ from optuna.study import Study
 from kirigami.search.errors import one_line
 from kirigami.search.files import replaced
 from kirigami.search.storage.artifacts import Artifacts
-from kirigami.search.study.ledger import known
-from kirigami.search.study.study import best_trial, sign_of
+from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.ranking import best_trial, front, sign_of
 from kirigami.search.training.checkpoints.shelf import say
 
 
@@ -34,15 +34,18 @@ class Networks:
         """Return the file of a trial's network."""
         return self.folder / f"trial-{number:05d}.safetensors"
 
-    def keep_if_best(self, study: Study, number: int, values: Sequence[float], save: Callable[[Path], None]) -> None:
+    def keep_if_best(
+        self, study: Study, number: int, values: Sequence[float], save: Callable[[Path], None], ledger: Ledger
+    ) -> None:
         """Keep the network of a complete trial that is the best, or on the front; drop those that no longer are.
 
         Args:
             study: in which the trial has just been told.
             values: its objectives.
+            ledger: of the study, as it was read before that.
         """
-        if not _is_behind(study, values):
-            best = _best_numbers(study)
+        if not _is_behind(study, values, ledger):
+            best = _best_numbers(study, ledger)
             if number in best:
                 self.keep(number, save, best)
 
@@ -93,16 +96,16 @@ class Networks:
         return f"network-{self.study}-{path.name}"
 
 
-def _is_behind(study: Study, values: Sequence[float]) -> bool:
+def _is_behind(study: Study, values: Sequence[float], ledger: Ledger) -> bool:
     """Return whether one objective's best was better when the store was last read; it only gets better."""
     if len(study.directions) > 1:
         return False
     sign = sign_of(study)
-    best = next(iter(known(study).ranked(sign)), None)
+    best = next(iter(ledger.ranked(sign)), None)
     return best is not None and sign * best.values[0] < sign * values[0]
 
 
-def _best_numbers(study: Study) -> set[int]:
+def _best_numbers(study: Study, ledger: Ledger) -> set[int]:
     """Return the trials whose networks are worth keeping: the best, or the front of several objectives."""
-    best = study.best_trials if len(study.directions) > 1 else [best_trial(study)]
+    best = front(study, ledger) if len(study.directions) > 1 else [best_trial(study, ledger)]
     return {trial.number for trial in best if trial is not None}

@@ -3,24 +3,19 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from optuna.study import Study
-
 from kirigami.search import storage
 from kirigami.search.errors import InputError, StudyStopped
 from kirigami.search.report.progress import Progress
-from kirigami.search.study import ledger
-from kirigami.search.study import study as studies
-from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.watching import Reader
 from kirigami.search.workers.launchers.base import Launcher, Report
 
 POLL_SECONDS = 0.25
 SUBMITTED = "submitted"
-Reader = Callable[[], "tuple[Study, Ledger] | None"]
 
 
 @dataclass
@@ -115,32 +110,3 @@ class Supervisor:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def reader(settings: storage.Settings, name: str) -> Reader:
-    """Return a function that reads the study and its ledger; None before there is a store or a study."""
-    opened: list[storage.Store] = []
-    seen: list[Study] = []  # one object reads finished trials once
-
-    def read() -> tuple[Study, Ledger] | None:
-        if not opened and storage.exists(settings):
-            opened.append(storage.open_storage(settings.model_copy(update={"patience_s": 0}), create=False))
-            opened[0].watch.say = lambda _line: None  # who reads for others to look at does not wait
-        if opened and not seen:
-            seen.extend(study for study in [studies.find(opened[0], name)] if study)
-        return (seen[0], ledger.read(seen[0])) if seen else None
-
-    return read
-
-
-def counter(read: Reader) -> Callable[[], int | None]:
-    """Return a function that counts the trials that have ended; None where the store cannot be read."""
-
-    def finished() -> int | None:
-        try:
-            found = read()
-        except (InputError, storage.StoreAway):
-            return None
-        return found[1].finished if found is not None else 0
-
-    return finished

@@ -99,7 +99,8 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
     from kirigami.search.proposal.judges import build_judge
     from kirigami.search.rehearsal import building as rehearsal
     from kirigami.search.storage import artifacts
-    from kirigami.search.study import ledger, study
+    from kirigami.search.study import study
+    from kirigami.search.study.ledger import Ledger
     from kirigami.search.training import alone as trial
     from kirigami.search.training import checkpoints
     from kirigami.search.training.runners import Solo
@@ -120,11 +121,12 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
     study.check_same(joined, config.identity)
     study.check_data(joined, task.fingerprint())
     study.note_baselines(joined, task.baselines(task.validation.targets))
+    ledger = Ledger()
     joined.sampler = PriorSampler(
         samplers.sampler_factory(config.sampler, config.seed),
         space,
         config.seed,
-        place=lambda _, trial: ledger.place(joined, trial),
+        place=lambda _, trial: ledger.read(joined).place(trial),
         window=config.sampler.sees(),
     )
     return Loop(
@@ -139,6 +141,7 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
         shared=shared if config.storage.artifacts else None,
         shelf=None if every_s is None else checkpoints.Shelf(shared, every_s),
         stop_requested=stop.is_set,
+        ledger=ledger,
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 from e2e_command import Folder, finish, state_of, wait_for
 from optuna.trial import FrozenTrial
 
+from kirigami.search.study.record import Worker
 from kirigami.search.study.recovery import is_gone
 
 pytestmark = pytest.mark.slow
@@ -71,7 +72,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     struck = wait_for(lambda: with_checkpoint(slow), process)
     os.killpg(process.pid, signal.SIGKILL)
     finish(process)
-    wait_for(lambda: is_gone(struck.user_attrs["worker"]))
+    wait_for(lambda: is_gone(Worker.from_attrs(struck.user_attrs)))
     left, struck = quick.files(), slow.trials(NAME)[1]
     quick.run(*STUDY).check()
     other = made(tmp_path_factory.mktemp("undisturbed"), "0")

@@ -9,6 +9,7 @@ import pytest
 from e2e_command import LAST_CORE, TWO_CORES, Cores, Ended, Folder, finish, running, state_of, wait_for
 from optuna.trial import FrozenTrial
 
+from kirigami.search.study.record import Worker
 from kirigami.search.study.recovery import is_gone
 
 STUDY = ("search", "study=breast_cancer", "network._target_=slow.Slow", "space=[optimizer]", "pruner=none")
@@ -69,7 +70,7 @@ def killed(folder: Folder) -> Stage:
     struck = wait_for(lambda: running(folder, NAME, 1), process)
     os.killpg(process.pid, signal.SIGKILL)
     ended = finish(process)
-    wait_for(lambda: is_gone(struck.user_attrs["worker"]))
+    wait_for(lambda: is_gone(Worker.from_attrs(struck.user_attrs)))
     return Stage(struck, ended, folder.trials(NAME))
 
 
@@ -89,7 +90,7 @@ def orphaned(folder: Folder, interrupted: Stage) -> Stage:
     process = folder.start(*STUDY, *SHORT, f"budget.trials={BUDGET}")
     struck = wait_for(lambda: running(folder, NAME, len(interrupted.trials) - 1), process)
     os.kill(process.pid, signal.SIGKILL)
-    wait_for(lambda: is_gone(struck.user_attrs["worker"]))
+    wait_for(lambda: is_gone(Worker.from_attrs(struck.user_attrs)))
     return Stage(struck, finish(process), folder.trials(NAME))
 
 

@@ -23,8 +23,8 @@ from kirigami.search.proposal.pruners import Pruning, build_pruner
 from kirigami.search.proposal.samplers import sampler_factory
 from kirigami.search.storage import Settings, open_storage
 from kirigami.search.storage.server.server import Server
-from kirigami.search.study import ledger
 from kirigami.search.study import study as studies
+from kirigami.search.study.ledger import Ledger
 from kirigami.search.training.runners import surrogate
 from kirigami.spaces import Budget, PriorSampler, Space
 
@@ -158,7 +158,9 @@ def make_loop(open_store, name) -> Callable[..., Loop]:
         if study is None:
             study = studies.create(storage or optuna.storages.InMemoryStorage(), name, directions, {"space": "s"})
         proposal = Proposal.read({"sampler": {"name": sampler}, "pruner": pruner or {"name": "none"}})
-        study.sampler = PriorSampler(sampler_factory(proposal.sampler, seed), searched, seed, ledger.place)
+        ledger = Ledger()
+        factory = sampler_factory(proposal.sampler, seed)
+        study.sampler = PriorSampler(factory, searched, seed, lambda _, trial: ledger.read(study).place(trial))
         if judge is None:
             pruned = Pruning(build_pruner(proposal.pruner, fidelities=9), rungs)
             judge = pruned if len(directions) == 1 else TrainAll()
@@ -171,6 +173,7 @@ def make_loop(open_store, name) -> Callable[..., Loop]:
             prepare=lambda values: searched.apply(config, values),
             storage=storage,
             judge=judge,
+            ledger=ledger,
             **settings,
         )
 
@@ -200,6 +203,6 @@ def child() -> Iterator[Callable[..., subprocess.Popen]]:
 @pytest.fixture(scope="session")
 def dead_worker() -> dict:
     """The signature of a process of this machine that is no more."""
-    program = "import json; from kirigami.search.study import recovery; print(json.dumps(recovery.signature()))"
+    program = "import json; from kirigami.search.study import recovery; print(json.dumps(vars(recovery.signature())))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return json.loads(done.stdout)

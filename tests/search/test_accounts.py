@@ -9,8 +9,8 @@ from test_ledger import trial
 
 from kirigami.search.command.cli import main
 from kirigami.search.report.accounts import entries, rows, stored_bytes
-from kirigami.search.study import ledger as ledgers
-from kirigami.search.study.ledger import Ledger, outcome_of
+from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.record import stored_result
 from kirigami.search.training.job import Outcome, Pruned
 from kirigami.search.training.runners import Solo
 
@@ -69,7 +69,7 @@ def test_by_trial_and_as_csv(study, sqlite_url, capsys):
     assert [int(one["stored_bytes"]) for one in found] == [0, 10, 7]
     assert {one["device"] for one in found} == {"cpu"}
     recorded = study.get_trials(deepcopy=False)
-    assert [float(one["seconds"]) for one in found] == [round(outcome_of(one)["wall_s"], 3) for one in recorded]
+    assert [float(one["seconds"]) for one in found] == [round(stored_result(one)["wall_s"], 3) for one in recorded]
 
 
 def test_by_state_as_a_table(study, sqlite_url, capsys):
@@ -117,5 +117,5 @@ def test_without_the_studys_folder_the_bytes_are_not_known(tmp_path):
 
 def test_an_empty_study_has_cost_nothing(make_loop, bowl, sqlite_url, capsys):
     study = make_loop(bowl, url=sqlite_url, trials=1).study
-    assert ledgers.read(study).device_seconds() == 0
+    assert Ledger().read(study).device_seconds() == 0
     assert "devices 0.0 s" in ledger(capsys, study, sqlite_url)

@@ -18,7 +18,8 @@ from kirigami.search.proposal.pruners import Pruning
 from kirigami.search.storage.address import absolute_place
 from kirigami.search.storage.artifacts import Folder, Prefixed, open_artifacts, place
 from kirigami.search.study import recovery
-from kirigami.search.study.ledger import outcome_of, state_of
+from kirigami.search.study.record import stored_result
+from kirigami.search.study.states import state_of
 from kirigami.search.training.checkpoints import Shelf
 from kirigami.search.training.checkpoints.state import Refused, loaded, random_state, set_random_state
 from kirigami.search.training.job import Job, Metrics, Outcome, Pruned
@@ -307,7 +308,7 @@ class TestLoop:
         loop.run()
         assert steps == [5, 6, 7, 8, 9, *range(1, 10)]
         assert [state_of(trial) for trial in loop.study.trials] == ["interrupted", "complete", "complete"]
-        curve = outcome_of(loop.study.trials[1])["curve"]
+        curve = stored_result(loop.study.trials[1])["curve"]
         assert [at for at, _ in curve] == list(range(1, 10))
         assert files(folder) == []
 

@@ -128,7 +128,7 @@ def test_a_copy_is_the_same_study(
 
 class TestRunningTrials:
     def test_of_a_worker_that_lives_are_refused(self, begun, there, sqlite_url, name, capsys) -> None:
-        running(begun, recovery.signature())
+        running(begun, vars(recovery.signature()))
 
         assert copied(name, there("sqlite"), f"storage.url={sqlite_url}") == 2
         assert f"study={name} is being searched (trial 12 runs)" in capsys.readouterr().err

@@ -40,7 +40,11 @@ def ended(values, size, **record):
         values=values,
         params={"lr": values[0]},
         distributions={"lr": optuna.distributions.FloatDistribution(0, 1)},
-        user_attrs={"outcome": outcome, "origin": {"config": {"budget": {"trials": 60, "bytes": LIMIT}}}},
+        user_attrs={
+            "outcome": outcome,
+            "origin": {"config": {"budget": {"trials": 60, "bytes": LIMIT}}},
+            "worker": {"machine": "host/boot/pid:[1]", "pid": 7, "started": "1", "clock": 0.0},
+        },
     )
     trial.set_constraint("bytes", size / LIMIT - 1)
     return trial
@@ -134,8 +138,10 @@ def test_figures_of_a_trial_are_columns_and_sort(study):
     assert columns["accuracy"]
     assert not {"outcome", "origin", "curve", "similarity"} & set(columns)
     figures = {one["key"]: one["value"] for one in body["trials"][1]["user_attrs"]}
-    assert figures["within the budget"] == "no: bytes 5,000 > 3,000"
+    assert figures["within the budget"] == "no, 5,000 bytes: over 3,000"
     assert figures["params"] == "2500"
+    assert figures["worker"] == "host:7"
+    assert figures["ended"] == "over"
 
 
 def test_a_trial_that_ends_shows_at_the_next_look(study, monkeypatch):
@@ -200,9 +206,10 @@ def test_note_and_figures_are_left_in_the_store(study):
     body = get_note(study)
     assert body.count("**Goal**") == 1
     assert body.partition(note.END)[2] == "\n" + "Mine. " * 1000
-    for phrase in ("highest `accuracy`", "trial 2: `accuracy` **0.9**, 2,500 bytes", "bytes 5,000 > 3,000", TOLD):
+    best = "trial 2: `accuracy` **0.9000**, 2,500 bytes"
+    for phrase in ("highest `accuracy`", best, "5,000 bytes: over 3,000", TOLD):
         assert phrase in body
-    assert "trials: 4 of 60 (4 complete, 1 of these over the budget)" in body
+    assert "trials: 4 of 60 (3 complete, 1 over the budget)" in body
     plain = shown(wsgi(study._storage), study)
     titles = {json.loads(one["graph_object"])["layout"]["title"]["text"] for one in plain["plotly_graph_objects"]}
     assert titles == {"Accuracy against bytes", f"Layer similarity of trial 2 ({TOLD})"}

@@ -7,7 +7,9 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from kirigami.search.study.ledger import Ledger, outcome_of, state_of
+from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.record import stored_result
+from kirigami.search.study.states import state_of
 
 NOON = datetime(2026, 1, 1, 12)
 
@@ -58,7 +60,7 @@ def test_each_record_has_one_state(made, state):
     ledger = Ledger([made])
     assert ledger.count(state) == 1
     assert sum(ledger.count(one) for one in ledger.by_state) == 1
-    assert outcome_of(made) == made.user_attrs.get("outcome", {})
+    assert stored_result(made) == made.user_attrs.get("outcome", {})
 
 
 def test_interrupted_and_surplus_trials_do_not_count():

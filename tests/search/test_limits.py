@@ -3,9 +3,10 @@
 import pytest
 
 from kirigami import optimize
-from kirigami.search.report.results import leaders, summary
-from kirigami.search.study.ledger import Ledger, is_feasible
-from kirigami.search.study.study import best_trial
+from kirigami.search.report.results import summary
+from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.ranking import best_trial, leaders
+from kirigami.search.study.states import state_of
 from kirigami.search.training.job import Outcome
 from kirigami.search.training.runners import Solo
 from kirigami.spaces import Budget
@@ -49,14 +50,15 @@ def test_infeasible_trials_count_and_train_nothing(make_loop):
 def test_a_trial_that_turns_out_too_large_is_never_the_best(make_loop):
     study = run(make_loop, size_last, sampler="random")
     best = best_trial(study)
-    feasible = [trial for trial in study.get_trials() if is_feasible(trial)]
+    feasible = [trial for trial in study.get_trials() if state_of(trial) == "complete"]
     assert 0 < len(feasible) < 12
     assert best is not None
     assert best.values[0] == min(trial.values[0] for trial in feasible)
     assert [trial.number for trial in leaders(study, 99)] == [
         trial.number for trial in sorted(feasible, key=lambda trial: trial.values[0])
     ]
-    assert summary(study)["trials"]["infeasible"] == 12 - len(feasible)
+    assert summary(study)["trials"]["over"] == 12 - len(feasible)
+    assert summary(study)["trials"]["infeasible"] == 0
     assert summary(study)["best"]["number"] == best.number
 
 

@@ -10,7 +10,9 @@ import pytest
 
 from kirigami.search.errors import StudyStopped
 from kirigami.search.study import recovery
-from kirigami.search.study.ledger import Ledger, outcome_of, state_of
+from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.record import stored_result
+from kirigami.search.study.states import state_of
 from kirigami.search.training.job import Interrupted, Job, Outcome
 from kirigami.search.training.runners import Solo
 
@@ -29,7 +31,7 @@ def states(loop):
 
 
 def reasons(loop):
-    return [outcome_of(trial)["reason"] for trial in trials_of(loop)]
+    return [stored_result(trial)["reason"] for trial in trials_of(loop)]
 
 
 def xs(trials):
@@ -134,7 +136,7 @@ class TestBudgetOfTrials:
         """They may die: then their trials are still to be run."""
         other = make_loop(bowl, url=sqlite_url)
         trial = other.study.ask()
-        trial.set_user_attr("worker", recovery.signature())
+        trial.set_user_attr("worker", vars(recovery.signature()))
         timer = threading.Timer(0.2, lambda: trial.set_user_attr("worker", dead_worker))
         timer.start()
         loop = make_loop(bowl, url=sqlite_url, trials=1)
@@ -189,7 +191,7 @@ class TestBudgetOfSeconds:
         assert 0.2 <= time.monotonic() - began < 2
         assert states(loop) == ["pruned"]
         (trial,) = trials_of(loop)
-        curve = outcome_of(trial)["curve"]
+        curve = stored_result(trial)["curve"]
         assert reasons(loop) == [f"budget.wall_s=0.2 was met at fidelity {curve[-1][0]}"]
         assert len(curve) > 1
 
@@ -220,7 +222,7 @@ class TestWhatEndsATrial:
         loop.run()
         assert states(loop) == ["complete", "failed", "complete", "failed"]
         assert reasons(loop) == [None, "RuntimeError: run 1 has failed", None, "RuntimeError: run 3 has failed"]
-        assert Path(__file__).name in outcome_of(trials_of(loop)[1])["raised_at"]
+        assert Path(__file__).name in stored_result(trials_of(loop)[1])["raised_at"]
 
     def test_a_very_long_reason_is_cut(self, make_loop):
         def evaluate(config):
@@ -236,7 +238,7 @@ class TestWhatEndsATrial:
         loop.run()
         assert states(loop) == ["pruned"]
         assert reasons(loop) == [f"score is {value} at fidelity 2"]
-        assert outcome_of(trials_of(loop)[0])["curve"] == [[1, {"score": 1.0}], [2, {"score": str(value)}]]
+        assert stored_result(trials_of(loop)[0])["curve"] == [[1, {"score": 1.0}], [2, {"score": str(value)}]]
         json.dumps(trials_of(loop)[0].user_attrs, allow_nan=False)
 
     def test_no_number_between_rungs_and_in_another_metric(self, make_loop):
@@ -274,9 +276,9 @@ class TestWhatEndsATrial:
         pruned = [trial for trial in trials_of(loop) if state_of(trial) == "pruned"]
         assert 5 < len(pruned) < 20
         for trial in pruned:
-            last, metrics = outcome_of(trial)["curve"][-1]
+            last, metrics = stored_result(trial)["curve"][-1]
             assert last in (1, 3, 9)
-            assert outcome_of(trial)["reason"] == f"score {metrics['score']:.4g} at fidelity {last}"
+            assert stored_result(trial)["reason"] == f"score {metrics['score']:.4g} at fidelity {last}"
             assert trial.value == metrics["score"]
 
 

@@ -8,7 +8,9 @@ import pytest
 from test_loop import constant, reasons, states, trials_of, xs
 
 from kirigami.search.study import recovery
-from kirigami.search.study.ledger import Ledger, outcome_of, state_of
+from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.record import Worker, stored_result
+from kirigami.search.study.states import state_of
 from kirigami.search.training.job import Outcome, not_a_number
 from kirigami.search.training.runners import Solo
 
@@ -24,7 +26,7 @@ class TestWhatIsWritten:
         loop.run()
         for trial in trials_of(loop):
             assert sorted(trial.intermediate_values) == [2, 6]
-            curve = outcome_of(trial)["curve"]
+            curve = stored_result(trial)["curve"]
             assert [fidelity for fidelity, _ in curve] == list(range(1, 10))
             assert curve[1][1]["score"] == trial.intermediate_values[2]
             assert curve[-1][1]["score"] == trial.value
@@ -48,11 +50,11 @@ class TestWhatIsWritten:
         loop = make_loop(evaluate, url=sqlite_url, trials=1, config={"x": 0.5, "y": 2, "seed": 7})
         loop.run()
         (trial,) = trials_of(loop)
-        origin, outcome = trial.user_attrs["origin"], outcome_of(trial)
+        origin, outcome = trial.user_attrs["origin"], stored_result(trial)
         assert origin["config"] == {**trial.params, "seed": 7}
         assert origin["seed"] == 7
         assert "optuna" in origin["versions"]
-        assert not recovery.is_gone(trial.user_attrs["worker"])
+        assert not recovery.is_gone(Worker.from_attrs(trial.user_attrs))
         assert 0.02 <= outcome["wall_s"] < 2
         assert outcome["device_s"] == outcome["wall_s"]
         assert outcome["metrics"] == {"score": 1.0}
@@ -64,8 +66,8 @@ class TestWhatIsWritten:
 
         loop = make_loop(Solo(run), trials=1)
         loop.run()
-        assert outcome_of(trials_of(loop)[0])["device_s"] == 0.5
-        assert outcome_of(trials_of(loop)[0])["bytes"] == 100
+        assert stored_result(trials_of(loop)[0])["device_s"] == 0.5
+        assert stored_result(trials_of(loop)[0])["bytes"] == 100
 
     def test_only_the_best_network_is_kept(self, make_loop, tmp_path):
         def run(job):
@@ -92,7 +94,7 @@ class TestSeveralObjectives:
         for trial in trials_of(loop):
             assert trial.values == [trial.params["x"], -2 * trial.params["x"]]
             assert trial.intermediate_values == {}
-            assert len(outcome_of(trial)["curve"]) == 2
+            assert len(stored_result(trial)["curve"]) == 2
         assert len(loop.study.best_trials) == 6
 
     def test_one_that_is_missing_at_the_end(self, make_loop):
@@ -181,7 +183,7 @@ class TestTheSameSeed:
         first = make_loop(bowl, url=url, sampler=sampler, trials=7, rungs=())
         first.run()
         trial = first.study.ask()
-        trial.set_user_attr("worker", dead_worker if end == "killed" else recovery.signature())
+        trial.set_user_attr("worker", dead_worker if end == "killed" else vars(recovery.signature()))
         first.space.suggest(trial)
         if end == "stopped":
             recovery.hand_back(first.study, trial)

@@ -21,9 +21,9 @@ from kirigami.search.storage import postgres as postgres_store
 from kirigami.search.storage.outage import Away
 from kirigami.search.study import study as studies
 from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.watching import reader
 from kirigami.search.training.job import Outcome
 from kirigami.search.training.runners import Solo, surrogate
-from kirigami.search.workers.supervisor import reader
 from kirigami.spaces import Budget, PriorSampler, Space
 
 CONFIG = {"x": 0.5, "y": 2}

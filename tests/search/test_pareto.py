@@ -18,7 +18,9 @@ from kirigami.search.proposal.halving import Halving
 from kirigami.search.proposal.judge import Report
 from kirigami.search.study import recovery
 from kirigami.search.study import study as studies
-from kirigami.search.study.ledger import Ledger, outcome_of, state_of
+from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.record import stored_result
+from kirigami.search.study.states import state_of
 from kirigami.search.training.job import Interrupted, Outcome
 from kirigami.search.training.runners import Solo
 from kirigami.spaces import Budget
@@ -123,7 +125,7 @@ class TestDecisions:
         states, trials = self.states(make_loop, [ends[0], *crowd, ends[1], (8.7, 9.0), (0.5, 9.2)])
         # Eight others are there when the second end comes: three of the nine go on, and it is on the front.
         assert states == ["complete", *["pruned"] * 7, "complete", "pruned", "complete"]
-        assert outcome_of(trials[9])["reason"].startswith("loss 8.7, size 9 at fidelity 1: place ")
+        assert stored_result(trials[9])["reason"].startswith("loss 8.7, size 9 at fidelity 1: place ")
 
     def test_values_of_all_objectives_are_stored_at_rungs_alone(self, make_loop):
         _, trials = self.states(make_loop, [(1.0, 2.0), (2.0, 3.0)])
@@ -187,7 +189,7 @@ class TestDecisions:
 
         loop = make_loop(evaluate, objectives=self.OBJECTIVES, trials=1, judge=RUNGS)
         loop.run()
-        assert "objective 'size' is not among" in outcome_of(trials_of(loop)[0])["reason"]
+        assert "objective 'size' is not among" in stored_result(trials_of(loop)[0])["reason"]
 
     def test_no_number_ends_a_trial_as_ever(self, make_loop):
         states, trials = self.states(make_loop, [(float("nan"), 1.0), (1.0, 1.0)])
@@ -285,7 +287,7 @@ from kirigami.search.proposal import halving
 from kirigami.search.study import study
 from kirigami.search.training.job import Outcome
 from kirigami.search.training.runners import Solo
-from kirigami.search.study.ledger import place
+from kirigami.search.study.ledger import Ledger
 from kirigami.search.loop import Loop
 from kirigami.search.proposal.samplers import sampler_factory
 from kirigami.spaces import Budget, PriorSampler, Space
@@ -299,6 +301,7 @@ config = {"x": 0.5, "y": 2}
 space = Space.from_config({"x": {"low": 0.0, "high": 1.0}, "y": {"low": 1, "high": 8}}, config)
 store = storage.open_storage(storage.Settings.read({"url": sys.argv[1], "heartbeat_s": 1, "grace_s": 2}))
 joined = study.create(store, sys.argv[2], {"loss": "minimize", "size": "minimize"}, {"space": "s"})
+place = lambda study, trial: Ledger().read(study).place(trial)
 joined.sampler = PriorSampler(sampler_factory(Random(), 0), space, 0, place)
 halve = halving.build(Asha(min_resource=1, reduction_factor=3), 9)
 prepare = lambda values: space.apply(config, values)

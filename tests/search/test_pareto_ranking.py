@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from kirigami.search.proposal.fronts import front, order, spread_out
+from kirigami.search.proposal.fronts import order, spread_out
+from kirigami.spaces.front import undominated
 
 
 class TestRanking:
@@ -11,7 +12,7 @@ class TestRanking:
         for columns in (1, 2, 3, 4):
             values = generator.integers(0, 6, size=(80, columns)).astype(float)
             dominated = [any((a <= b).all() and (a < b).any() for a in values) for b in values]
-            assert front(values).tolist() == [not one for one in dominated]
+            assert undominated(values).tolist() == [not one for one in dominated]
 
     def test_no_row_stands_before_one_that_dominates_it(self):
         values = np.random.default_rng(1).random((60, 2)).round(1)

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import optuna
@@ -13,7 +14,9 @@ from optuna.trial import TrialState
 from kirigami.search.loop.telling import CLOSED_BY_ANOTHER
 from kirigami.search.study import recovery
 from kirigami.search.study import study as studies
-from kirigami.search.study.ledger import Ledger, state_of
+from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.record import Worker
+from kirigami.search.study.states import state_of
 from kirigami.search.training.job import Interrupted, Outcome
 
 # A worker that asks for four trials at once, reports on each and then hangs.
@@ -61,7 +64,7 @@ def study(store, name):
 def ask(study, worker=None):
     """Ask for a trial as a worker does: sign it, suggest, report."""
     trial = study.ask()
-    trial.set_user_attr("worker", worker or recovery.signature())
+    trial.set_user_attr("worker", worker or vars(recovery.signature()))
     trial.suggest_float("x", 0, 1)
     return trial
 
@@ -92,12 +95,12 @@ def test_the_trials_of_a_killed_worker_are_run_again_with_their_parameters(
     study = studies.known(store, name)
     running = study.get_trials(deepcopy=False)
     assert states(study) == ["running"] * 4
-    assert not recovery.is_gone(running[0].user_attrs["worker"])
+    assert not recovery.is_gone(Worker.from_attrs(running[0].user_attrs))
     assert recovery.take_over(study, store) == 0
 
     process.kill()
     until = time.monotonic() + 5
-    while not recovery.is_gone(running[0].user_attrs["worker"]):  # a zombie: nobody has waited for it yet
+    while not recovery.is_gone(Worker.from_attrs(running[0].user_attrs)):  # a zombie: nobody has waited for it yet
         assert time.monotonic() < until
         time.sleep(0.01)
     process.wait()
@@ -335,11 +338,12 @@ def test_a_worker_taken_for_dead_may_be_stopped(study, store_url, make_loop):
 def test_signatures_tell_the_living_from_the_dead(dead_worker):
     mine = recovery.signature()
     assert not recovery.is_gone(mine)
-    assert recovery.is_gone(dead_worker)
-    assert recovery.is_gone({**mine, "started": "1"}), "another process has the pid now"
-    assert not recovery.is_gone({**dead_worker, "machine": "another"}), "that cannot be known from here"
+    dead = Worker(**dead_worker)
+    assert recovery.is_gone(dead)
+    assert recovery.is_gone(replace(mine, started="1")), "another process has the pid now"
+    assert not recovery.is_gone(replace(dead, machine="another")), "that cannot be known from here"
     assert not recovery.is_gone(None)
-    assert not recovery.is_gone({})
+    assert not recovery.is_gone(Worker())
 
 
 def test_a_study_in_memory_is_recovered_too(dead_worker):

@@ -6,7 +6,7 @@ import math
 import pytest
 from test_loop import states, trials_of, xs
 
-from kirigami.search.study.ledger import outcome_of
+from kirigami.search.study.record import stored_result
 from kirigami.search.training.job import Interrupted, Job, Outcome, Paused, Pruned
 from kirigami.search.training.runners import Slots, Solo, surrogate
 
@@ -205,7 +205,7 @@ class TestStreaming:
         loop = make_loop(surrogate(evaluate, "score", slots=5), trials=23)
         assert loop.run() == "budget.trials=23 is met"
         assert len(trials_of(loop)) == 23
-        assert {trial.params["y"] < 4: outcome_of(trial)["state"] for trial in trials_of(loop)} == {
+        assert {trial.params["y"] < 4: stored_result(trial)["state"] for trial in trials_of(loop)} == {
             True: "pruned",
             False: "complete",
         }
@@ -311,6 +311,6 @@ def test_trials_that_run_at_once_share_the_time(make_loop):
     loop._shares._clock = lambda: Clock.now
     loop._shares.settle()
     loop.run()
-    charged = [outcome_of(trial)["device_s"] for trial in trials_of(loop)]
+    charged = [stored_result(trial)["device_s"] for trial in trials_of(loop)]
     assert sum(charged) == pytest.approx(Clock.now) == 1 + 2 + 3 + 4 + 5 + 6
     assert charged[0] < charged[-1]

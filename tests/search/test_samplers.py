@@ -13,7 +13,8 @@ from kirigami.search.config.settings import Proposal
 from kirigami.search.errors import InputError
 from kirigami.search.proposal.pruners import PRUNERS, build_pruner, rungs
 from kirigami.search.proposal.samplers import SAMPLERS, sampler_factory
-from kirigami.search.study.ledger import outcome_of, state_of
+from kirigami.search.study.record import stored_result
+from kirigami.search.study.states import state_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
@@ -203,7 +204,7 @@ def noisy(config):
 
 def decisions(loop):
     return [
-        (trial.params, state_of(trial), len(outcome_of(trial)["curve"]))
+        (trial.params, state_of(trial), len(stored_result(trial)["curve"]))
         for trial in loop.study.get_trials(deepcopy=False)
     ]
 

@@ -28,7 +28,7 @@ from kirigami.search.config.compose import compose
 from kirigami.search.config.resolve import resolve
 from kirigami.search.errors import InputError
 from kirigami.search.study import study as studies
-from kirigami.search.study.ledger import state_of
+from kirigami.search.study.states import state_of
 from kirigami.search.training.job import Interrupted, Job, Outcome
 from kirigami.spaces import Space
 

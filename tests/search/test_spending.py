@@ -8,8 +8,10 @@ import pytest
 from optuna.trial import TrialState
 from test_ledger import NOON, trial
 
-from kirigami.search.study.ledger import Ledger, outcome_of, state_of
+from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.record import stored_result
 from kirigami.search.study.spending import Deadline, Left, left, shares
+from kirigami.search.study.states import state_of
 from kirigami.spaces import Budget
 
 pytestmark = [
@@ -162,7 +164,7 @@ def test_a_trial_is_cut_and_no_other_is_asked_for(make_loop):
     loop = make_loop(endless, device_s=0.1, rungs=())
     assert loop.run() == "budget.device_s=0.1 is met"
     (one,) = loop.study.get_trials(deepcopy=False)
-    outcome = outcome_of(one)
+    outcome = stored_result(one)
     assert outcome["state"] == "pruned"
     assert outcome["reason"] == f"budget.device_s=0.1 was met at fidelity {outcome['curve'][-1][0]}"
     assert outcome["device_s"] == outcome["wall_s"] >= 0.0999
@@ -174,7 +176,7 @@ def test_a_trial_is_cut_and_no_other_is_asked_for(make_loop):
 def test_a_budget_of_money_ends_a_study(make_loop):
     loop = make_loop(endless, money=0.1, cost={"per_device_hour": 3600.0, "currency": "EUR"}, rungs=())
     assert loop.run() == "budget.money=0.1 EUR is met"
-    assert "budget.money=0.1 EUR was met" in outcome_of(loop.study.trials[0])["reason"]
+    assert "budget.money=0.1 EUR was met" in stored_result(loop.study.trials[0])["reason"]
 
 
 def test_a_stopped_attempt_is_charged(make_loop, sqlite_url):
@@ -188,7 +190,7 @@ def test_a_stopped_attempt_is_charged(make_loop, sqlite_url):
     assert lost > 0.05
     again = make_loop(endless, url=sqlite_url, device_s=lost + 0.05, rungs=())
     again.run()
-    spent = sum(outcome_of(one).get("device_s", 0.0) for one in again.study.trials)
+    spent = sum(stored_result(one).get("device_s", 0.0) for one in again.study.trials)
     assert spent < 0.05 + 0.5 + lost / 2, "the retry had what the stopped attempt had left"
 
 
@@ -204,7 +206,7 @@ def test_processes_keep_to_a_budget_of_device_seconds_together(child, request, n
         one.stdin.flush()
     assert {one.stdout.readline().strip() for one in workers} == {f"budget.device_s={budget:g} is met"}
     trials = make_loop(endless, url=url, trials=1).study.get_trials(deepcopy=False)
-    ledger, outcomes = Ledger(trials), [outcome_of(one) for one in trials]
+    ledger, outcomes = Ledger(trials), [stored_result(one) for one in trials]
     spent = sum(one["device_s"] for one in outcomes if one["state"] != "surplus")
     assert ledger.device_seconds() == pytest.approx(spent)
     assert ledger.open == 0
@@ -217,7 +219,7 @@ def longest(trials):
     """Return the longest time in which each worker did not look at the clock: a step, or until its first one."""
     found = {}
     for one in trials:
-        outcome, pid = outcome_of(one), one.user_attrs["worker"]["pid"]
+        outcome, pid = stored_result(one), one.user_attrs["worker"]["pid"]
         blind = max(outcome["step_s"], outcome["device_s"] - outcome["ran_s"]) + STEP
         found[pid] = max(found.get(pid, 0.0), blind)
     return found

@@ -26,7 +26,8 @@ from kirigami.search.storage.outage import Away, is_away, reason_of, refusal
 from kirigami.search.storage.patience import Watch
 from kirigami.search.study import recovery
 from kirigami.search.study import study as studies
-from kirigami.search.study.ledger import Ledger, state_of
+from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.states import state_of
 
 BROKEN = {
     "sqlite": lambda: sqlite3.OperationalError("database is locked"),
@@ -310,7 +311,7 @@ class TestSigning:
         study.enqueue_trial({"x": 0.5})
         for _ in range(2):  # one that waited, and a new one
             trial = study.ask()
-            assert trial.user_attrs["worker"] == {**recovery.signature(), "clock": store.worker["clock"]}
+            assert trial.user_attrs["worker"] == {**vars(recovery.signature()), "clock": store.worker["clock"]}
             with store.engine.connect() as connection:
                 query = sqlalchemy.text("SELECT COUNT(*) FROM trial_heartbeats WHERE trial_id = :id")
                 assert connection.execute(query, {"id": trial._trial_id}).scalar() == 1

@@ -8,6 +8,7 @@ from optuna.trial import TrialState, create_trial
 
 from kirigami.search.config.objective import directed, named
 from kirigami.search.errors import InputError
+from kirigami.search.study import ranking
 from kirigami.search.study import study as studies
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -53,7 +54,7 @@ def test_a_study_is_created_once_and_found_again(memory):
     assert first._study_id == second._study_id == found._study_id
     assert found.user_attrs["identity"] == IDENTITY
     assert found.user_attrs["schema"] == studies.SCHEMA
-    assert studies.metric_names(found) == ["loss", "accuracy"]
+    assert ranking.metric_names(found) == ["loss", "accuracy"]
     assert [one.name for one in found.directions] == ["MINIMIZE", "MAXIMIZE"]
 
 
@@ -72,7 +73,7 @@ def test_workers_may_create_it_at_once(sqlite_url, open_store):
     assert len({study._study_id for study in made}) == 1
     for study in made:
         studies.check_same(study, IDENTITY)
-        assert studies.metric_names(study) == ["loss"]
+        assert ranking.metric_names(study) == ["loss"]
 
 
 def test_a_worker_killed_while_creating_leaves_a_study_that_the_next_one_completes(memory, monkeypatch):
@@ -87,7 +88,7 @@ def test_a_worker_killed_while_creating_leaves_a_study_that_the_next_one_complet
             with pytest.raises(KeyboardInterrupt):
                 studies.create(memory, step, {"loss": "minimize"}, IDENTITY)
         study = studies.create(memory, step, {"loss": "minimize"}, IDENTITY)
-        assert studies.metric_names(study) == ["loss"]
+        assert ranking.metric_names(study) == ["loss"]
         studies.check_same(study, IDENTITY)
 
 
@@ -141,16 +142,16 @@ def test_other_data_are_refused_whatever_their_path(memory):
 @pytest.mark.parametrize(("direction", "best"), [("minimize", 1), ("maximize", 2)])
 def test_the_best_trial_follows_the_direction_and_the_first_of_equals_wins(memory, direction, best):
     study = studies.create(memory, "s", {"loss": direction}, IDENTITY)
-    assert studies.best_trial(study) is None
+    assert ranking.best_trial(study) is None
     for value in (2.0, 1.0, 3.0, 1.0, 3.0):
         study.add_trial(create_trial(value=value))
     study.add_trial(create_trial(state=TrialState.PRUNED, intermediate_values={1: 0.0 if best == 1 else 9.0}))
     study.add_trial(create_trial(state=TrialState.FAIL))
-    assert studies.best_trial(study).number == best
+    assert ranking.best_trial(study).number == best
 
 
 def test_the_first_objective_decides_where_there_are_several(memory):
     study = studies.create(memory, "s", {"loss": "minimize", "size": "minimize"}, IDENTITY)
     for values in ((2.0, 1.0), (1.0, 5.0)):
         study.add_trial(create_trial(values=values))
-    assert studies.best_trial(study).number == 1
+    assert ranking.best_trial(study).number == 1

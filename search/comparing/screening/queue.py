@@ -6,10 +6,11 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from kirigami.search.comparing.screening.draws import Draw
-from kirigami.search.study.ledger import Ledger, state_of
+from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.record import Screened
+from kirigami.search.study.states import state_of
 
-MARK = "screen"
-RANKS = ("complete", "running", "waiting")  # of several trials of one draw: which tells most
+RANKS = ("complete", "over", "running", "paused", "waiting")  # of several trials of one draw: which tells most
 
 
 def enqueue(study: Study, draws: Sequence[Draw], budget: int | None) -> list[Draw]:
@@ -25,14 +26,15 @@ def enqueue(study: Study, draws: Sequence[Draw], budget: int | None) -> list[Dra
         if room is not None and len(added) >= room:
             break
         if trial_of(one, trials) is None:
-            study.enqueue_trial(one.params, user_attrs={MARK: one.key}, skip_if_exists=True)
+            study.enqueue_trial(one.params, user_attrs=Screened(one.key).to_attrs(), skip_if_exists=True)
             added.append(one)
     return added
 
 
 def trial_of(draw: Draw, trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
     """Return the trial with the draw's parameters that has come furthest; None where the study has none."""
-    mine = [one for one in trials if one.user_attrs.get(MARK) == draw.key or one.params == draw.params]
+    mark = Screened(draw.key)
+    mine = [one for one in trials if Screened.from_attrs(one.user_attrs) == mark or one.params == draw.params]
     mine = [one for one in mine if state_of(one) not in ("surplus", "interrupted")]
     order = {state: place for place, state in enumerate(RANKS)}
     return min(mine, key=lambda one: (order.get(state_of(one), -0.5), one.number), default=None)

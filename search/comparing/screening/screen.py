@@ -26,7 +26,7 @@ from kirigami.search.files import stored, write_json
 from kirigami.search.rehearsal import building as rehearsal
 from kirigami.search.study import provenance
 from kirigami.search.study import study as studies
-from kirigami.search.study.ledger import state_of
+from kirigami.search.study.states import state_of
 
 FILE = "screen"
 BY = ("score", "smoothness", "flatness")
@@ -152,7 +152,7 @@ def judged(
 
 
 def _row(one: Draw, run: Run, trial: FrozenTrial | None, metric: str) -> dict[str, Any]:
-    done = trial is not None and state_of(trial) == "complete" and trial.values
+    done = trial is not None and state_of(trial) in ("complete", "over") and trial.values
     return {
         "draw": one.number,
         "params": one.params,

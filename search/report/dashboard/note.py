@@ -13,9 +13,12 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from kirigami.search.report import figures, results
+from kirigami.search.report.tables import number, score
+from kirigami.search.report.wording import excess, parts_of
 from kirigami.search.storage.optuna_private import storage_of, study_id_of
-from kirigami.search.study.ledger import Ledger, is_feasible, outcome_of
-from kirigami.search.study.study import best_trial, feasible_trials, metric_names
+from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.ranking import best_trial, beyond, front, metric_names
+from kirigami.search.study.record import Origin, figure_of, result_of
 
 END = "[//]: # (kirigami: write below this line; what is above it is written anew)"
 VERSION = "dashboard:note_ver"
@@ -65,16 +68,16 @@ def text(study: Study, *, page: str | None = None) -> str:
     Args:
         page: the study's address in the dashboard, where the note is shown there: trials and report become links.
     """
-    ledger = Ledger(study.get_trials(deepcopy=False))
+    ledger = Ledger().read(study)
     return "\n".join(
         [
             f"## {_plain(study.study_name)}",
             "",
             *_goal(study),
             "",
-            *_best(study, page),
+            *_best(study, ledger, page),
             "",
-            *_layers(study),
+            *_layers(study, ledger),
             *_budget(study, ledger),
             "",
             *_next(study.study_name, page),
@@ -91,64 +94,40 @@ def _goal(study: Study) -> Iterator[str]:
     yield f"**Goal**: the {' and '.join(aims)} on the validation rows" + (
         ", as a front of several objectives." if len(aims) > 1 else "."
     )
-    if yardsticks := results.said(results.baselines(study)):
+    if yardsticks := results.in_words(results.baselines(study)):
         yield f"Always the same answer scores: {yardsticks}."
 
 
-def _best(study: Study, page: str | None) -> Iterator[str]:
+def _best(study: Study, ledger: Ledger, page: str | None) -> Iterator[str]:
     """Name the best trial that keeps to the budget, and the better one that does not."""
-    best, limits = best_trial(study), _limits(study)
+    best, limits = best_trial(study, ledger), _limits(study)
     within = " within the budget" if limits else ""
     if best is None:
         yield f"**Best trial{within}**: none yet."
     elif len(study.directions) > 1:
-        found, kept = len(results.front(study)), len(feasible_trials(study))
-        yield f"**Front{within}**: {found} of {kept} trials; the best by `{metric_names(study)[0]}`"
+        size, within_all = len(front(study, ledger)), ledger.count("complete")
+        yield f"**Front{within}**: {size} of {within_all} trials; the best by `{metric_names(study)[0]}`"
         yield f"is {_trial(best, page)}: {_facts(study, best)}."
     else:
         yield f"**Best trial{within}**: {_trial(best, page)}: {_facts(study, best)}."
-    beyond = _beyond(study, best)
-    if beyond is not None:
-        reason = excess(beyond, limits)
+    better = beyond(study, ledger)
+    if better is not None:
         yield ""
         words = "Better, but over the budget" if best is not None else "Best over the budget"
-        yield f"{words}: {_trial(beyond, page)}: {_facts(study, beyond)} ({reason})."
+        yield f"{words}: {_trial(better, page)}: {_facts(study, better)} ({excess(better)})."
 
 
-def _layers(study: Study) -> Iterator[str]:
+def _layers(study: Study, ledger: Ledger) -> Iterator[str]:
     """Say whether the layers of the best trial are more alike than chance makes them, where they share weights."""
-    best = best_trial(study)
-    if best is not None and (banks := outcome_of(best).get("similarity")):
+    best = best_trial(study, ledger)
+    if best is not None and (banks := result_of(best).similarity):
         yield f"**Similarity of its layers**: {figures.beside_chance(banks)}."
         yield ""
 
 
-def _beyond(study: Study, best: FrozenTrial | None) -> FrozenTrial | None:
-    """Return the best of the complete trials over the budget, where it is better than the best within."""
-    if len(study.directions) > 1:
-        return None
-    sign = 1 if study.directions[0].name == "MAXIMIZE" else -1
-    over = [one for one in Ledger(study.get_trials(deepcopy=False)).by_state["complete"] if not is_feasible(one)]
-    if best is not None:
-        over = [one for one in over if sign * one.values[0] > sign * best.values[0]]
-    return max(over, key=lambda one: sign * one.values[0], default=None)
-
-
-def excess(trial: FrozenTrial, limits: Mapping[str, float]) -> str:
-    """Return by what a trial is over the budget, `bytes 5,000 > 3,000`; empty where it is not."""
-    metrics = {**outcome_of(trial), **outcome_of(trial).get("metrics", {})}
-    return ", ".join(
-        f"{name} {_number(metrics[name])} > {_number(limits[name])}"
-        if name in metrics and name in limits
-        else f"{name} {100 * value:+.3g} %"
-        for name, value in trial.constraints.items()
-        if value > 0
-    )
-
-
 def _budget(study: Study, ledger: Ledger) -> Iterator[str]:
     """Say of every part of the budget how much is used; trials and seconds also where they have no limit."""
-    settings, best = settings_of(study), outcome_of(one) if (one := best_trial(study)) is not None else {}
+    settings, best = settings_of(study), best_trial(study, ledger)
     used = {
         "trials": f"{ledger.finished:,}",
         "wall_s": f"{ledger.wall_seconds():,.0f}",
@@ -158,21 +137,14 @@ def _budget(study: Study, ledger: Ledger) -> Iterator[str]:
     yield "**Budget**"
     yield ""
     for key in dict.fromkeys([*used, *limits]):
-        limit = _number(limits[key]) if key in limits else ""
+        limit = number(limits[key]) if key in limits else ""
         if key in used:
-            counts = f" ({_counts(ledger)})" if key == "trials" and ledger.trials else ""
+            counts = f" ({parts_of(ledger)})" if key == "trials" and ledger.trials else ""
             yield f"- {UNITS.get(key, key)}: {used[key]}{f' of {limit}' if limit else ''}{counts}"
         else:
-            reached = f"; the best trial has {_number(best[key])}" if key in best else ""
+            figure = None if best is None else figure_of(best, key)
+            reached = "" if figure is None else f"; the best trial has {number(figure)}"
             yield f"- {UNITS.get(key, key)}: at most {limit}{reached}"
-
-
-def _counts(ledger: Ledger) -> str:
-    states = ("complete", "pruned", "failed", "infeasible", "running", "waiting")
-    over = sum(not is_feasible(trial) for trial in ledger.by_state["complete"])
-    beyond = {"complete": f", {over:,} of these over the budget" if over else ""}
-    words = [f"{ledger.count(state):,} {state}{beyond.get(state, '')}" for state in states if ledger.count(state)]
-    return "; ".join(words)
 
 
 def _next(name: str, page: str | None) -> Iterator[str]:
@@ -188,9 +160,9 @@ def _next(name: str, page: str | None) -> Iterator[str]:
 def settings_of(study: Study) -> dict[str, Any]:
     """Return the study's `budget` as its last trial knew it: a later run may have raised it."""
     for trial in reversed(study.get_trials(deepcopy=False)):
-        origin = trial.user_attrs.get("origin")
+        origin = Origin.from_attrs(trial.user_attrs)
         if origin is not None:
-            return dict(origin.get("config", {}).get("budget") or {})
+            return dict(origin.group("budget"))
     return {}
 
 
@@ -203,16 +175,11 @@ def _trial(trial: FrozenTrial, page: str | None) -> str:
 
 
 def _facts(study: Study, trial: FrozenTrial) -> str:
-    outcome, names = outcome_of(trial), metric_names(study)
-    words = [f"`{name}` **{value:.4g}**" for name, value in zip(names, trial.values, strict=True)]
+    names = metric_names(study)
+    words = [f"`{name}` **{score(value)}**" for name, value in zip(names, trial.values, strict=True)]
     units = {"bytes": "bytes", "params": "parameters"}
-    return ", ".join(
-        [*words, *(f"{_number(outcome[k])} {u}" for k, u in units.items() if k in outcome and k not in names)]
-    )
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value == round(value) else f"{value:,.4g}"
+    costs = [(figure_of(trial, name), unit) for name, unit in units.items() if name not in names]
+    return ", ".join([*words, *(f"{number(cost)} {unit}" for cost, unit in costs if cost is not None)])
 
 
 def _plain(name: str) -> str:

@@ -26,14 +26,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from kirigami.search.errors import one_line
 from kirigami.search.report.dashboard import note
+from kirigami.search.report.wording import excess
 from kirigami.search.storage.optuna_private import for_dashboard, study_id_of
-from kirigami.search.study.ledger import outcome_of, state_of
-from kirigami.search.study.study import best_trial
+from kirigami.search.study.facts import facts_of
+from kirigami.search.study.ranking import best_trial, front
+from kirigami.search.study.record import Origin, Result, Worker, result_of
+from kirigami.search.study.states import state_of
 
 PAGE = "/api/studies/<study_id:int>"
 SECONDS = 5.0
-RECORDS = ("origin", "outcome", "worker")
-LEFT_OUT = ("curve", "metrics", "state", "reason", "similarity", "shrinks")
+RECORDS = (Origin.KEY, Result.KEY, Worker.KEY)
+LEFT_OUT = ("similarity", "shrinks")
 NOTES_ONLY = "This dashboard changes notes only. Start it with change=all to rename and delete studies."
 
 
@@ -77,9 +80,9 @@ class Page:
         """Return the answer with what the dashboard does not know of the study."""
         body |= self._facts(study, body)
         trials = study.get_trials(deepcopy=False)  # trials are numbered from 0 without gaps
-        limits = note.settings_of(study) if is_ours(study) else None
+        ours = is_ours(study)
         for row in (*body["trials"], *body["best_trials"]):
-            row |= _row(trials[row["number"]], limits)
+            row |= _row(trials[row["number"]], ours)
         return body
 
     def _facts(self, study: Study, body: dict[str, Any]) -> dict[str, Any]:
@@ -112,13 +115,13 @@ def load(store: BaseStorage, number: int) -> Study:
 
 def is_ours(study: Study) -> bool:
     """Return whether kirigami made the study: of another program's, only the best trial is put right."""
-    return "identity" in study.user_attrs
+    return facts_of(study).identity is not None
 
 
 def best_of(study: Study) -> list[FrozenTrial]:
     """Return the best trial within the budget, or the front; where none is within, the complete one nearest to it."""
     if len(study.directions) > 1:
-        return list(study.best_trials)
+        return front(study)
     with suppress(ValueError):  # no trial is complete, or none within the budget
         best = best_trial(study) if is_ours(study) else study.best_trial
         if best is not None:
@@ -127,38 +130,35 @@ def best_of(study: Study) -> list[FrozenTrial]:
     return sorted(complete, key=lambda trial: sum(max(0.0, value) for value in trial.constraints.values()))[:1]
 
 
-def _row(trial: FrozenTrial, limits: dict[str, Any] | None) -> dict[str, Any]:
+def _row(trial: FrozenTrial, ours: bool) -> dict[str, Any]:
     """Return what replaces a trial's fields: its constraints as the dashboard reads them, its figures one by one."""
-    if limits is None:
+    if not ours:
         return {"constraints": list(trial.constraints.values())}
-    shown = [{"key": key, "value": str(value)} for key, value in figures_of(trial, limits).items()]
+    shown = [{"key": key, "value": str(value)} for key, value in figures_of(trial).items()]
     return {"constraints": list(trial.constraints.values()), "user_attrs": shown}
 
 
-def figures_of(trial: FrozenTrial, limits: dict[str, Any]) -> dict[str, Any]:
-    """Return a trial's user attributes with our records taken apart: metrics, costs, why it ended, on which machine."""
+def figures_of(trial: FrozenTrial) -> dict[str, Any]:
+    """Return a trial's user attributes with our records taken apart: metrics, costs, why it ended, and its worker."""
     shown = {key: value for key, value in trial.user_attrs.items() if key not in RECORDS}
-    outcome = outcome_of(trial)
+    result = result_of(trial)
     if trial.constraints:
-        shown["within the budget"] = "yes" if not (over := note.excess(trial, limits)) else f"no: {over}"
+        shown["within the budget"] = "yes" if not (over := excess(trial)) else f"no, {over}"
     if trial.state.is_finished() and state_of(trial) not in (trial.state.name.lower(), "failed"):
         shown["ended"] = state_of(trial)
-    if outcome.get("reason"):
-        shown["reason"] = outcome["reason"]
-    shown |= outcome.get("metrics", {})
-    shown |= {key: value for key, value in outcome.items() if key not in LEFT_OUT}
-    worker = trial.user_attrs.get("worker")
-    if isinstance(worker, dict) and "host" in worker:
-        shown["worker"] = f"{worker['host']} {worker.get('pid', '')}".rstrip()
-    return shown
+    if result.reason:
+        shown["reason"] = result.reason
+    shown |= result.metrics
+    shown |= {key: value for key, value in result.facts().items() if key not in LEFT_OUT}
+    worker = Worker.from_attrs(trial.user_attrs)
+    return shown if worker is None else {**shown, "worker": worker.name}
 
 
 def _columns(study: Study) -> list[dict[str, Any]]:
     """Return the columns of the table of trials, and which of them sort as numbers."""
     numeric: dict[str, bool] = {}
-    limits = note.settings_of(study)
     for trial in study.get_trials(deepcopy=False):
-        for key, value in figures_of(trial, limits).items():
+        for key, value in figures_of(trial).items():
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             numeric[key] = numeric.get(key, True) and is_number
     return [{"key": key, "sortable": sortable} for key, sortable in numeric.items()]

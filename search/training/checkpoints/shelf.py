@@ -19,10 +19,10 @@ from optuna.trial import FrozenTrial
 
 from kirigami.search.errors import one_line
 from kirigami.search.storage.artifacts import Artifacts, Folder
-from kirigami.search.study.ledger import ENDED, outcome_of, state_of
+from kirigami.search.study.record import Checkpoint, Retry, figure_of, retry_of, write
+from kirigami.search.study.states import ENDED, state_of
 from kirigami.search.training.job import TAKEN, Pruned
 
-KEY = "checkpoint"
 SLOTS = (0, 1)
 
 
@@ -40,7 +40,7 @@ class Shelf:
 
     def attempt(self, study: Study, trial: optuna.Trial) -> "Attempt":
         """Return the share of one attempt at a trial."""
-        again = "retry_of" in trial.user_attrs
+        again = Retry.from_attrs(trial.user_attrs) is not None
         before = _before(study.get_trials(deepcopy=False), trial.number) if again else []
         return Attempt(self.artifacts, study.study_name, trial, before, self.every_s)
 
@@ -48,10 +48,10 @@ class Shelf:
         """Remove what workers left that were killed as their trial ended, and that of trials that were given up."""
         trials = study.get_trials(deepcopy=False)
         for trial in trials:
-            given_up = state_of(trial) == "failed" and "wall_s" not in outcome_of(trial)
+            given_up = state_of(trial) == "failed" and figure_of(trial, "wall_s") is None
             if state_of(trial) in ENDED and (given_up or isinstance(self.artifacts, Folder)):
-                attempts = [one for one in (trial, *_before(trials, trial.number)) if KEY in one.user_attrs]
-                remove(self.artifacts, study.study_name, [one.number for one in attempts])
+                attempts = (trial, *_before(trials, trial.number))
+                remove(self.artifacts, study.study_name, _with_checkpoints(attempts))
 
 
 @dataclass
@@ -95,9 +95,8 @@ class Attempt:
             self.failing = True
             return False
         self.failing = False
-        about = {"id": name, "fidelity": fidelity, "sha256": digest(data), "bytes": len(data)}
         try:
-            self.trial.set_user_attr(KEY, about)
+            write(Checkpoint(name, fidelity, digest(data), len(data)), self.trial.set_user_attr)
         except UpdateFinishedTrialError:
             _remove(self.artifacts, name)
             raise Pruned(TAKEN) from None
@@ -110,23 +109,23 @@ class Attempt:
         What is lost or damaged is left out, with a line in the worker's log.
         """
         for attempt in self.before:
-            about = attempt.user_attrs.get(KEY)
-            if about is None:
+            checkpoint = Checkpoint.from_attrs(attempt.user_attrs)
+            if checkpoint is None:
                 continue
             problem = "it is not what was written"
             try:
-                with self.artifacts.open_reader(str(about["id"])) as file:
+                with self.artifacts.open_reader(checkpoint.id) as file:
                     data = file.read()
             except Exception as error:  # lost, or whatever a cloud's library raises
                 data, problem = b"", one_line(error)
-            if digest(data) == about["sha256"]:
-                yield attempt.number, int(about["fidelity"]), data
+            if digest(data) == checkpoint.sha256:
+                yield attempt.number, checkpoint.fidelity, data
             else:
                 say(f"trial {self.trial.number} cannot use the checkpoint of trial {attempt.number}: {problem}")
 
     def drop(self) -> None:
         """Remove all checkpoints of the trial, those of earlier attempts too: it has ended."""
-        numbers = [one.number for one in self.before if KEY in one.user_attrs]
+        numbers = _with_checkpoints(self.before)
         if self.began:
             numbers.append(self.trial.number)
         remove(self.artifacts, self.study, numbers)
@@ -159,9 +158,16 @@ def _remove(artifacts: Artifacts, name: str) -> None:
         artifacts.remove(name)
 
 
+def _with_checkpoints(attempts: Sequence[FrozenTrial]) -> list[int]:
+    """Return the numbers of the attempts that have written a checkpoint."""
+    return [attempt.number for attempt in attempts if Checkpoint.from_attrs(attempt.user_attrs) is not None]
+
+
 def _before(trials: Sequence[FrozenTrial], number: int) -> list[FrozenTrial]:
     """Return the attempts that a trial stands for, the last one first."""
-    found: list[FrozenTrial] = []
-    while (number := trials[number].user_attrs.get("retry_of", -1)) >= 0:
-        found.append(trials[number])
-    return found
+    attempts: list[FrozenTrial] = []
+    trial = trials[number]
+    while (earlier := retry_of(trial)) is not None:
+        trial = trials[earlier]
+        attempts.append(trial)
+    return attempts

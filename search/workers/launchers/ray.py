@@ -16,11 +16,11 @@ from kirigami.search.config.launcher import Ray
 from kirigami.search.config.settings import StudyConfig
 from kirigami.search.errors import InputError
 from kirigami.search.storage import Settings
+from kirigami.search.study.watching import counter, reader
 from kirigami.search.workers.launchers.base import Patience, Report
 from kirigami.search.workers.launchers.cluster import check_store, connect, counted, needs_of, no_room
 from kirigami.search.workers.launchers.local import Local
 from kirigami.search.workers.launchers.places import Share
-from kirigami.search.workers.supervisor import counter, reader
 from kirigami.search.workers.worker import Orders
 
 POLL_SECONDS = 0.2

@@ -18,10 +18,10 @@ from kirigami.search.config.launcher import Slurm
 from kirigami.search.config.settings import StudyConfig
 from kirigami.search.errors import InputError, one_line
 from kirigami.search.storage import Settings, shown
+from kirigami.search.study.watching import counter, reader
 from kirigami.search.workers.launchers.base import Patience, Report
 from kirigami.search.workers.launchers.local import Local
 from kirigami.search.workers.launchers.places import Share
-from kirigami.search.workers.supervisor import counter, reader
 from kirigami.search.workers.worker import Orders
 
 URL = "KIRIGAMI_STORAGE"

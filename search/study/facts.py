@@ -1,0 +1,65 @@
+"""What is stored of a study itself, in the user attributes of Optuna's record of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from optuna.study import Study
+
+from kirigami.search.study.record import Worker
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Copied:
+    """That a study was copied: from which store, when, and by which process."""
+
+    source: str | None = None
+    at: str | None = None
+    worker: Worker | None = None
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the stored form."""
+        return {"from": self.source, "at": self.at, **({} if self.worker is None else self.worker.to_attrs())}
+
+    @classmethod
+    def from_plain(cls, stored: Mapping[str, Any]) -> Self:
+        """Read it."""
+        return cls(stored.get("from"), stored.get("at"), Worker.from_attrs(stored))
+
+
+@dataclass(frozen=True)
+class StudyFacts:
+    """What is known of a study; None is what is not stored yet.
+
+    Attributes:
+        schema: of the stored facts.
+        baselines: what always giving the same answer scores on the validation rows, by name.
+        data: fingerprint of the rows.
+        copied: where the study was made by `kirigami copy`.
+        identity: what the study's trials mean, by dotted path; the last one stored: it says that the study is whole.
+    """
+
+    schema: int | None = None
+    baselines: Mapping[str, Mapping[str, float]] | None = None
+    data: str | None = None
+    copied: Copied | None = None
+    identity: Mapping[str, Any] | None = None
+
+    def to_attrs(self) -> dict[str, Any]:
+        """Return the stored form of what is known."""
+        known = {name: value for name, value in vars(self).items() if value is not None}
+        return {**known, **({} if self.copied is None else {"copied": self.copied.to_plain()})}
+
+    @classmethod
+    def from_attrs(cls, attrs: Mapping[str, Any]) -> Self:
+        """Read what is stored of a study."""
+        stored = {one.name: attrs.get(one.name) for one in fields(cls)}
+        copied = stored.pop("copied")
+        return cls(**stored, copied=None if copied is None else Copied.from_plain(copied))
+
+
+def facts_of(study: Study) -> StudyFacts:
+    """Return what is stored of a study."""
+    return StudyFacts.from_attrs(study.user_attrs)

@@ -1,0 +1,61 @@
+"""Which trials of a study come first: the best, the leaders, the Pareto front; those over the budget are in none."""
+
+import numpy as np
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial
+
+from kirigami.search.study.ledger import Ledger
+from kirigami.spaces.front import undominated
+
+
+def metric_names(study: Study) -> list[str]:
+    """Return the names of the study's objectives."""
+    return list(study.metric_names or [f"value {index}" for index in range(len(study.directions))])
+
+
+def sign_of(study: Study) -> int:
+    """Return 1 where a smaller first objective is better, -1 where a larger one is."""
+    return -1 if study.directions[0] is StudyDirection.MAXIMIZE else 1
+
+
+def signs_of(study: Study) -> list[float]:
+    """Return for each objective 1 where a smaller value is better, -1 where a larger one is."""
+    return [-1.0 if direction is StudyDirection.MAXIMIZE else 1.0 for direction in study.directions]
+
+
+def feasible_trials(study: Study) -> list[FrozenTrial]:
+    """Return the complete trials that keep to the budget's limits."""
+    return Ledger().read(study).by_state["complete"]
+
+
+def leaders(study: Study, top: int | None = None, ledger: Ledger | None = None) -> list[FrozenTrial]:
+    """Return the feasible trials, best first: by the first objective; of equals the smallest file; then the first.
+
+    Args:
+        ledger: of this study; it reads what is new. By default all trials are read anew.
+    """
+    return (Ledger() if ledger is None else ledger).read(study).ranked(sign_of(study))[:top]
+
+
+def best_trial(study: Study, ledger: Ledger | None = None) -> FrozenTrial | None:
+    """Return the first of the `leaders`; None before the first feasible trial."""
+    return next(iter(leaders(study, 1, ledger)), None)
+
+
+def front(study: Study, ledger: Ledger | None = None) -> list[FrozenTrial]:
+    """Return the feasible trials that no other one dominates, best first by the first objective."""
+    trials = leaders(study, ledger=ledger)
+    values = np.array([trial.values for trial in trials]).reshape(len(trials), -1) * signs_of(study)
+    best = [trial for trial, is_best in zip(trials, undominated(values), strict=True) if is_best]
+    sign = sign_of(study)
+    return sorted(best, key=lambda trial: (sign * trial.values[0], trial.number))
+
+
+def beyond(study: Study, ledger: Ledger | None = None) -> FrozenTrial | None:
+    """Return the best trial over the budget where it is better than the best within; None with several objectives."""
+    best = best_trial(study, ledger := Ledger() if ledger is None else ledger)
+    if len(study.directions) > 1:
+        return None
+    sign = sign_of(study)
+    over = [one for one in ledger.by_state["over"] if best is None or sign * one.values[0] < sign * best.values[0]]
+    return min(over, key=lambda one: (sign * one.values[0], one.number), default=None)
