@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from kirigami.models.activations import LEARNED
 from kirigami.models.compact import plain
 from kirigami.models.structure.calls import Calls, Inputs, calls_of
-from kirigami.models.structure.coupling import Coupling, is_opaque, is_operation
 from kirigami.models.structure.surgery import length, remove, widen
 from kirigami.models.structure.tensors import check_links
+from kirigami.models.structure.torch_pruning_private import Coupling, is_opaque, is_operation
 from kirigami.models.structure.units import CONVOLUTIONS, Axis, Role, Units, axis_of, role_of
 
 ROLES = ("out", "along", "in")

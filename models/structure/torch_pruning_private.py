@@ -1,7 +1,7 @@
-"""What channels a network couples, read off the autograd graph; the one file that knows torch-pruning.
+"""What channels a network couples, read off its autograd graph by torch-pruning, and all that is private to that here.
 
-It needs private names of it: the classes of operations without weights, and what a dependency holds. `pyproject.toml`
-bounds the version, and a contract test looks at the names.
+Private are the classes of operations without weights, and what a dependency holds. A contract test names it, and
+`pyproject.toml` bounds torch-pruning's version above.
 """
 
 from collections.abc import Sequence
