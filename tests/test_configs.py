@@ -22,6 +22,7 @@ from kirigami.search.proposal import pruners, samplers
 from kirigami.search.rehearsal import building as rehearsal
 from kirigami.search.training import techniques
 from kirigami.search.training import trainer as trainers
+from kirigami.search.training.checkpoints.keeper import Keeper
 from kirigami.search.training.job import Job
 from kirigami.search.training.reports import Reports
 from kirigami.spaces import Budget, Space
@@ -170,7 +171,8 @@ def test_pruner_builds_and_its_rungs_lie_in_a_trial(option: str) -> None:
 @pytest.mark.parametrize("option", options("trainer"))
 def test_trainer_builds(option: str) -> None:
     config = {**chosen("trainer", option), "device": "cpu"}
-    trainer = trainers.build_trainer(config, [Reports(Job(0, {}, lambda fidelity, metrics: None), "epoch")])
+    job = Job(0, {}, lambda fidelity, metrics: None)
+    trainer = trainers.build_trainer(config, [Reports(job, "epoch", Keeper(job))])
 
     assert trainer.max_epochs == config["epochs"]
     assert trainers.fidelities(config) == config["epochs"]

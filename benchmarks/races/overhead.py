@@ -140,6 +140,7 @@ def _bare(network: dict[str, Any]) -> float:
 
 def _ours(network: dict[str, Any]) -> float:
     from kirigami.search.training.building import build_module
+    from kirigami.search.training.checkpoints.keeper import Keeper
     from kirigami.search.training.job import Job
     from kirigami.search.training.reports import Reports
     from kirigami.search.training.trainer import build_trainer
@@ -148,7 +149,7 @@ def _ours(network: dict[str, Any]) -> float:
     module = build_module(config, task)
     job = Job(0, config, lambda fidelity, metrics: None)
     began = time.perf_counter()
-    trainer = build_trainer(config["trainer"], [Reports(job, "epoch")])
+    trainer = build_trainer(config["trainer"], [Reports(job, "epoch", Keeper(job))])
     trainer.fit(module, task.train_dataloader(), task.val_dataloader())
     return time.perf_counter() - began
 

@@ -149,7 +149,7 @@ class Loop:
             # Others' last trials may be found dead: then they have spent less than it seems.
             self._end_or_wait(f"{ended} is met", "wall_s" in ended or ledger.count("running") == 0)
         # What waits is asked for even beyond the budget: a retry that came twice has to be handed back.
-        elif self._is_new_left(ledger) or ledger.count("waiting") > 0:
+        elif ledger.count("waiting") > 0 or self._take_up(ledger) or self._is_new_left(ledger):
             return ledger
         else:  # others' last trials may yet need a new worker
             self._end_or_wait(f"budget.trials={self.budget.trials} is met", ledger.count("running") == 0)
@@ -157,6 +157,19 @@ class Loop:
 
     def _is_new_left(self, ledger: Ledger) -> bool:
         return self.budget.trials is None or ledger.counted < self.budget.trials
+
+    def _take_up(self, ledger: Ledger) -> bool:
+        """Queue the paused trial that is to go on now; return whether there is one."""
+        paused = {trial.number: trial for trial in ledger.paused()}
+        if not paused:
+            return False
+        new_left = self._is_new_left(ledger)
+        number = self.judge.resume(ledger, new_left)
+        if number is None and not new_left and ledger.count("running") == 0:
+            number = min(paused)  # no study ends with a trial that nobody takes up
+        if number is not None:
+            recovery.resume(self.study, paused[number])
+        return number is not None
 
     def _end_or_wait(self, reason: str, is_over: bool) -> None:
         if is_over:
@@ -176,7 +189,8 @@ class Loop:
         if config is None:
             asked.heart.close()
             return None
-        running = Running(*asked, self.judge, self._shares, self.budget.limits, self._met)
+        paused = recovery.paused_attempt(self.study, asked.trial)
+        running = Running(*asked, self.judge, ledger, self._shares, self.budget.limits, self._met, paused)
         running.job = Job(
             asked.trial.number,
             config,

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 
 from kirigami.search.loop.shares import Shares
 from kirigami.search.proposal.judge import Go, Judge, Pause, Report, Stop, Verdict
+from kirigami.search.study.ledger import Ledger
 from kirigami.search.study.record import result_of
 from kirigami.search.training.job import TAKEN, Job, Metrics, Paused, Pruned, not_a_number
 
@@ -37,6 +38,7 @@ class Running:
     lost: threading.Event
     heart: ExitStack
     judge: Judge
+    ledger: Ledger
     shares: Shares
     limits: Mapping[str, float]
     met: Callable[[], str | None]
@@ -88,7 +90,7 @@ class Running:
 
     def _verdict(self, report: Report) -> Verdict:
         if self.paused is None or report.fidelity > _end(self.paused):
-            return self.judge.seen(self.trial, report)
+            return self.judge.seen(self.trial, report, self.ledger)
         self.judge.recall(self.trial, self.paused, report)
         return Go()
 

@@ -51,12 +51,12 @@ class Halving(Judge):
     factor: int
     bootstrap_count: int = 0
 
-    def seen(self, trial: optuna.Trial, report: Report) -> Verdict:
+    def seen(self, trial: optuna.Trial, report: Report, ledger: Ledger) -> Verdict:
         """Store what a trial has reached at the rungs of its bracket, and weigh it against all that reached them."""
         if not any(report.passed(rungs) for rungs in self.brackets):
             return Go()
         values = {name: report.value(name) for name in metric_names(trial.study)}
-        bracket = self.bracket(trial.study, trial)
+        bracket = self.bracket(trial, ledger)
         for rung in report.passed(self.brackets[bracket]):
             write(Rung(rung, bracket, values, report.over), trial.set_user_attr)
             place, best, count = standing(trial.study, trial.number, rung)
@@ -71,11 +71,11 @@ class Halving(Judge):
             if (reached := Rung.from_attrs(earlier.user_attrs, rung)) is not None:
                 write(reached, trial.set_user_attr)
 
-    def bracket(self, study: Study, trial: optuna.Trial) -> int:
+    def bracket(self, trial: optuna.Trial, ledger: Ledger) -> int:
         """Return the bracket of a trial: it hangs on the trial's place alone, so a trial run again keeps it."""
         if len(self.brackets) == 1:
             return 0
-        ledger = Ledger().read(study)
+        ledger.read(trial.study)
         drawn = crc32(f"bracket/{ledger.place(ledger.trials[trial.number])}".encode()) % sum(self.shares)
         return int(np.searchsorted(np.cumsum(self.shares), drawn, side="right"))
 

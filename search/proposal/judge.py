@@ -71,8 +71,11 @@ class Judge(ABC):
         study.pruner = optuna.pruners.NopPruner()
 
     @abstractmethod
-    def seen(self, trial: optuna.Trial, report: Report) -> Verdict:
+    def seen(self, trial: optuna.Trial, report: Report, ledger: Ledger) -> Verdict:
         """Return what becomes of a trial that has just reported; store what others are to see of it.
+
+        Args:
+            ledger: the study as this worker last read it.
 
         Raises:
             UpdateFinishedTrialError: where another worker took the trial for dead and closed it.
@@ -99,7 +102,7 @@ class Judge(ABC):
 class TrainAll(Judge):
     """Lets every trial train in full."""
 
-    def seen(self, trial: optuna.Trial, report: Report) -> Verdict:
+    def seen(self, trial: optuna.Trial, report: Report, ledger: Ledger) -> Verdict:
         """Return go."""
         return Go()
 

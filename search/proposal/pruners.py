@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial
 from kirigami.search.config.pruner import Asha, Hyperband, Pruner, Unpruned
 from kirigami.search.proposal.judge import Go, Judge, Report, Stop, Verdict
 from kirigami.search.proposal.samplers import construct
+from kirigami.search.study.ledger import Ledger
 from kirigami.search.study.ranking import metric_names
 
 PRUNERS: dict[str, Callable[..., BasePruner]] = {
@@ -38,18 +39,21 @@ class Pruning(Judge):
         """Make the pruner the study's."""
         study.pruner = self.pruner
 
-    def seen(self, trial: optuna.Trial, report: Report) -> Verdict:
+    def seen(self, trial: optuna.Trial, report: Report, ledger: Ledger) -> Verdict:
         """Store the objective at a rung, and ask the pruner."""
+        return self._asked(trial, report)
+
+    def recall(self, trial: optuna.Trial, earlier: FrozenTrial, report: Report) -> None:
+        """Store the objective again; the pruner is asked too, since it keeps its own notes of rungs."""
+        self._asked(trial, report)
+
+    def _asked(self, trial: optuna.Trial, report: Report) -> Verdict:
         if self.rungs is not None and not report.passed(self.rungs):
             return Go()
         (name,) = metric_names(trial.study)
         value = report.value(name)
         trial.report(value, report.fidelity)
         return Stop(f"{name} {value:.4g} at fidelity {report.fidelity}") if trial.should_prune() else Go()
-
-    def recall(self, trial: optuna.Trial, earlier: FrozenTrial, report: Report) -> None:
-        """Store the objective again; the pruner is asked too, since it keeps its own notes of rungs."""
-        self.seen(trial, report)
 
 
 def build_pruner(settings: Pruner, *, fidelities: int, every: int = 1) -> BasePruner:

@@ -25,7 +25,8 @@ from optuna.trial import FrozenTrial, TrialState
 from kirigami.search.storage import Store
 from kirigami.search.storage.optuna_private import storage_of, study_id_of, trial_id_of
 from kirigami.search.study.ledger import Ledger
-from kirigami.search.study.record import GivenUp, Result, Retry, Worker, deaths_of, write
+from kirigami.search.study.record import GivenUp, Result, Retry, Worker, deaths_of, retry_of, write
+from kirigami.search.study.states import state_of
 
 RETRIES = 3  # of a study in memory; a store has its own
 SOON_S = 1.0  # to the next heartbeat where the last one failed
@@ -81,15 +82,40 @@ def take_over(study: Study, storage: Store | None, ledger: Ledger | None = None)
     orphans = (ledger.read(study) if dead else ledger).unretried()
     for trial in orphans:
         died = 0 if GivenUp.from_attrs(trial.user_attrs).handed_back else 1
-        study.add_trial(
-            optuna.create_trial(
-                state=TrialState.WAITING,
-                params=trial.params,
-                distributions=trial.distributions,
-                user_attrs=Retry(trial.number, deaths_of(trial) + died).to_attrs(),
-            )
-        )
+        _queue(study, trial, deaths_of(trial) + died)
     return len(orphans)
+
+
+def resume(study: Study, paused: FrozenTrial) -> None:
+    """Queue a paused trial, to go on where it was paused.
+
+    Of workers that do so at once all but one are handed back their retry as surplus when they ask for it. The trial
+    has come to a rung, so deaths before that no longer count.
+    """
+    _queue(study, paused, 0)
+
+
+def paused_attempt(study: Study, trial: optuna.Trial) -> FrozenTrial | None:
+    """Return the last attempt before this one that was paused; None for a trial that never was."""
+    if Retry.from_attrs(trial.user_attrs) is None:
+        return None
+    trials = study.get_trials(deepcopy=False)
+    number = retry_of(trials[trial.number])
+    while number is not None and state_of(trials[number]) != "paused":
+        number = retry_of(trials[number])
+    return None if number is None else trials[number]
+
+
+def _queue(study: Study, trial: FrozenTrial, deaths: int) -> None:
+    """Let a trial with the same parameters wait, which stands for this one."""
+    study.add_trial(
+        optuna.create_trial(
+            state=TrialState.WAITING,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs=Retry(trial.number, deaths).to_attrs(),
+        )
+    )
 
 
 def hand_back(study: Study, trial: optuna.Trial, storage: Store | None = None) -> None:

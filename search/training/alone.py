@@ -77,8 +77,8 @@ def _train(job: Job, threads: int | None, split: int | None, test_split: int | N
         return Outcome("infeasible", {key: float(value) for key, value in least.items()}, over)
     if "bytes" in least:
         job.details["least_bytes"] = least["bytes"]
-    reports = Reports(job, "epoch" if config["trainer"]["steps"] is None else "step")
     keeper, ranks = Keeper(job, found), lead(job, split, test_split)
+    reports = Reports(job, "epoch" if config["trainer"]["steps"] is None else "step", keeper)
     callbacks = [keeper, *chosen, *watchers(config, job), reports]
     trainer = build_trainer(config["trainer"], callbacks, ranks, plugins=[keeper.bytes])
     job.details |= {"device": str(trainer.strategy.root_device), "devices": shares}

@@ -7,7 +7,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from kirigami.models.cost import Saved, saving
-from kirigami.search.training.job import Job
+from kirigami.search.training.checkpoints.keeper import Keeper
+from kirigami.search.training.job import Job, Paused
 
 
 class Reports(Callback):
@@ -17,11 +18,13 @@ class Reports(Callback):
         job: where to report.
         per: the unit of fidelity, `epoch` or `step`, counted from 1 and reached at the moment of the report; what is
             validated without training has fidelity 0.
+        keeper: of the trial's checkpoints; where the trial is to pause, it writes one and ends the run.
     """
 
-    def __init__(self, job: Job, per: str) -> None:
+    def __init__(self, job: Job, per: str, keeper: Keeper) -> None:
         self.job = job
         self.per = per
+        self.keeper = keeper
         self.metrics: dict[str, float] = {}
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -32,7 +35,10 @@ class Reports(Callback):
             self.job.curve.append((0, self.metrics))
             return
         fidelity = trainer.current_epoch + 1 if self.per == "epoch" else trainer.global_step
-        self.job.report(fidelity, self.metrics)
+        try:
+            self.job.report(fidelity, self.metrics)
+        except Paused as pause:
+            self.keeper.pause(trainer, pause)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self.job.check_interrupt()

@@ -26,7 +26,7 @@ from kirigami.search.training.checkpoints.state import (
     random_state,
     set_random_state,
 )
-from kirigami.search.training.job import Job
+from kirigami.search.training.job import Job, Paused
 
 SHARE = 0.05  # of the time at most that writing may take, where a checkpoint takes longer than its seconds allow
 
@@ -65,7 +65,8 @@ class Keeper(Callback):
         self.batches = 0
         self.validated = False
         self.last = self.began = time.monotonic()
-        self.pause = self.every_s
+        self.rest_s = self.every_s
+        self._pause: Paused | None = None
         self._resume: Mapping[str, Any] | None = None
 
     # What is written.
@@ -85,12 +86,32 @@ class Keeper(Callback):
         }
         rewind(checkpoint, self.batches)
 
-    def _write(self, trainer: Trainer, batches: int) -> None:
-        """Write a checkpoint if it is time for one."""
-        due = not self.off and self.validated and time.monotonic() - self.last >= self.pause
+    def pause(self, trainer: Trainer, pause: Paused) -> None:
+        """End the run, for another to go on with, as soon as its state is whole and written.
+
+        Raises:
+            Paused: at once, where no checkpoint can be written.
+        """
+        if self.off or trainer.world_size > 1:
+            raise pause
+        self._pause = pause
+
+    def _write_if_due(self, trainer: Trainer, batches: int) -> None:
+        """Write a checkpoint if it is time for one.
+
+        Raises:
+            Paused: afterwards, where the trial is to pause.
+        """
+        is_due = self._pause is not None or time.monotonic() - self.last >= self.rest_s
+        is_whole = all(_can_go_on(callback, batches) for callback in trainer.callbacks)
+        if not self.off and self.validated and is_due and is_whole and trainer.world_size == 1:
+            self._write(trainer, batches)
         self.validated = False
-        if not due or trainer.world_size > 1 or not all(_can_go_on(one, batches) for one in trainer.callbacks):
-            return
+        if self._pause is not None:
+            raise self._pause
+
+    def _write(self, trainer: Trainer, batches: int) -> None:
+        """Write a checkpoint."""
         began, self.batches = time.monotonic(), batches
         try:
             trainer.save_checkpoint("", weights_only=False)
@@ -105,7 +126,7 @@ class Keeper(Callback):
         self.job.checkpoints.put(self.job.curve[-1][0], self.bytes.data)
         self.bytes.data = b""
         self.last = time.monotonic()
-        self.pause = max(self.every_s, (self.last - began) / SHARE) if self.every_s else 0.0
+        self.rest_s = max(self.every_s, (self.last - began) / SHARE) if self.every_s else 0.0
 
     # Lightning's hooks.
 
@@ -142,12 +163,12 @@ class Keeper(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go on with the random numbers of the checkpoint, or write one, between two epochs."""
         if not self._restore(trainer):
-            self._write(trainer, 0)
+            self._write_if_due(trainer, 0)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Likewise between two steps of an epoch, where the loader can be brought to its place."""
         if not self._restore(trainer) and self.validated and hasattr(trainer.train_dataloader, "skip"):
-            self._write(trainer, batch_idx)
+            self._write_if_due(trainer, batch_idx)
 
     def _restore(self, trainer: Trainer) -> bool:
         if self._resume is None:

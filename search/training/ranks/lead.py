@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from kirigami.models.communication import CompressedGradients
 from kirigami.models.technique import network_of
-from kirigami.search.training.job import Job, Pruned
+from kirigami.search.training.job import Job, Paused, Pruned
 from kirigami.search.training.ranks import places
 from kirigami.search.training.ranks.places import Place
 from kirigami.search.training.ranks.strategy import Sharing, differing, meet, part
@@ -94,7 +94,7 @@ class Lead(Member):
             meet(self.place)
             yield
             clean = self._released({})
-        except Pruned:
+        except (Pruned, Paused):
             clean = self._released({"stop": True})
             raise
         except RankLost:
