@@ -17,12 +17,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from kirigami.models.arguments import at_least
-from kirigami.models.compact import coder
-from kirigami.models.compact.chances import Numbers
-from kirigami.models.compact.effective import held, is_linked, outside_links
-from kirigami.models.compact.plan import Cursor
-from kirigami.models.compact.streams import Reader, Writer, packed
-from kirigami.models.compact.symbols import put_symbols, take_symbols
+from kirigami.models.compact import compress_codes, expand_codes, held, is_linked, outside_links
 from kirigami.models.cost import evaluating
 from kirigami.models.technique import network_of
 
@@ -102,16 +97,14 @@ def compress_weights(network: nn.Module, bits: int = 8) -> bytes:
         ValueError: where `bits` is out of its range, or a weight is no finite number.
     """
     _check(bits)
-    writer, arguments, grids = Writer(), [], []
-    for number, (name, weight) in enumerate(weights(network)):
+    arrays, grids = [], []
+    for name, weight in weights(network):
         if not bool(weight.isfinite().all()):
             raise ValueError(f"{name} must be finite to be compressed, but has values that are not.")
         codes, least, step = _codes(weight, bits)
-        arguments.append(put_symbols(codes.flatten().cpu().numpy(), bits, number, writer))
+        arrays.append(codes.flatten().cpu().numpy())
         grids += [least, step]
-    code = coder.encode(writer.bits, writer.chances)
-    front = packed([bits, len(code), len(arguments), *arguments])
-    return front + numpy.array(grids, "<f4").tobytes() + code + writer.rest()
+    return compress_codes(arrays, bits) + numpy.array(grids, "<f4").tobytes()
 
 
 def expand_weights(data: bytes, network: nn.Module) -> dict[str, Tensor]:
@@ -124,25 +117,14 @@ def expand_weights(data: bytes, network: nn.Module) -> dict[str, Tensor]:
     Raises:
         ValueError: where the bytes are none of such a network.
     """
-    cursor = Cursor(data)
-    bits, size, count = cursor.number(), cursor.number(), cursor.number()
     shapes = {name: weight.shape for name, weight in weights(network)}
-    if not 1 <= bits <= WIDEST or count != len(shapes):
-        raise ValueError(f"the bytes hold {count} tensors of {bits} bits, and the network has {len(shapes)} weights.")
-    arguments = [cursor.number() for _ in range(count)]
-    start = cursor.at + 8 * count
-    if len(data) < start + size:
-        raise ValueError(f"the bytes are cut short: {start + size} are needed where {len(data)} are.")
-    grids = torch.from_numpy(numpy.frombuffer(data[cursor.at : start], "<f4").copy()).view(count, 2)
-    reader = Reader(data[start : start + size], data[start + size :])
-    found = {}
-    for number, ((name, shape), argument, (least, step)) in enumerate(
-        zip(shapes.items(), arguments, grids, strict=True)
-    ):
-        codes: Numbers = take_symbols(shape.numel(), bits, number, argument, reader)
-        found[name] = (least + step * torch.from_numpy(codes)).reshape(shape)
-    reader.finish()
-    return found
+    end = len(data) - 8 * len(shapes)  # behind it stand the least and the step of each weight
+    arrays = expand_codes(data[:end], [shape.numel() for shape in shapes.values()])
+    grids = torch.from_numpy(numpy.frombuffer(data[end:], "<f4").copy()).view(-1, 2)
+    return {
+        name: (least + step * torch.from_numpy(codes)).reshape(shape)
+        for (name, shape), codes, (least, step) in zip(shapes.items(), arrays, grids, strict=True)
+    }
 
 
 def _check(bits: int) -> None:

@@ -13,7 +13,8 @@ ROOMS = ("search", "spaces", "tasks", "models")
 LIGHT = (
     *("storage/address", "storage/opening", "storage/postgres", "storage/store", "errors"),
     *("command/cli", "command/verbs", "command/search", "report/progress", "report/results", "proposal/samplers"),
-    *("config/compose", "config/identity", "config/own_code", "config/reading", "config/resolve"),
+    *("config/compose", "config/identity", "config/own_code", "config/reading", "config/resolve", "schema"),
+    *(f"config/{name}" for name in ("launcher", "objective", "pruner", "sampler", "settings", "study", "trainer")),
     *("study/ledger", "study/study", "workers/supervisor"),
     *(f"workers/launchers/{name}" for name in ("__init__", "base", "cluster", "local", "places", "process", "ray")),
     "workers/launchers/slurm",

@@ -1,4 +1,4 @@
-"""What Optuna and Lightning keep private and we use: in which files, and that this version still has it."""
+"""What Optuna, Lightning and torch-pruning keep private and we use: where, and that this version still has it."""
 
 import ast
 import math
@@ -13,6 +13,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from kirigami.models import lightning_private
+from kirigami.models.structure import torch_pruning_private
+from kirigami.models.structure.calls import calls_of
 from kirigami.search.storage import optuna_private as private
 from kirigami.spaces import optuna_private as seen_by_samplers
 
@@ -20,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 FILES = {
     "optuna": {Path("search/storage/optuna_private.py"), Path("spaces/optuna_private.py")},
     "lightning": {Path("models/lightning_private.py")},
+    "torch_pruning": {Path("models/structure/torch_pruning_private.py")},
 }
 ATTRIBUTES = {
     "optuna": {
@@ -28,19 +31,24 @@ ATTRIBUTES = {
         *("_get_stale_trial_ids", "get_storage"),
     },
     "lightning": {"fit_loop", "epoch_loop", "epoch_progress", "batch_progress"},
+    "torch_pruning": {
+        *("_ElementWiseOp", "_ReshapeOp", "_ConcatOp", "_SplitOp", "_SliceOp", "_ExpandOp", "_UnbindOp", "_grad_fn"),
+        *("module2node", "get_pruner_of_module", "is_out_channel_pruning_fn", "root_idxs"),
+    },
 }
 ROOMS = ("search", "spaces", "tasks", "models", "benchmarks")
 
 
 def private_names(source: str) -> set[tuple[str, str]]:
-    """Return (library, name) of each private name of the two libraries that a source spells."""
+    """Return (library, name) of each private name of the libraries that a source spells."""
     names = set()
     for node in ast.walk(ast.parse(source)):
         imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.module:
             imported = [f"{node.module}.{alias.name}" for alias in node.names]
         for name in imported:
-            library = name.partition(".")[0].partition("_")[0]
+            package = name.partition(".")[0]
+            library = package if package in ATTRIBUTES else package.partition("_")[0]
             parts = name.split(".")
             if library in ATTRIBUTES and (any(part.startswith("_") for part in parts) or parts[-1] == "get_storage"):
                 names.add((library, name))
@@ -73,6 +81,8 @@ def test_private_names_are_spelt_in_files_that_hold_nothing_else() -> None:
         "def _get_trials(self): pass",
         "trainer.fit_loop.epoch_loop",
         "from lightning.pytorch.loops._fit import x",
+        "from torch_pruning.dependency.graph import _helpers",
+        "ops._ConcatOp",
     ],
 )
 def test_the_search_for_them_finds(source: str) -> None:
@@ -88,6 +98,7 @@ def test_versions_are_bounded_above() -> None:
     text = (ROOT / "pyproject.toml").read_text()
     assert '"optuna>=5.0,<5.1"' in text
     assert '"lightning>=2.6,<2.7"' in text
+    assert '"torch-pruning>=1.6,<1.7"' in text
 
 
 class TestOptuna:
@@ -285,3 +296,63 @@ class TestLightning:
 
         self.trainer(Looking()).fit(Counting())
         assert loaded == [4]
+
+
+class Operations(torch.nn.Module):
+    """Two layers, and between them an operation that has no weights."""
+
+    def __init__(self, between, features: int) -> None:
+        super().__init__()
+        self.first, self.between, self.second = torch.nn.Linear(2, 4), between, torch.nn.Linear(features, 3)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.second(self.between(self.first(inputs)))
+
+
+class Last(torch.nn.Module):
+    """A recurrent layer over one step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory = torch.nn.GRU(4, 4, batch_first=True)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.memory(inputs[:, None])[0][:, -1]
+
+
+OPERATIONS = {
+    "_ElementWiseOp": (torch.relu, 4),
+    "_ReshapeOp": (lambda x: x[:, :, None].expand(-1, -1, 2).reshape(len(x), 8), 8),
+    "_ConcatOp": (lambda x: torch.cat([x, x], 1), 8),
+    "_SplitOp": (lambda x: torch.cat(x.split(2, 1), 1), 4),
+    "_SliceOp": (lambda x: x[:, :2] + x[:, 2:], 2),
+    "_ExpandOp": (lambda x: x[:, :, None].expand(-1, -1, 2).flatten(1), 8),
+    "_UnbindOp": (lambda x: torch.stack(x[:, None].unbind(1), 1).squeeze(1), 4),
+}
+
+
+class TestTorchPruning:
+    """Each private name of torch-pruning that is used."""
+
+    @pytest.mark.parametrize("name", OPERATIONS)
+    def test_an_operation_is_told_from_a_module(self, name: str) -> None:
+        network = Operations(*OPERATIONS[name])
+        coupling = torch_pruning_private.Coupling(network, calls_of(torch.randn(3, 2)))
+        assert coupling.reaches(network.first)
+        assert coupling.channels(network.first) == 4
+        sides = coupling.of(network.first, range(4))
+        operations = {type(side.target).__name__ for side in sides if torch_pruning_private.is_operation(side.target)}
+        assert name in operations
+        assert operations <= {kind.__name__ for kind in torch_pruning_private.OPERATIONS}
+        assert {side.target for side in sides} >= {network.first, network.second}
+
+    def test_sides_and_positions_of_what_goes_together(self) -> None:
+        network = Operations(torch.nn.Sequential(torch.nn.Unflatten(1, (4, 1)), torch.nn.Flatten()), 4)
+        sides = torch_pruning_private.Coupling(network, calls_of(torch.randn(3, 2))).of(network.first, [1, 3])
+        told = {(side.target, side.out): (side.positions, side.roots) for side in sides}
+        assert told[network.first, True] == told[network.second, False] == ([1, 3], [1, 3])
+
+    def test_a_module_that_is_not_understood_is_opaque(self) -> None:
+        network = Operations(Last(), 4)
+        sides = torch_pruning_private.Coupling(network, calls_of(torch.randn(3, 2))).of(network.first, range(4))
+        assert any(torch_pruning_private.is_opaque(side.target) for side in sides)

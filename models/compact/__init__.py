@@ -1,7 +1,8 @@
 """Networks as bytes: the encoded file, which is what size means here, and the way back."""
 
+from kirigami.models.compact.codes import compress_codes, expand_codes
 from kirigami.models.compact.decode import change, decode, decode_state
-from kirigami.models.compact.effective import plain
+from kirigami.models.compact.effective import entries, held, is_linked, outside_links, plain
 from kirigami.models.compact.encode import costs, encode
 from kirigami.models.compact.file import File, read
 from kirigami.models.compact.reduce import reduce, rounded
@@ -12,13 +13,19 @@ __all__ = [
     "File",
     "change",
     "compress_bytes",
+    "compress_codes",
     "costs",
     "decode",
     "decode_state",
     "encode",
     "encoded_bytes",
+    "entries",
     "expand_bytes",
+    "expand_codes",
+    "held",
+    "is_linked",
     "lower_bound",
+    "outside_links",
     "plain",
     "read",
     "reduce",

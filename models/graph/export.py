@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kirigami.models.compact import plain
-from kirigami.models.compact.effective import entries
+from kirigami.models.compact import entries, plain
 from kirigami.models.graph import restore, skeleton, weights
 from kirigami.models.graph.serve import Served, fuse
 from kirigami.models.graph.sources import State, arrays

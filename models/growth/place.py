@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from kirigami.models.growth.view import Loss, blocks, gradient, matrix, mean_loss, trial, watched
-from kirigami.models.structure import Units, widen
-from kirigami.models.structure.units import Axis, Role
+from kirigami.models.structure import Axis, Role, Units, widen
 
 # Above 0, so that ReLU passes the gradient on: its slope at 0 itself is 0.
 TINY = 1e-6

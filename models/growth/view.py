@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kirigami.models.cost import evaluating
-from kirigami.models.structure import Units
-from kirigami.models.structure.units import Axis, Role
+from kirigami.models.structure import Axis, Role, Units
 
 Loss = Callable[[Any], Tensor]
 """Maps a batch to the scalar loss, with its graph, such as `kirigami.models.technique.loss_of(module)`."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kirigami.models.structure.units import Axis, Units
+from kirigami.models.structure import Axis, Units
 
 Closed = Mapping[str, Tensor]
 """Booleans (count,) by the name of the units: which are taken out."""

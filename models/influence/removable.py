@@ -11,7 +11,7 @@ from kirigami.models.arguments import within
 from kirigami.models.influence.gates import Gates
 from kirigami.models.influence.probe import Loss, untouched
 from kirigami.models.influence.units import unit_scores
-from kirigami.models.structure.units import Units
+from kirigami.models.structure import Units
 
 Quality = Callable[[], float]
 """Measures the network as it stands on rows of the caller's choice, larger is better, such as accuracy."""

@@ -14,7 +14,7 @@ from kirigami.models.influence.gates import Closed, Gates
 from kirigami.models.influence.probe import Loss, gradients, product, signs, untouched
 from kirigami.models.influence.settings import Settings
 from kirigami.models.influence.zeros import zeros
-from kirigami.models.structure.units import Units
+from kirigami.models.structure import Units
 
 Scores = dict[str, Tensor]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kirigami.models.influence.gates import Gates, side_of
 from kirigami.models.influence.probe import Loss
-from kirigami.models.structure.units import Axis, Units
+from kirigami.models.structure import Axis, Units
 
 ACTIVATIONS = ("torch.nn.modules.activation", "kirigami.models.activations")
 

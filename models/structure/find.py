@@ -6,27 +6,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch_pruning import DependencyGraph, ops
-from torch_pruning.pruner import function
 
 from kirigami.models.activations import LEARNED
-from kirigami.models.compact.effective import plain
+from kirigami.models.compact import plain
 from kirigami.models.structure.calls import Calls, Inputs, calls_of
-from kirigami.models.structure.opaque import opaque
 from kirigami.models.structure.surgery import length, remove, widen
 from kirigami.models.structure.tensors import check_links
+from kirigami.models.structure.torch_pruning_private import Coupling, is_opaque, is_operation
 from kirigami.models.structure.units import CONVOLUTIONS, Axis, Role, Units, axis_of, role_of
 
 ROLES = ("out", "along", "in")
-OPERATIONS = (
-    ops._ElementWiseOp,
-    ops._ReshapeOp,
-    ops._ConcatOp,
-    ops._SplitOp,
-    ops._SliceOp,
-    ops._ExpandOp,
-    ops._UnbindOp,
-)
 
 
 def units(network: nn.Module, inputs: Inputs, names: Iterable[str] | None = None) -> list[Units]:
@@ -90,55 +79,26 @@ def _bare(network: nn.Module) -> nn.Module:
 
 def _coupled(bare: nn.Module, calls: Calls) -> Iterator[Units]:
     """Yield groups of coupled channels whose modules are all understood."""
-    graph, names, tied = _graph(bare, calls), _names(bare), _tied(bare)
+    coupling, names, tied = Coupling(bare, calls), _names(bare), _tied(bare)
     done: dict[nn.Module, set[int]] = {}
     for module, name in names.items():
         producer = isinstance(module, (nn.Linear, *CONVOLUTIONS)) and role_of(module, True) == "out"
-        if not producer or module not in graph.module2node:
+        if not producer or not coupling.reaches(module):
             continue
-        pruner = graph.get_pruner_of_module(module)
-        free = sorted(set(range(pruner.get_out_channels(module))) - done.setdefault(module, set()))
-        try:
-            group = list(graph.get_pruning_group(module, pruner.prune_out_channels, free)) if free else []
-        except (IndexError, TypeError, ValueError, ZeroDivisionError):  # operations that the graph cannot follow
-            continue
+        free = sorted(set(range(coupling.channels(module))) - done.setdefault(module, set()))
         sides = []
-        for item in group:
-            target = item.dep.target.module
-            out = graph.is_out_channel_pruning_fn(item.dep.handler)
-            if target in names and role_of(target, out) == "out":
-                done.setdefault(target, set()).update(item.idxs)
+        for side in coupling.of(module, free) if free else []:
+            target, role = side.target, role_of(side.target, side.out)
+            if target in names and role == "out":
+                done.setdefault(target, set()).update(side.positions)
             if id(target) in tied or not _passes(target):
                 break
             if target in names:
-                sides.append((names[target], target, role_of(target, out), item.idxs, item.root_idxs))
+                sides.append((names[target], target, role, side.positions, side.roots))
         else:
-            found = _units(name, free, sides)
-            if found is not None:
-                yield found
-
-
-def _graph(bare: nn.Module, calls: Calls) -> DependencyGraph:
-    """Trace a network.
-
-    Raises:
-        ValueError: the graph cannot be followed.
-    """
-    kinds = {type(module) for module in bare.modules() if isinstance(module, nn.modules.instancenorm._InstanceNorm)}
-    graph = DependencyGraph()
-    try:
-        with opaque(bare):
-            graph.build_dependency(
-                bare,
-                (),
-                forward_fn=lambda model, _: [value for value in calls.outputs(model) if value.grad_fn],
-                customized_pruners={kind: function.InstanceNormPruner() for kind in kinds},
-                verbose=False,
-            )
-    except (RuntimeError, IndexError, TypeError, AttributeError, ZeroDivisionError, AssertionError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{type(bare).__name__} cannot be traced with these inputs: {reason}") from error
-    return graph
+            group = _units(name, free, sides)
+            if group is not None:
+                yield group
 
 
 def _names(bare: nn.Module) -> dict[nn.Module, str]:
@@ -147,8 +107,8 @@ def _names(bare: nn.Module) -> dict[nn.Module, str]:
 
 def _passes(target: Any) -> bool:
     """Tell whether a node of the graph is understood: a module with a known axis, or an operation without weights."""
-    if isinstance(target, OPERATIONS):
-        return not (isinstance(target, ops._ElementWiseOp) and "Opaque" in str(target._grad_fn))
+    if is_operation(target):
+        return not is_opaque(target)
     empty = torch.zeros(0, dtype=torch.long)
     return isinstance(target, nn.Module) and axis_of("", target, role_of(target, True), empty, empty) is not None
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from kirigami.errors import choose
-from kirigami.models.compact.effective import plain
+from kirigami.models.compact import plain
 from kirigami.models.structure.calls import Inputs, calls_of
 from kirigami.models.structure.units import CONVOLUTIONS, Units
 

@@ -3,18 +3,19 @@
 import importlib.resources
 import re
 from collections.abc import Sequence
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from kirigami.search.config.resolve import resolve
 from kirigami.search.errors import InputError
 from kirigami.search.storage import Settings, folder_of
 from kirigami.search.storage.server.local import located
 
-PLAIN = re.compile(r"(study|name|storage)=[\w.-]+|storage\.(url|heartbeat_s|grace_s|patience_s|retries)=[^$]+")
-OWN_PLACE = re.compile(r"^(name|storage)\s*:|override /storage", re.MULTILINE)
+PLAIN = re.compile(rf"(study|name|storage)=[\w.-]+|storage\.({'|'.join(Settings.model_fields)})=[^$]+")
 
 
 class Named(NamedTuple):
@@ -43,22 +44,38 @@ def named(overrides: Sequence[str], config_dirs: Sequence[Path]) -> Named:
 
 def _plain(overrides: Sequence[str], config_dirs: Sequence[Path]) -> dict[str, Any] | None:
     """Read the defaults alone: enough unless an override or the study's file says more; Hydra takes half a second."""
-    if config_dirs or not all(PLAIN.fullmatch(one) for one in overrides):
+    if config_dirs or not all(PLAIN.fullmatch(override) for override in overrides):
         return None
-    given = dict(one.split("=", 1) for one in overrides)
-    study = given.get("study", "digits")
-    conf = importlib.resources.files("kirigami.conf")
-    file = conf.joinpath("study", f"{study}.yaml")
-    if file.is_file() and OWN_PLACE.search(file.read_text()):
-        return None
+    values = dict(override.split("=", 1) for override in overrides)
+    study, conf = values.get("study", "digits"), importlib.resources.files("kirigami.conf")
     defaults = OmegaConf.create(conf.joinpath("config.yaml").read_text())
-    place = conf.joinpath("storage", f"{given.get('storage', _default(defaults, 'storage'))}.yaml")
-    if not place.is_file():
+    place = conf.joinpath("storage", f"{values.get('storage', _default(defaults, 'storage'))}.yaml")
+    if not place.is_file() or _has_own_place(conf.joinpath("study", f"{study}.yaml")):
         return None
     chosen = OmegaConf.create({"storage": OmegaConf.create(place.read_text())})
-    leaves = OmegaConf.from_dotlist([one for one in overrides if one.startswith("storage.")])
+    leaves = OmegaConf.from_dotlist([override for override in overrides if override.startswith("storage.")])
     merged: dict[str, Any] = OmegaConf.to_container(OmegaConf.merge(chosen, leaves))  # type: ignore[assignment]
-    return {"name": given.get("name", study), "storage": merged["storage"]}
+    return {"name": values.get("name", study), "storage": merged["storage"]}
+
+
+def _has_own_place(file: Traversable) -> bool:
+    """Tell whether a study's file may decide its name or its store: it sets one of them, or stands on other files."""
+    if not file.is_file():
+        return False
+    try:
+        study = OmegaConf.create(file.read_text())
+    except YAMLError:
+        return True  # whoever composes it says what is wrong
+    if not isinstance(study, DictConfig):
+        return True
+    others = [entry for entry in study.get("defaults", []) if entry != "_self_"]
+    stands_alone = all(isinstance(entry, DictConfig) and _is_elsewhere(str(key)) for entry in others for key in entry)
+    return "name" in study or "storage" in study or not stands_alone
+
+
+def _is_elsewhere(entry: str) -> bool:
+    """Tell whether an entry of a study's defaults chooses a file of another group than the store's."""
+    return entry.startswith("override /") and entry != "override /storage"
 
 
 def _default(config: Any, group: str) -> str:

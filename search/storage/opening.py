@@ -44,8 +44,8 @@ def check(settings: Settings, *, create: bool) -> str:
     """
     if settings.file is not None:
         sqlite.check_file(settings.file, create)
-    elif (found := _survey(settings)) is not None:
-        postgres.check_database(found, settings, create)
+    elif (survey := _survey(settings)) is not None:
+        postgres.check_database(survey, settings, create)
     return settings.engine_url
 
 
@@ -57,24 +57,24 @@ def exists(settings: Settings) -> bool:
     """
     if settings.file is not None:
         return settings.file.exists()
-    found = _survey(settings)
-    return found is None or bool(found.tables)
+    survey = _survey(settings)
+    return survey is None or bool(survey.tables)
 
 
 def warnings_of(settings: Settings) -> list[str]:
     """Return a line for what is odd about a store without being wrong: a server whose clock is far from ours."""
-    found = _survey(settings) if settings.file is None else None
-    return [] if found is None else skew(settings.shown, found.ahead_s, settings.grace_s)
+    survey = _survey(settings) if settings.file is None else None
+    return [] if survey is None else skew(settings.shown, survey.ahead_s, settings.grace_s)
 
 
-def _survey(read: Settings) -> postgres.Survey | None:
+def _survey(settings: Settings) -> postgres.Survey | None:
     """Ask a server what it holds; None where it is no PostgreSQL."""
-    if not read.engine_url.startswith("postgresql"):
+    if not settings.engine_url.startswith("postgresql"):
         return None
-    return _patiently(lambda: postgres.survey(read.engine_url), read, patient=False)
+    return _patiently(lambda: postgres.survey(settings.engine_url), settings, patient=False)
 
 
-def _patiently(operation: Any, read: Settings, patient: bool) -> Any:
+def _patiently(operation: Any, settings: Settings, patient: bool) -> Any:
     """Run an operation of opening; say in one line why it failed, after waiting where that may help."""
 
     def attempt(_again: bool) -> Any:
@@ -90,12 +90,12 @@ def _patiently(operation: Any, read: Settings, patient: bool) -> Any:
             # Optuna wraps what goes wrong in its own transactions: the server may go while the tables are looked at.
             wrapped = error.__cause__ if isinstance(error, StorageInternalError) else None
             cause = getattr(wrapped or error, "orig", None) or wrapped or error
-            is_server = read.file is None
+            is_server = settings.file is None
             if is_server and is_away(cause) and (patient or any(words in str(cause) for words in STARTING)):
                 raise Away(reason_of(cause)) from error
-            raise InputError(f"{read.shown} cannot be opened: {_explained(cause)}") from error
+            raise InputError(f"{settings.shown} cannot be opened: {_explained(cause)}") from error
 
-    watch = Watch(read.shown, read.patience_s if patient else STARTING_SECONDS, read.grace_s)
+    watch = Watch(settings.shown, settings.patience_s if patient else STARTING_SECONDS, settings.grace_s)
     if not patient:
         watch.say = lambda _line: None
     try:
@@ -103,44 +103,44 @@ def _patiently(operation: Any, read: Settings, patient: bool) -> Any:
     except StoreAway as away:
         if patient:
             raise
-        raise InputError(f"{read.shown} cannot be opened: {away.__cause__}") from away
+        raise InputError(f"{settings.shown} cannot be opened: {away.__cause__}") from away
 
 
 def _explained(error: BaseException) -> str:
     text = one_line(error)
     if "no longer compatible with the table schema" in str(error):
-        made = text.partition("(set up by ")[2].partition(")")[0] or "another version"
+        version = text.partition("(set up by ")[2].partition(")")[0] or "another version"
         return (
-            f"its tables were made by {made}, and this is optuna {optuna.__version__}. Copy the database, then run "
+            f"its tables were made by {version}, and this is optuna {optuna.__version__}. Copy the database, then run "
             "`optuna storage upgrade --storage URL`, or install that optuna, or set storage.url= to another store."
         )
     return reason_of(error)
 
 
-def _opened(read: Settings, create: bool) -> Store:
-    is_postgres = read.engine_url.startswith("postgresql")
-    found = postgres.survey(read.engine_url) if is_postgres else None
-    if found is not None:
-        postgres.check_database(found, read, create)
-    settings = postgres.engine_settings(read.engine_url) if is_postgres else {}
-    if read.file is not None:
-        settings = {"connect_args": {"timeout": sqlite.BUSY_SECONDS}}
-    store = _made(read, settings)
-    if read.file is not None:
+def _opened(settings: Settings, create: bool) -> Store:
+    is_postgres = settings.engine_url.startswith("postgresql")
+    survey = postgres.survey(settings.engine_url) if is_postgres else None
+    if survey is not None:
+        postgres.check_database(survey, settings, create)
+    engine = postgres.engine_settings(settings.engine_url) if is_postgres else {}
+    if settings.file is not None:
+        engine = {"connect_args": {"timeout": sqlite.BUSY_SECONDS}}
+    store = _created(settings, engine)
+    if settings.file is not None:
         sqlite.use_wal(store.engine, create, store.only_reads)
-    elif found is not None:
+    elif survey is not None:
         postgres.prepare(store.engine)
-        store.offset_s = found.ahead_s
-        if found.up_s < read.grace_s:  # it was away until just now, and the workers with it
-            store.watch.calm_since = time.monotonic() - found.up_s
+        store.offset_s = survey.ahead_s
+        if survey.up_s < settings.grace_s:  # it was away until just now, and the workers with it
+            store.watch.calm_since = time.monotonic() - survey.up_s
     return store
 
 
-def _made(read: Settings, engine: dict[str, Any]) -> Store:
+def _created(settings: Settings, engine: dict[str, Any]) -> Store:
     """Make the store; workers that start together make the tables together, and all but one find them half made."""
     for attempt in range(ATTEMPTS):
         try:
-            return Store(read, engine)
+            return Store(settings, engine)
         except sqlalchemy.exc.DBAPIError as error:
             if attempt + 1 == ATTEMPTS or not _is_creation(error):
                 raise

@@ -64,14 +64,14 @@ class Watch:
             except Away as away:
                 failures += 1
                 if failures > 1:  # the first time may be an old connection: another one is tried without a word
-                    self.lost(str(away))
+                    self.note_away(str(away))
                     self._wait(away, patience_s, began, failures)
             except Refused as refused:
                 raise StudyStopped(f"{self.shown}: {refused}") from refused
             except StorageInternalError as error:
                 raise StudyStopped(f"{self.shown}: {masked(one_line(error.__cause__ or error))}") from error
             else:
-                self.found(time.monotonic() - tried)
+                self.note_back(time.monotonic() - tried)
                 return result
 
     def _wait(self, away: Away, patience_s: float, began: float, failures: int) -> None:
@@ -91,7 +91,7 @@ class Watch:
                 ) from away
             time.sleep(min(0.1, rest))
 
-    def lost(self, reason: str) -> None:
+    def note_away(self, reason: str) -> None:
         """Note that the database is away; say so once."""
         with self._lock:
             if self._away_since is not None:
@@ -99,7 +99,7 @@ class Watch:
             self._away_since = time.monotonic()
         self.say(f"{self.shown} is away: {reason} Waiting for up to {self.patience_s:g} s.")
 
-    def found(self, seconds: float = 0.0) -> None:
+    def note_back(self, seconds: float = 0.0) -> None:
         """Note that an operation went through, and how long it took; say so where the database had been away."""
         if seconds > self.grace_s / 2:
             self.disturbed()

@@ -96,44 +96,44 @@ def survey(url: str) -> Survey:
     with engine.connect() as connection:
         connection.exec_driver_sql("SELECT 1")  # the connection is made, and not timed
         before = time.time()
-        found = dict(connection.exec_driver_sql(SURVEY).mappings().one())
-        ahead = found["clock_s"] - (before + time.time()) / 2
-    return Survey(**{**found, "tables": set(found["tables"])}, ahead_s=ahead)
+        answer = dict(connection.exec_driver_sql(SURVEY).mappings().one())
+        ahead = answer["clock_s"] - (before + time.time()) / 2
+    return Survey(**{**answer, "tables": set(answer["tables"])}, ahead_s=ahead)
 
 
-def check_database(found: Survey, settings: Settings, create: bool) -> None:
+def check_database(survey: Survey, settings: Settings, create: bool) -> None:
     """Refuse a database that is not ours, or that our user may not use as it has to.
 
     Raises:
         InputError: in one line.
     """
-    where, schema = settings.shown, found.schema or "public"
-    if found.tables and not found.is_ours:
-        names = ", ".join(sorted(found.tables)[:3])
+    where, schema = settings.shown, survey.schema or "public"
+    if survey.tables and not survey.is_ours:
+        names = ", ".join(sorted(survey.tables)[:3])
         raise InputError(
             f"{where} belongs to another program (tables {names}, …). "
             "Create a database for the studies (CREATE DATABASE kirigami) and name it in storage.url=."
         )
-    if create and found.is_read_only:
+    if create and survey.is_read_only:
         raise InputError(
             f"{where} is read-only: a standby server, or set so. Name the primary server in storage.url=; "
             "`kirigami results` reads this one."
         )
-    if not found.tables and not create:
+    if not survey.tables and not create:
         raise InputError(f"{where} has no studies yet. Run `kirigami search` on it first, or set storage.url=.")
-    if not found.tables and not found.may_create:
+    if not survey.tables and not survey.may_create:
         raise InputError(
-            f"{where}: user {found.role} may not create tables in it. "
-            f"Let its owner run: GRANT CREATE ON SCHEMA {schema} TO {found.role}."
+            f"{where}: user {survey.role} may not create tables in it. "
+            f"Let its owner run: GRANT CREATE ON SCHEMA {schema} TO {survey.role}."
         )
-    if found.tables and not found.may_read:
+    if survey.tables and not survey.may_read:
         raise InputError(
-            f"{where}: user {found.role} may not read it. "
-            f"Let its owner run: GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {found.role}."
+            f"{where}: user {survey.role} may not read it. "
+            f"Let its owner run: GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {survey.role}."
         )
-    if found.tables and create and not found.may_write:
+    if survey.tables and create and not survey.may_write:
         raise InputError(
-            f"{where}: user {found.role} may only read it, which is enough for `kirigami results`. To search, let its "
-            f"owner run: GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {found.role}; "
-            f"GRANT ALL ON ALL SEQUENCES IN SCHEMA {schema} TO {found.role}."
+            f"{where}: user {survey.role} may only read it, which is enough for `kirigami results`. To search, let its "
+            f"owner run: GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {survey.role}; "
+            f"GRANT ALL ON ALL SEQUENCES IN SCHEMA {schema} TO {survey.role}."
         )

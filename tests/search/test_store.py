@@ -254,8 +254,8 @@ class TestPatience:
         monkeypatch.setattr(time, "monotonic", lambda: now[0])
         assert watch.is_calm
         for disturb in (
-            lambda: (watch.lost("gone."), watch.found()),
-            lambda: watch.found(seconds=31),  # an operation that hung, or a process that was stopped
+            lambda: (watch.note_away("gone."), watch.note_back()),
+            lambda: watch.note_back(seconds=31),  # an operation that hung, or a process that was stopped
             lambda: (watch.compare(0.0), watch.compare(100.0)),  # the database's clock was set
         ):
             disturb()
