@@ -1,15 +1,17 @@
 """How much a whole study may spend, and how much its winner."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
 from kirigami.errors import closest
 from kirigami.spaces.condition import is_number
+from kirigami.spaces.costs import COSTS, LIMITS
 from kirigami.spaces.paths import listed
 
-COST = ("per_device_hour", "currency")
+KEYS = ("trials", "wall_s", "failures_in_a_row", *LIMITS, "device_s", "money")
+PRICE_KEYS = ("per_device_hour", "currency")
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,7 @@ class Budget:
         device_s: seconds that trials hold a device, summed over devices and workers, interrupted attempts included.
         money: what these device seconds cost, in `currency`.
         failures_in_a_row: how many trials may fail without another outcome between them.
-        params: parameters of the network, a shared one counted once.
-        macs: multiply-accumulates of a forward pass for one sample.
-        bytes: of the network's encoded file.
-        latency_ms: median milliseconds of a forward pass for one sample on the trial's device.
+        limits: what a network may cost, by the name of the cost (`kirigami.spaces.costs`): constraints of the study.
         per_device_hour: what a device costs for an hour; None where it is not known.
         currency: of all figures of money.
     """
@@ -33,20 +32,11 @@ class Budget:
     trials: int | None = None
     wall_s: float | None = None
     failures_in_a_row: int = 10
-    params: int | None = None
-    macs: int | None = None
-    bytes: int | None = None
-    latency_ms: float | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
     device_s: float | None = None
     money: float | None = None
     per_device_hour: float | None = None
     currency: str = "USD"
-
-    @property
-    def limits(self) -> dict[str, float]:
-        """Return what a network may cost, by the name of the metric: constraints of the study."""
-        limits = {"params": self.params, "macs": self.macs, "bytes": self.bytes, "latency_ms": self.latency_ms}
-        return {name: limit for name, limit in limits.items() if limit is not None}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any] | None, cost: Mapping[str, Any] | None = None) -> "Budget":
@@ -59,8 +49,8 @@ class Budget:
         Raises:
             ValueError: an unknown key, a value out of bounds, or a budget of money without a price; in one line.
         """
-        _check_keys("budget", "{trials: 100}", config, tuple(one.name for one in fields(cls) if one.name not in COST))
-        _check_keys("cost", "{per_device_hour: 2.5}", cost, COST)
+        _check_keys("budget", "{trials: 100}", config, KEYS)
+        _check_keys("cost", "{per_device_hour: 2.5}", cost, PRICE_KEYS)
         config = config or {}
         price, currency = _price(cost or {})
         money = _above_0("budget.money", currency, config.get("money"))
@@ -71,15 +61,23 @@ class Budget:
             )
         failures = config.get("failures_in_a_row", cls.failures_in_a_row)
         return cls(
-            **{name: _count_or_none(name, config.get(name)) for name in ("trials", "params", "macs", "bytes")},
+            trials=_count_or_none("trials", config.get("trials")),
             wall_s=_above_0("budget.wall_s", "seconds", config.get("wall_s")),
             device_s=_above_0("budget.device_s", "seconds", config.get("device_s")),
-            latency_ms=_above_0("budget.latency_ms", "milliseconds", config.get("latency_ms")),
+            limits=_limits(config),
             money=money,
             per_device_hour=price,
             currency=currency,
             failures_in_a_row=_count("failures_in_a_row", failures),
         )
+
+
+def _limits(config: Mapping[str, Any]) -> dict[str, float]:
+    limits: dict[str, float | None] = {}
+    for name in LIMITS:
+        unit, value = COSTS[name].unit, config.get(name)
+        limits[name] = _count_or_none(name, value) if COSTS[name].whole else _above_0(f"budget.{name}", unit, value)
+    return {name: limit for name, limit in limits.items() if limit is not None}
 
 
 def _check_keys(name: str, example: str, config: Any, known: tuple[str, ...]) -> None:

@@ -176,9 +176,6 @@ def baselines(targets: Tensor, classes: int | None = None) -> dict[str, dict[str
     return found
 
 
-COSTS = ("params", "bytes", "macs", "seconds")
-"""What a trial costs: not metrics of a task, but objectives all the same; each is minimized."""
-
 _OF_KIND = {
     "classes": ("accuracy", "balanced_accuracy", "f1", "precision", "recall", "ece"),
     "values": ("rmse", "mse", "mae", "r2"),
@@ -194,10 +191,11 @@ def available(kind: str, n_classes: int) -> tuple[str, ...]:
 
 
 def direction(name: str) -> str:
-    """Return "maximize" or "minimize" for a metric or a cost; `ValueError` with the nearest name otherwise."""
-    if name in METRICS:
-        return METRICS[name].direction
-    if name in COSTS:
-        return "minimize"
-    names = (*METRICS, *COSTS)
-    raise ArgumentError("objective", none_of(name, names))
+    """Return "maximize" or "minimize" for a metric.
+
+    Raises:
+        ArgumentError: for any other name, with the nearest one.
+    """
+    if name not in METRICS:
+        raise ArgumentError("metric", none_of(name, METRICS))
+    return METRICS[name].direction

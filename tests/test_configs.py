@@ -4,6 +4,7 @@ import copy
 import functools
 import itertools
 import os
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,12 +16,13 @@ from torch import nn
 
 from kirigami import models, tasks
 from kirigami.search.config.compose import KEYS, compose
+from kirigami.search.config.groups import TECHNIQUES
 from kirigami.search.config.identity import leaves
 from kirigami.search.config.resolve import resolve
 from kirigami.search.config.settings import Proposal
 from kirigami.search.proposal import pruners, samplers
 from kirigami.search.rehearsal import building as rehearsal
-from kirigami.search.training import techniques
+from kirigami.search.rehearsal.objectives import check_objectives, direction
 from kirigami.search.training import trainer as trainers
 from kirigami.search.training.checkpoints.keeper import Keeper
 from kirigami.search.training.job import Job
@@ -178,9 +180,9 @@ def test_trainer_builds(option: str) -> None:
     assert trainers.fidelities(config) == config["epochs"]
 
 
-@pytest.mark.parametrize(("group", "option"), [one for one in OPTIONS if one[0] in techniques.ROOMS])
+@pytest.mark.parametrize(("group", "option"), [one for one in OPTIONS if one[0] in TECHNIQUES])
 def test_technique_builds(group: str, option: str) -> None:
-    built = techniques.ROOMS[group](chosen(group, option))
+    built = import_module(f"kirigami.models.{group}").build(chosen(group, option))
 
     assert (built is None) == (option == "none")
 
@@ -213,7 +215,7 @@ def test_study_composes_and_every_value_of_its_space_builds(study: str, monkeypa
     assert rehearsed["name"] == study
     assert len(space) >= 1
     assert Budget.from_config(config["budget"]).trials
-    rehearsal.check_objectives(config, {config["objective"]: tasks.direction(config["objective"])}, task)
+    check_objectives(config, {config["objective"]: direction(config["objective"])}, task)
 
 
 @pytest.mark.parametrize("study", options("study"))

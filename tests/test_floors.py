@@ -15,6 +15,7 @@ LIGHT = (
     *("command/cli", "command/verbs", "command/search", "report/progress", "report/results", "proposal/samplers"),
     *("config/compose", "config/identity", "config/own_code", "config/reading", "config/resolve", "schema"),
     *(f"config/{name}" for name in ("launcher", "objective", "pruner", "sampler", "settings", "study", "trainer")),
+    *("config/groups", "training/devices"),
     *("study/ledger", "study/study", "workers/supervisor"),
     *(f"workers/launchers/{name}" for name in ("__init__", "base", "cluster", "local", "places", "process", "ray")),
     "workers/launchers/slurm",

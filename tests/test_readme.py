@@ -41,7 +41,7 @@ def test_command_is_understood(command: str, tmp_path: Path, monkeypatch: pytest
     if "storage=postgres" in rest:
         monkeypatch.setenv("KIRIGAMI_STORAGE", "postgresql://me@127.0.0.1/db")
         monkeypatch.setattr(
-            "kirigami.search.command.search.storage.check", lambda settings, create: None
+            "kirigami.search.config.study.storage.check", lambda settings, create: None
         )  # there is no server
     overrides = [one for one in rest if "=" in one or one.startswith("~")]
     folders = [tmp_path / rest[rest.index("--config-dir") + 1]] if "--config-dir" in rest else []

@@ -76,7 +76,7 @@ def outcome(folder: Path, metric: str, wall_s: float) -> dict[str, Any]:
     from kirigami.search.study.facts import facts_of
     from kirigami.search.study.ledger import Ledger
     from kirigami.search.study.ranking import best_trial
-    from kirigami.search.training import building, kept
+    from kirigami.search.training import building
 
     results = command.as_json(folder, "results", "name=one")
     study = optuna.load_study(study_name="one", storage=f"sqlite:///{folder}/studies.db")
@@ -86,7 +86,9 @@ def outcome(folder: Path, metric: str, wall_s: float) -> dict[str, Any]:
         chance = max(one[metric] for one in (facts_of(study).baselines or {}).values())
         scores = {"validation": chance, "test": chance}
     else:
-        network, config = kept.load(folder / "studies" / "one" / "networks" / f"trial-{best.number:05d}.safetensors")
+        network, config = building.load(
+            folder / "studies" / "one" / "networks" / f"trial-{best.number:05d}.safetensors"
+        )
         scores = {"validation": best.values[0], "test": score(network, building.open_task(config), "test", metric)}
     ledger = Ledger(trials)
     return {

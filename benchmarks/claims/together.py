@@ -103,7 +103,7 @@ def small_file(folder: Path, chosen: dict[str, Any], best: float) -> dict[str, A
 def dense_files(folder: Path, best: dict[str, Any]) -> dict[str, Any]:
     """Return the bytes of the dense network by file, and its test accuracy before and after quantisation."""
     from benchmarks.rig.training import score
-    from kirigami.search.export.run import to_onnx
+    from kirigami.search.export.files import to_onnx
 
     network, _, task = obtained(folder, "dense", best["number"])
     accuracy = score(network, task, "test", "accuracy")

@@ -9,19 +9,18 @@ from typing import Any
 from optuna.study import Study
 from rich.console import Console
 
-from kirigami.models.technique import network_of
 from kirigami.search.comparing import statistics, training
 from kirigami.search.comparing.networks import Networks
 from kirigami.search.comparing.paired import run_all, seeds_after
 from kirigami.search.comparing.plan import origin
 from kirigami.search.comparing.record import Arm, Key, Record, Run, digest
+from kirigami.search.config.groups import without_techniques
 from kirigami.search.config.resolve import unlimited
 from kirigami.search.errors import InputError, StudyStopped, one_line
 from kirigami.search.files import append_line, lines, stored, write_json
 from kirigami.search.study import provenance, ranking
 from kirigami.search.study import study as studies
-from kirigami.search.training import alone as trial
-from kirigami.search.training import building
+from kirigami.search.training.building import assemble, open_task
 from kirigami.search.training.job import Job, Outcome
 from kirigami.spaces import Budget
 
@@ -118,7 +117,7 @@ def leaders(study: Study, top: int) -> tuple[list[Arm], int]:
         raise InputError(f"study={study.study_name} has no complete trial within its budget yet. Search on.")
     for arm in arms.values():
         try:
-            fingerprint = building.open_task(arm.config).fingerprint()
+            fingerprint = open_task(arm.config).fingerprint()
         except (ValueError, OSError) as error:
             raise InputError(f"{arm.label}: its data cannot be read: {one_line(error)}") from error
         studies.check_data(study, fingerprint)
@@ -129,11 +128,10 @@ def leaders(study: Study, top: int) -> tuple[list[Arm], int]:
 def check_forward(arm: Arm) -> None:
     """Raise `InputError` where a leader's network could not be scored on the test rows in the end."""
     try:
-        task = building.open_task(arm.config)
-        runs = trial.measure(network_of(building.build_module(arm.config, task)), task)
+        costs = assemble(without_techniques(arm.config)).costs
     except Exception as error:  # of the user's own network
         raise InputError(f"{arm.label}: its network cannot be built and called: {one_line(error)}") from error
-    if not runs:
+    if "macs" not in costs:
         raise InputError(
             f"{arm.label}: its network has no forward, so that its test rows could not be scored. Write one, which "
             "takes a batch of inputs and returns outputs."

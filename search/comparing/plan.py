@@ -16,13 +16,16 @@ from kirigami.search import storage
 from kirigami.search.comparing.asked import Asked
 from kirigami.search.comparing.record import Arm
 from kirigami.search.config.compose import compose
+from kirigami.search.config.groups import TECHNIQUES
 from kirigami.search.config.identity import difference, leaves
 from kirigami.search.config.objective import directed, named
 from kirigami.search.config.resolve import resolve, unlimited
 from kirigami.search.config.settings import StudyConfig
 from kirigami.search.config.study import StudySettings, checked
 from kirigami.search.errors import InputError
-from kirigami.search.rehearsal import building as rehearsal
+from kirigami.search.rehearsal.building import rehearse
+from kirigami.search.rehearsal.objectives import check_objectives
+from kirigami.search.rehearsal.objectives import direction as direction_of
 from kirigami.search.study import ranking
 from kirigami.search.study import study as studies
 from kirigami.search.study.facts import facts_of
@@ -30,7 +33,7 @@ from kirigami.search.study.record import Origin
 from kirigami.spaces import Space
 
 FILES = (
-    *("imbalance", "network", "init", "growth", "sharing", "sparsity", "bits"),
+    *("imbalance", "network", "init", *TECHNIQUES),
     *("optimizer", "schedule", "regime", "trainer"),
 )
 """Groups of the config whose files can be arms."""
@@ -91,7 +94,7 @@ def _found(config: StudyConfig) -> Study | None:
 
 def _metric(config: StudyConfig, asked: str) -> tuple[str, str]:
     try:
-        objectives = directed(named(asked) if asked else config.objective, tasks.direction)
+        objectives = directed(named(asked) if asked else config.objective, direction_of)
     except ValueError as error:
         raise InputError(str(error).replace("objective", "metric", 1) if asked else str(error)) from error
     return next(iter(objectives.items()))
@@ -218,8 +221,8 @@ def _rehearsed(over: str, arms: Sequence[Arm], metric: str, direction: str) -> l
         if any(arm.label == one.label for one in found):
             raise InputError(f"values has {arm.label} twice, in two types. Remove one.")
         try:
-            _, task = rehearsal.rehearse(arm.config, Space.from_config({}, {}), resolve)
-            rehearsal.check_objectives(arm.config, {metric: direction}, task)
+            _, task = rehearse(arm.config, Space.from_config({}, {}), resolve)
+            check_objectives(arm.config, {metric: direction}, task)
         except ValueError as error:
             text = str(error).replace("objective must", "metric must", 1)
             raise InputError(f"{over}={arm.label} is refused: {text}") from error

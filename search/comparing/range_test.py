@@ -8,18 +8,17 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-import torch
-from lightning.pytorch import LightningModule, seed_everything
+from lightning.pytorch import LightningModule
 from rich.console import Console
 from rich.table import Table
 from torch.optim import Optimizer
 
-from kirigami import models, tasks
+from kirigami import models
 from kirigami.errors import at
 from kirigami.models.schedules import RangeTest, range_test
-from kirigami.models.technique import network_of
 from kirigami.search.config import own_code
 from kirigami.search.config.compose import compose
+from kirigami.search.config.groups import methods, without_techniques
 from kirigami.search.config.resolve import unlimited
 from kirigami.search.config.study import checked
 from kirigami.search.errors import InputError, StudyStopped, one_line, one_of
@@ -27,9 +26,9 @@ from kirigami.search.files import as_json, stored, write_json, write_text
 from kirigami.search.report.tables import narrow
 from kirigami.search.report.template import render
 from kirigami.search.storage import folder_of
-from kirigami.search.training import alone as trial
-from kirigami.search.training import building, devices, techniques
+from kirigami.search.training import devices
 from kirigami.search.training import trainer as trainers
+from kirigami.search.training.building import assemble
 
 FORMATS = ("table", "json")
 FILE = "lr-range"
@@ -105,11 +104,9 @@ def tested(config: Mapping[str, Any], asked: Asked) -> tuple[RangeTest, bool]:
     trainers.quiet()
     try:
         trainers.check_trainer(config["trainer"])
-        task = building.open_task(config)
-        seed_everything(config["seed"], verbose=False)
-        module = building.build_module(config, task).to(task.device)
+        assembly = assemble(without_techniques(config), threads=devices.threads_per_worker(1))
+        module, task = assembly.module.to(assembly.task.device), assembly.task
         optimizer = _optimizer(module, config)
-        _limit_threads(module, task)
     except (ValueError, TypeError, OSError, ImportError) as error:
         raise InputError(" ".join(str(error).split()) or type(error).__name__) from error
     try:
@@ -119,12 +116,6 @@ def tested(config: Mapping[str, Any], asked: Asked) -> tuple[RangeTest, bool]:
     except Exception as error:  # of the user's own network
         raise StudyStopped(f"the network cannot be trained: {type(error).__name__}: {one_line(error)}") from error
     return found, not isinstance(module, models.Learner)
-
-
-def _limit_threads(module: LightningModule, task: tasks.Task) -> None:
-    """Give a small network one core, as its trials have."""
-    work = trial.measure(network_of(module), task).get("macs", 0) * task.batch_size
-    torch.set_num_threads(devices.threads_for(work, devices.threads_per_worker(1)))
 
 
 def _optimizer(module: LightningModule, config: Mapping[str, Any]) -> Optimizer:
@@ -157,8 +148,8 @@ def described(
         own: whether the study's space has the rate.
         fixed: whether the rate is in the user's own code, where no override reaches it.
     """
-    rooms = {**techniques.ROOMS, "init": models.initial.build, "regime": models.regimes.build}
-    left_out = [room for room, build in rooms.items() if build(config[room]) is not None]
+    others = {"init": models.initial.build, "regime": models.regimes.build}
+    left_out = [*methods(config), *(group for group, build in others.items() if build(config[group]) is not None)]
     return stored(
         {
             "study": config["name"],

@@ -10,7 +10,7 @@ from kirigami.errors import at
 from kirigami.search.errors import InputError
 from kirigami.search.export.finish import metrics_of
 from kirigami.search.training import alone as trial
-from kirigami.search.training import kept
+from kirigami.search.training.building import load
 from kirigami.search.training.job import Job, Outcome
 
 
@@ -45,7 +45,7 @@ def scores_on_test(files: Sequence[Path], config: Mapping[str, Any], split: int)
     Raises:
         InputError: where a network cannot be built again, or has no forward.
     """
-    networks = [kept.load(file)[0] for file in files]
+    networks = [load(file)[0] for file in files]
     with at("task"):
         task = tasks.build(config["task"], seed=split)
         task.setup("fit")

@@ -14,11 +14,12 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from kirigami.errors import did_you_mean
+from kirigami.search.config.groups import TECHNIQUES
 from kirigami.search.config.identity import leaves
 from kirigami.search.errors import InputError, one_line
 
 GROUPS = (
-    *("task", "imbalance", "network", "init", "growth", "sharing", "sparsity", "bits"),
+    *("task", "imbalance", "network", "init", *TECHNIQUES),
     *("optimizer", "schedule", "regime", "trainer"),
     *("sampler", "pruner", "budget", "cost", "checkpoint", "storage", "launcher"),
 )

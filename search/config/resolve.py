@@ -8,8 +8,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from kirigami.search.errors import InputError, one_line
-
-LIMITS = ("params", "macs", "bytes", "latency_ms")
+from kirigami.spaces.costs import LIMITS
 
 
 def resolve(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,17 +1,111 @@
 """The card of an exported network: what it scores, what it weighs, where it came from, how to load it."""
 
+import hashlib
 import json
 import math
+import platform
 from collections.abc import Mapping
 from typing import Any
 
 import torch
+from optuna.study import Study
+from optuna.trial import FrozenTrial
 from torch import Tensor
 
 from kirigami import tasks
+from kirigami.models import compact
+from kirigami.models.technique import stored_parameters
+from kirigami.search.config.identity import leaves
+from kirigami.search.export import contents, parity
+from kirigami.search.export.files import sample, tested, timed
+from kirigami.search.export.finish import Finished, Judge
+from kirigami.search.study import provenance
+from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.record import result_of
 
+REACHED = ("density", "bits", "shared", "stored_bits")  # what techniques report that a card tells
 RESAMPLES = 500
 Z = 1.959964  # 95 %
+
+
+def card_of(
+    study: Study,
+    trial: FrozenTrial,
+    done: Finished,
+    files: Mapping[str, bytes],
+    task: tasks.Task,
+    judge: Judge,
+    agreed: parity.Parity,
+    twin: dict[str, Any] | None,
+    config: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return everything that is known of an export."""
+    result, ledger = result_of(trial), Ledger().read(study)
+    outputs, targets = tested(done.network, task)
+    value = task.evaluate(outputs, targets)[judge.metric]
+    small, rows = compact.read(files["model.kgm"]), sample(task)
+    argument = parity.onnx_session(files["model.onnx"]).get_inputs()[0]
+    figures = {name: value for name, value in result.figures.items() if name in REACHED}
+    return {
+        "study": study.study_name,
+        "trial": trial.number,
+        "test": {
+            "metric": judge.metric,
+            "value": value,
+            "interval": list(interval(judge.metric, task, outputs, targets, value)),
+            "rows": agreed.rows,
+            "all": task.evaluate(outputs, targets),
+            "baselines": task.baselines(targets),
+        },
+        "validation": {"value": done.score, "before_last_cuts": done.before, "tolerance": judge.tolerance},
+        "dense_twin": twin,
+        "bytes": {name: len(data) for name, data in files.items()},
+        "tensors": contents.table(small, compact.costs(done.network)),
+        "parameters": stored_parameters(done.network),
+        "macs": result.figures.get("macs"),
+        "latency_ms": timed(files["model.onnx"], task),
+        "techniques": figures,
+        "notes": done.notes,
+        "parity": agreed.differences,
+        "input": {
+            "name": argument.name,
+            "shape": [size if isinstance(size, int) else None for size in argument.shape],
+            "type": str(rows.numpy().dtype),
+            "what": f"raw rows of {tuple(rows.shape[1:])}, as the data have them",
+        },
+        "output": {
+            "kind": task.kind,
+            "what": f"{task.kind}" + (f" in the order ({', '.join(task.classes)})" if task.classes else ""),
+        },
+        "search": {
+            "trials": ledger.finished,
+            "wall_s": round(ledger.wall_seconds(), 1),
+            "device_s": round(ledger.device_seconds(), 1),
+            "fit_s": result.fit_s or 0.0,
+        },
+        "config": dict(leaves(config)),
+        "data": {"task": config["task"]["name"], "fingerprint": task.fingerprint()},
+        "revision": provenance.revision(),
+        "versions": provenance.versions(),
+        "machine": f"{platform.machine()}, {platform.system()}",
+        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+        "sha256_of_tensors": dict(small.digests),
+    }
+
+
+def summary(card: Mapping[str, Any]) -> str:
+    """Return the card in a line or two."""
+    test, twin, size = card["test"], card["dense_twin"], card["bytes"]
+    beside = ""
+    if twin:
+        beside = (
+            f"; its dense twin {twin['test']:.4f} in {twin['float32_bytes']:,} bytes of float32 "
+            f"({twin['float32_bytes'] / size['model.kgm']:.0f}x)"
+        )
+    return (
+        f"trial {card['trial']}: test {test['metric']} {test['value']:.4f} ({test['interval'][0]:.4f} to "
+        f"{test['interval'][1]:.4f}), model.kgm {size['model.kgm']:,} bytes, model.onnx {size['model.onnx']:,}{beside}"
+    )
 
 
 def interval(metric: str, task: tasks.Task, outputs: Tensor, targets: Tensor, value: float) -> tuple[float, float]:

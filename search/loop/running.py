@@ -15,9 +15,7 @@ from kirigami.search.proposal.judge import Go, Judge, Pause, Report, Stop, Verdi
 from kirigami.search.study.ledger import Ledger
 from kirigami.search.study.record import result_of
 from kirigami.search.training.job import TAKEN, Job, Metrics, Paused, Pruned, not_a_number
-
-# What a cost that is known at the end only is compared by before that.
-COSTS = {"params": "params", "macs": "macs", "bytes": "least_bytes", "latency_ms": "latency_ms"}
+from kirigami.spaces.costs import known_before
 
 
 @dataclass(eq=False)
@@ -105,11 +103,10 @@ class Running:
 def at_rung(metrics: Mapping[str, float], details: Mapping[str, Any], seconds: float) -> dict[str, float]:
     """Return the metrics of a report with the costs known by then.
 
-    Multiply-accumulates, parameters and latency are those of the network before training, `bytes` is the lower bound
-    of the file (`techniques.least_bytes`), and `seconds` those since the trial began. What a report itself
-    brings goes first.
+    They are those that `kirigami.spaces.costs` says are known before training, and `seconds` those since the trial
+    began. What a report itself brings goes first.
     """
-    known = {name: float(details[stored]) for name, stored in COSTS.items() if stored in details}
+    known = {name: float(value) for name, value in known_before(details).items()}
     return {**metrics, **{name: cost for name, cost in {"seconds": seconds, **known}.items() if name not in metrics}}
 
 

@@ -67,11 +67,11 @@ def tell(
 
 def finish(study: Study, running: Running, told: Told, networks: Networks | None, ledger: Ledger) -> None:
     """Drop the checkpoints of a trial that has ended, and keep its network where it is among the best."""
-    checkpoints, save = running.job.checkpoints, told.outcome.save
+    checkpoints, made = running.job.checkpoints, told.outcome.made
     if checkpoints is not None and told.outcome.state != "paused":
         checkpoints.drop()
-    if networks is not None and save is not None and told.values is not None:
-        networks.keep_if_best(study, running.number, told.values, save, ledger)
+    if networks is not None and made is not None and told.values is not None:
+        networks.keep_if_best(study, running.number, told.values, made.save, ledger)
 
 
 def _judged(study: Study, outcome: Outcome) -> Told:

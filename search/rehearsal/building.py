@@ -8,15 +8,11 @@ from lightning.pytorch import LightningModule
 
 from kirigami import models, tasks
 from kirigami.errors import at
-from kirigami.models.technique import network_of
 from kirigami.search.errors import InputError
-from kirigami.search.training import techniques
-from kirigami.search.training.building import build_module, check_regime, check_untrained, open_task
-from kirigami.search.training.ranks import places
+from kirigami.search.training.building import assemble, check_regime, open_task
+from kirigami.search.training.checks import check_devices, check_untrained
 from kirigami.search.training.trainer import check_trainer
 from kirigami.spaces import Space
-
-END_METRICS = ("params", "macs", "bytes", "latency_ms", "seconds")
 
 
 def rehearse(
@@ -31,7 +27,7 @@ def rehearse(
     check_trainer(config["trainer"])
     try:
         task = open_task(config)
-        _build(config, task)
+        build(config, task)
     except (ValueError, TypeError, OSError, ImportError) as error:
         raise InputError(_line(error)) from error
     for values in space.probes():
@@ -40,34 +36,17 @@ def rehearse(
             check_trainer(probe["trainer"])
             with at("task"):
                 tasks.build(probe["task"], seed=probe["seed"])
-            _build(probe, task if probe["imbalance"] == config["imbalance"] else open_task(probe))
+            build(probe, task if probe["imbalance"] == config["imbalance"] else open_task(probe))
         except (ValueError, TypeError, ImportError) as error:
             named = ", ".join(f"space.{path}={value!r}" for path, value in values.items())
             raise InputError(f"{named} is refused: {_line(error)}") from error
     return config, task
 
 
-def check_objectives(config: Mapping[str, Any], objectives: Mapping[str, str], task: tasks.Task) -> None:
-    """Check that the objectives will be there when a trial ends, the first of them at every report.
-
-    Raises:
-        InputError: for a metric that the task does not compute.
-    """
-    if "_target_" in config["network"] and not isinstance(_build(config, task), models.Learner):
-        return  # a user's LightningModule logs what it likes
-    reported = (*task.metrics, "loss")
-    first, *others = objectives
-    for name in (first, *others):
-        allowed = reported if name == first else (*reported, *END_METRICS)
-        if name not in allowed:
-            names = ", ".join(dict.fromkeys(allowed))
-            raise InputError(f"objective must be one of ({names}) on this task, but got {name!r}.")
-
-
-def _build(config: Mapping[str, Any], task: tasks.Task) -> LightningModule:
+def build(config: Mapping[str, Any], task: tasks.Task) -> LightningModule:
     """Build without memory, on the meta device, and for real where a network, or its regime, needs that."""
     check_untrained(config)
-    places.check(config)
+    check_devices(config)
     with at("init"):
         models.initial.build(config["init"])
     try:
@@ -84,12 +63,11 @@ def _build(config: Mapping[str, Any], task: tasks.Task) -> LightningModule:
 
 
 def _assemble(config: Mapping[str, Any], task: tasks.Task) -> LightningModule:
-    """Build the module, attach the techniques, and let a regime find its blocks."""
-    module = build_module(config, task)
-    chosen = techniques.build(config)
-    techniques.attach(chosen, network_of(module))
+    """Assemble a trial, and let a regime find its blocks."""
+    assembly = assemble(config, task=task, is_measured=False)
+    module = assembly.module
     if isinstance(module, models.Learner) and module.regime is not None:
-        check_regime(module.regime, module.network, chosen)
+        check_regime(module.regime, module.network, assembly.techniques)
         with at("regime", otherwise=("name", "backprop")):
             module.regime.prepare(module.network.to(task.device), next(iter(task.train_dataloader())))
     return module

@@ -1,20 +1,113 @@
-"""What a trial is made of, from its config: its task on its device, its network, and what trains it."""
+"""From a config to a trial that is ready to be trained: its task on its device, its network, and what trains it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import LightningModule
+import torch
+from lightning.pytorch import LightningModule, seed_everything
+from safetensors.torch import load_model
 from torch import Tensor, nn
 
 from kirigami import models, tasks
-from kirigami.errors import at, did_you_mean
+from kirigami.errors import at
 from kirigami.models.regimes import Regime
-from kirigami.models.technique import Technique
+from kirigami.models.technique import Technique, network_of
+from kirigami.search.config import groups
 from kirigami.search.errors import InputError
-from kirigami.search.training import devices, kept, techniques
+from kirigami.search.training import checks, costs, devices, networks
 from kirigami.search.training.job import Metrics
 
-OUTPUT_KEYS = ("loss", "smoothing", "calibration", "threshold")
+
+@dataclass(frozen=True)
+class Assembly:
+    """A trial that is ready to be trained, and the same one trained.
+
+    Attributes:
+        config: the trial's.
+        task: on the trial's device, with its training and validation rows read.
+        module: what Lightning trains.
+        network: what is written to a file in the end: a user's own LightningModule, or what a `Learner` trains.
+        techniques: attached to the network, in the order grow, share, mask, quantise.
+        costs: what is known of its costs before training, as details of a trial; nothing where none were measured.
+    """
+
+    config: Mapping[str, Any]
+    task: tasks.Task
+    module: LightningModule
+    network: nn.Module
+    techniques: Sequence[Technique]
+    costs: Mapping[str, float]
+
+    def save(self, path: Path) -> None:
+        """Write the network to a file from which `load` builds it again.
+
+        Raises:
+            OSError: where it cannot be written.
+        """
+        recipes = [technique.recipe() for technique in self.techniques]
+        networks.save(path, self.network, self.config, shapes_of(self.task), recipes)
+
+
+def assemble(
+    config: Mapping[str, Any],
+    split: int | None = None,
+    test_split: int | None = None,
+    *,
+    threads: int | None = None,
+    task: tasks.Task | None = None,
+    is_measured: bool = True,
+) -> Assembly:
+    """Open the task, seed, build the module, build the techniques, measure, and attach: every trial in this order.
+
+    Args:
+        config: the trial's.
+        split: seed of the split, where it is not that of the weights and batches.
+        test_split: seed of the test rows, where it is not that of the split.
+        threads: the process's share of the cores, of which small networks use one; None leaves torch's setting alone.
+        task: one that is open already.
+        is_measured: whether the costs are measured, for which the network has to work, on the trial's device.
+
+    Raises:
+        ValueError: for data, a network or techniques that cannot be had, or do not go together.
+    """
+    task = open_task(config, split, test_split) if task is None else task
+    seed_everything(config["seed"], verbose=False)
+    module = build_module(config, task)
+    network = network_of(module)
+    techniques = build_techniques(config)
+    measured: dict[str, float] = {}
+    if is_measured:
+        measured |= costs.macs(network, task)
+        if threads is not None:
+            work, shares = int(measured.get("macs", 0)) * task.batch_size, devices.count(config["trainer"])
+            torch.set_num_threads(devices.threads_for(work, threads, shares))
+        measured |= costs.latency(config, network, task)
+    attach(techniques, network)
+    if is_measured:
+        measured |= costs.sizes(config, network, techniques)
+    return Assembly(config, task, module, network, techniques, measured)
+
+
+def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Build a trial's network from its file, in its final form and with its weights; return it with the trial's config.
+
+    Raises:
+        InputError: where the file is no network that a trial wrote, or its own code has changed since.
+    """
+    about = networks.about_file(path)
+    config = about["config"]
+    try:
+        with at("network"):
+            network = network_of(models.build_network(config["network"], **about["shapes"]))
+        for technique, recipe in zip(build_techniques(config), about["recipes"], strict=True):
+            technique.restore(network, recipe)
+        load_model(network, str(path))
+    except (ValueError, TypeError, RuntimeError, ImportError) as error:
+        raise InputError(f"{path}: its network cannot be built again: {' '.join(str(error).split())[:300]}") from error
+    return network.eval(), config
 
 
 def open_task(config: Mapping[str, Any], split: int | None = None, test_split: int | None = None) -> tasks.Task:
@@ -40,7 +133,7 @@ def open_task(config: Mapping[str, Any], split: int | None = None, test_split: i
 def build_module(config: Mapping[str, Any], task: tasks.Task) -> LightningModule:
     """Build what Lightning trains: a user's own LightningModule as it is, any other network inside a `Learner`."""
     network = build_network(config, task)
-    output = check_output(config, task)
+    output = checks.check_output(config, task)
     with at("regime"):
         regime = models.regimes.build(config["regime"])
     if not isinstance(network, LightningModule):
@@ -55,6 +148,55 @@ def build_module(config: Mapping[str, Any], task: tasks.Task) -> LightningModule
     return network
 
 
+def build_network(config: Mapping[str, Any], task: tasks.Task) -> nn.Module:
+    """Build the network for the shapes of a task."""
+    with at("network"):
+        return models.build_network(config["network"], **shapes_of(task))
+
+
+def shapes_of(task: tasks.Task) -> dict[str, Any]:
+    """Return what a network has to know of its data."""
+    return {
+        "in_shape": list(task.in_shape),
+        "out_features": task.out_features,
+        "vocabulary": task.vocabulary,
+        "dense": task.kind == "pixels",
+    }
+
+
+def build_techniques(config: Mapping[str, Any]) -> list[Technique]:
+    """Build the techniques that the config asks for, in the order grow, share, mask, quantise.
+
+    Raises:
+        ValueError: for an unknown method or key, or a value out of its range.
+    """
+    techniques = []
+    for group in groups.TECHNIQUES:
+        with at(group):
+            techniques.append(import_module(f"{models.__name__}.{group}").build(config[group]))
+    return [technique for technique in techniques if technique is not None]
+
+
+def attach(techniques: Sequence[Technique], network: nn.Module) -> None:
+    """Attach techniques to a network.
+
+    Raises:
+        ValueError: where a network has no layers for a technique, or two of them do not go together.
+    """
+    for technique in techniques:
+        with at(group_of(technique), otherwise=("method", "none")):
+            technique.attach(network)
+    for technique in techniques:
+        with at(group_of(technique), otherwise=("method", "none")):
+            technique.check()
+
+
+def group_of(technique: Technique) -> str:
+    """Return the group of the config that a technique is built from: its package has the same name."""
+    module = type(technique).__module__
+    return next(group for group in groups.TECHNIQUES if module.startswith(f"{models.__name__}.{group}."))
+
+
 def check_regime(regime: Regime | None, network: nn.Module, techniques: Sequence[Technique] = ()) -> None:
     """Check that a regime suits the network and its techniques.
 
@@ -66,54 +208,24 @@ def check_regime(regime: Regime | None, network: nn.Module, techniques: Sequence
             regime.check(network, techniques)
 
 
-def build_network(config: Mapping[str, Any], task: tasks.Task) -> nn.Module:
-    """Build the network for the shapes of a task."""
-    with at("network"):
-        return models.build_network(config["network"], **kept.shapes_of(task))
-
-
 def build_loss(config: Mapping[str, Any], task: tasks.Task) -> Callable[[Tensor, Tensor], Tensor]:
     """Build the loss that `output:` names, with the task's class weights."""
     output = config["output"]
-    named = {"smoothing": output["smoothing"], "weights": task.class_weights}
+    settings = {"smoothing": output["smoothing"], "weights": task.class_weights}
     with at("output"):
-        return models.outputs.loss(output["loss"], task.kind, task.classes, **named)
+        return models.outputs.loss(output["loss"], task.kind, task.classes, **settings)
 
 
-def check_output(config: Mapping[str, Any], task: tasks.Task) -> Mapping[str, Any]:
-    """Check `output:` and return it.
-
-    Raises:
-        InputError: for an unknown key.
-        ValueError: for what does not suit the task.
-    """
-    output: Mapping[str, Any] = config["output"]
-    for key in output:
-        if key not in OUTPUT_KEYS:
-            names = ", ".join(OUTPUT_KEYS)
-            raise InputError(f"output.{key}: no such key.{did_you_mean(key, OUTPUT_KEYS)} Keys: {names}.")
-    classes = len(task.classes) if task.classes else None
-    with at("output"):
-        models.calibration.check(task.kind, classes, calibration=output["calibration"], threshold=output["threshold"])
-    return output
-
-
-def check_untrained(config: Mapping[str, Any]) -> None:
-    """Check that a trial of no epochs asks for nothing that only training brings.
-
-    Raises:
-        InputError: saying what does.
-    """
-    if config["trainer"]["epochs"] or config["trainer"]["steps"] is not None:
-        return
-    if config["init"]["name"] == "default":
-        raise InputError("trainer.epochs must be at least 1 with init=default, but got 0. Set init=closed_form.")
-    asked = {group: config[group]["method"] for group in techniques.ROOMS} | {"regime": config["regime"]["name"]}
-    for group, value in asked.items():
-        if value not in ("none", "backprop"):
-            raise InputError(
-                f"trainer.epochs must be at least 1 with {group}={value}, which needs training, but got 0."
-            )
+def prepare(assembly: Assembly) -> dict[str, float]:
+    """Fit the network in closed form before it is trained, where the config asks for that; return the fit's figures."""
+    config, task = assembly.config, assembly.task
+    with at("init"):
+        initial = models.initial.build(config["init"])
+    if initial is None:
+        return {}
+    loss = build_loss(config, task)
+    with at("init", otherwise=("name", "default")):
+        return initial.fit(assembly.network, task.train_dataloader(), task.kind, loss)
 
 
 def calibrate(network: nn.Module, config: Mapping[str, Any], task: tasks.Task) -> tuple[dict[str, float], Metrics]:
@@ -126,10 +238,20 @@ def calibrate(network: nn.Module, config: Mapping[str, Any], task: tasks.Task) -
     output = config["output"]
     if output["calibration"] == output["threshold"] == "none":
         return {}, {}
-    asked = {"calibration": output["calibration"], "threshold": output["threshold"]}
+    methods = {"calibration": output["calibration"], "threshold": output["threshold"]}
     with at("output"):
-        figures, outputs, targets = models.calibration.finish(network, task.val_dataloader(), task.kind, **asked)
+        figures, outputs, targets = models.calibration.finish(network, task.val_dataloader(), task.kind, **methods)
     metrics = task.evaluate(outputs, targets)
     if output["loss"] in ("auto", "cross_entropy"):  # others are of outputs as they were trained, not of logits
         metrics |= {"loss": float(build_loss(config, task)(outputs, targets))}
     return figures, metrics
+
+
+def skips_gradients(config: Mapping[str, Any]) -> bool:
+    """Tell whether parameters may go without a gradient: those of techniques that are hard, and a user's own."""
+    return "_target_" in config["network"] or bool(groups.methods(config))
+
+
+def figures(techniques: Sequence[Technique]) -> dict[str, Any]:
+    """Return what the techniques tell of the state reached, such as density, bits and the similarity of layers."""
+    return {name: value for technique in techniques for name, value in technique.figures().items()}

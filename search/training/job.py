@@ -4,6 +4,7 @@ A runner turns a config into a stream of (fidelity, metrics) reports. It may tra
 table or compute a formula: the loop, the samplers and the pruners cannot tell.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
@@ -31,18 +32,31 @@ class Interrupted(Stopped):
     """The user or the system asked the worker to stop; the trial will be run again."""
 
 
+class Made(Protocol):
+    """What a trial has trained (`kirigami.search.training.building.Assembly`)."""
+
+    def save(self, path: Path) -> None:
+        """Write the network to a file.
+
+        Raises:
+            OSError: where it cannot be written.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial came to, why, and how to keep what it made where that is worth it.
+    """What a trial came to, why, and what it has made.
 
     Attributes:
         state: complete, pruned, failed, paused, or infeasible (over the budget, and not trained for that reason).
+        made: for whoever keeps it; None where nothing was trained to its end.
     """
 
     state: str
     metrics: Metrics = field(default_factory=dict)
     reason: str | None = None
-    save: Callable[[Path], None] | None = None
+    made: Made | None = None
 
 
 class Checkpoints(Protocol):
@@ -118,3 +132,8 @@ class Job:
 def not_a_number(metrics: Metrics) -> str | None:
     """Return the name of the first metric that is NaN or infinite."""
     return next((name for name, value in metrics.items() if not isfinite(value)), None)
+
+
+def say(line: str) -> None:
+    """Write a line into the worker's log."""
+    print(line, file=sys.stderr, flush=True)

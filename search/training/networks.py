@@ -1,19 +1,77 @@
-"""The networks of a study's best trials on disk, and in the artifacts where other machines are to find them."""
+"""Trials' networks on disk: the file of one, those of a study's best trials, and where other machines find them."""
 
+import json
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from optuna.study import Study
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_model
+from torch import nn
 
-from kirigami.search.errors import one_line
+from kirigami.search.errors import InputError, one_line
 from kirigami.search.files import replaced
 from kirigami.search.storage.artifacts import Artifacts
 from kirigami.search.study.ledger import Ledger
 from kirigami.search.study.ranking import best_trial, front, sign_of
-from kirigami.search.training.checkpoints.shelf import say
+from kirigami.search.training.job import say
+
+FORMAT = 1
+KEY = "kirigami"
+LEFT_OUT = ("space", "storage")
+
+
+def save(
+    path: Path,
+    network: nn.Module,
+    config: Mapping[str, Any],
+    shapes: Mapping[str, Any],
+    recipes: Sequence[Mapping[str, Any]],
+) -> None:
+    """Write a network with what it takes to build it again, in one safetensors file; a reader never sees half of it.
+
+    Args:
+        path: of the file.
+        network: whose weights are written.
+        config: the trial's.
+        shapes: of its data, as `kirigami.search.training.building.shapes_of` has them.
+        recipes: of its techniques: the form that they have given the network.
+
+    Raises:
+        OSError: where it cannot be written.
+    """
+    about = {
+        "format": FORMAT,
+        "config": {key: part for key, part in config.items() if key not in LEFT_OUT},
+        "shapes": dict(shapes),
+        "recipes": list(recipes),
+    }
+    try:
+        with replaced(path) as temporary:
+            save_model(network, str(temporary), metadata={KEY: json.dumps(about)})
+    except SafetensorError as error:  # a full disk
+        raise OSError(" ".join(str(error).split())) from error
+
+
+def about_file(path: Path) -> dict[str, Any]:
+    """Return the config, shapes and recipes in a network's file.
+
+    Raises:
+        InputError: where the file cannot be read, or no trial wrote it.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            text = (file.metadata() or {}).get(KEY)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: no readable safetensors file ({' '.join(str(error).split())}).") from error
+    about = json.loads(text) if text is not None else {}
+    if about.get("format") != FORMAT:
+        raise InputError(f"{path}: no network of a trial (format {about.get('format')}, this version reads {FORMAT}).")
+    return dict(about)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from lightning.pytorch import Callback, Trainer
 from kirigami.errors import did_you_mean
 from kirigami.search.errors import InputError
 from kirigami.search.training import devices
-from kirigami.search.training.ranks import places
 
 TRAINER_KEYS = (
     *("epochs", "steps", "batch_size", "val_every", "precision", "gradient_clip", "device"),
@@ -96,13 +95,39 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
             f"trainer.val_every must divide the {total} epochs or steps of a trial, so that its end is validated, "
             f"but got {every}. Set trainer.val_every=1."
         )
-    places.check_trainer(settings)
+    _check_devices(settings)
     if settings["precision"] not in PRECISIONS:
         names = ", ".join(PRECISIONS)
         raise InputError(f"trainer.precision must be one of ({names}), but got {settings['precision']!r}.")
     clip = settings["gradient_clip"]
     if clip is not None and (isinstance(clip, bool) or not isinstance(clip, int | float) or clip <= 0):
         raise InputError(f"trainer.gradient_clip must be null or a number above 0, but got {clip!r}.")
+
+
+def _check_devices(settings: Mapping[str, Any]) -> None:
+    """Check what `trainer:` says of several devices."""
+    count, rows = settings.get("devices", 1), settings["batch_size"]
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise InputError(f"trainer.devices must be a whole number of at least 1, but got {count!r}.")
+    if count > rows:
+        raise InputError(
+            f"trainer.devices must be at most trainer.batch_size={rows}, a row of each batch for each, "
+            f"but got {count}. Set trainer.devices={rows}, or a larger trainer.batch_size."
+        )
+    density = settings.get("compress_gradients")
+    is_number = isinstance(density, int | float) and not isinstance(density, bool)
+    if density is not None and not (is_number and 0 < density <= 1):
+        raise InputError(
+            f"trainer.compress_gradients must be null or the share of entries sent, above 0 and at most 1, "
+            f"but got {density!r}."
+        )
+    if density is not None and count == 1:
+        raise InputError(
+            f"trainer.compress_gradients must be null on one device, which sends no gradients, but got {density!r}. "
+            "Set trainer.devices=2, or more."
+        )
+    if count > 1:
+        devices.of_ranks(settings)
 
 
 def quiet() -> None:

@@ -90,14 +90,14 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
     Raises:
         ValueError: in one line, for what is wrong with the config, the data, the store or the study.
     """
-    from kirigami import tasks
     from kirigami.search import storage
     from kirigami.search.config.objective import directed
     from kirigami.search.config.study import StudySettings
     from kirigami.search.loop import Loop
     from kirigami.search.proposal import samplers
     from kirigami.search.proposal.judges import build_judge
-    from kirigami.search.rehearsal import building as rehearsal
+    from kirigami.search.rehearsal.building import rehearse
+    from kirigami.search.rehearsal.objectives import check_objectives, direction
     from kirigami.search.storage import artifacts
     from kirigami.search.study import study
     from kirigami.search.study.ledger import Ledger
@@ -109,9 +109,9 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
     settings = StudySettings.from_raw(orders.raw)
     config, space = settings.config, settings.space
     own_code.check_target(config.network.get("_target_"), orders.paths)
-    resolved, task = rehearsal.rehearse(settings.raw, space, resolve)
-    objectives = directed(config.objective, tasks.direction)
-    rehearsal.check_objectives(resolved, objectives, task)
+    resolved, task = rehearse(settings.raw, space, resolve)
+    objectives = directed(config.objective, direction)
+    check_objectives(resolved, objectives, task)
     full, every = config.trainer.fidelities, config.trainer.val_every
     judge = build_judge(config.pruner, objectives=len(objectives), fidelities=full, every=every)
     shared, every_s = artifacts.open_artifacts(config.storage.artifacts, Path(orders.folder)), config.checkpoint.every_s

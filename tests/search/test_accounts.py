@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from types import SimpleNamespace
 
 import pytest
 from test_ledger import trial
@@ -27,7 +28,8 @@ def study(make_loop, sqlite_url, tmp_path, name):
         job.details.update(device="cpu", device_s=job.number + 1.0, energy_j=3.0)
         if job.number == 1:
             raise Pruned("too slow")
-        return Outcome("complete", {"score": -job.number}, save=lambda path: path.write_text("weights"))
+        made = SimpleNamespace(save=lambda path: path.write_text("weights"))
+        return Outcome("complete", {"score": -job.number}, made=made)
 
     cost = {"per_device_hour": 1800.0, "currency": "EUR"}
     config = {"x": 0.5, "y": 2, "cost": cost, "trainer": {"devices": 1}}

@@ -5,6 +5,7 @@ import io
 import json
 import sys
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import optuna
@@ -72,7 +73,7 @@ class Retrain:
             0, 0.005
         )
         metrics = {"accuracy": QUALITY[lr] + noise, "bytes": 100.0 * lr}
-        return Outcome("complete", metrics, save=lambda path: path.write_text(f"{lr} {seed}"))
+        return Outcome("complete", metrics, made=SimpleNamespace(save=lambda path: path.write_text(f"{lr} {seed}")))
 
 
 class Score:

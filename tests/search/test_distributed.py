@@ -10,8 +10,8 @@ from kirigami.search.config.resolve import resolve
 from kirigami.search.errors import InputError
 from kirigami.search.rehearsal import building as rehearsal
 from kirigami.search.training import alone as trial
+from kirigami.search.training import devices
 from kirigami.search.training.job import Interrupted, Job, Pruned
-from kirigami.search.training.ranks import places
 from kirigami.search.training.ranks.strategy import own_chance, share
 from kirigami.search.training.ranks.team import TEAM
 from kirigami.search.training.runners import Solo
@@ -34,7 +34,7 @@ def run(*overrides, on_report=lambda fidelity, metrics: None):
 
 
 def weights(outcome, folder):
-    outcome.save(folder / "network.safetensors")
+    outcome.made.save(folder / "network.safetensors")
     return load_file(folder / "network.safetensors")
 
 
@@ -173,7 +173,7 @@ def test_what_cannot_be_is_refused_in_one_line(overrides, parts):
 def test_more_gpus_than_there_are_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
 
-    assert places.named({**config_of("trainer.devices=2")["trainer"], "device": "auto"}) == ("cuda:0", "cuda:1")
+    assert devices.of_ranks({**config_of("trainer.devices=2")["trainer"], "device": "auto"}) == ("cuda:0", "cuda:1")
     with pytest.raises(
         InputError, match=r"trainer.devices must be at most 1, the GPUs there are from cuda:1, but got 2"
     ):
@@ -186,5 +186,5 @@ def test_the_number_of_devices_is_part_of_what_a_trial_means():
 
 
 def test_a_trial_recorded_before_there_was_a_choice_had_one_device():
-    assert places.count({"epochs": 3, "steps": None}) == 1
-    assert places.count({"epochs": 0, "steps": None, "devices": 4}) == 1
+    assert devices.count({"epochs": 3, "steps": None}) == 1
+    assert devices.count({"epochs": 0, "steps": None, "devices": 4}) == 1

@@ -232,9 +232,7 @@ def test_front_is_exported_and_what_was_not_kept_is_trained_again(folder: Path, 
 
 
 def _kept(path: Path) -> torch.nn.Module:
-    from kirigami.search.training import kept
-
-    return kept.load(path)[0]
+    return building.load(path)[0]
 
 
 def test_forms_that_disagree_leave_the_old_files(

@@ -13,9 +13,9 @@ from kirigami.models.sharing import SoftSharing
 from kirigami.search.config.compose import compose
 from kirigami.search.config.resolve import resolve
 from kirigami.search.export import parity
-from kirigami.search.export.finish import Judge, finish
+from kirigami.search.export.files import compare, to_onnx, written
+from kirigami.search.export.finish import Finished, Judge, finish
 from kirigami.search.export.predict import predict
-from kirigami.search.export.run import Finished, compare, to_onnx, written
 from kirigami.search.training.building import build_network
 
 

@@ -11,7 +11,7 @@ from kirigami.search.training.job import Outcome
 from kirigami.search.training.runners import Solo
 from kirigami.spaces import Budget
 
-LIMITED = Budget(trials=12, params=100)
+LIMITED = Budget(trials=12, limits={"params": 100})
 
 
 def size_first(job):

@@ -2,6 +2,7 @@
 
 import math
 import time
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -71,7 +72,8 @@ class TestWhatIsWritten:
 
     def test_only_the_best_network_is_kept(self, make_loop, tmp_path):
         def run(job):
-            return Outcome("complete", {"score": abs(job.number - 2)}, save=lambda path: path.write_text("weights"))
+            made = SimpleNamespace(save=lambda path: path.write_text("weights"))
+            return Outcome("complete", {"score": abs(job.number - 2)}, made=made)
 
         folder, kept = tmp_path / "networks", []
         loop = make_loop(Solo(run), trials=4, folder=folder)

@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from optuna.trial import TrialState
@@ -212,7 +213,8 @@ def freezing(folder):
                 job.report(fidelity, {"score": 0.0})
                 if (folder / "end").exists():
                     break
-        return Outcome("complete", {"score": 0.0 if first else 1.0}, save=lambda path: path.write_text(f"{first}"))
+        made = SimpleNamespace(save=lambda path: path.write_text(f"{first}"))
+        return Outcome("complete", {"score": 0.0 if first else 1.0}, made=made)
 
     return Solo(run)
 

@@ -164,8 +164,7 @@ class TestDecisions:
 
         def run(limit):
             loop = make_loop(comes([(5.0, 7.0), (0.1, 90.0)]), objectives=self.OBJECTIVES, trials=2, judge=RUNGS)
-            loop.budget = Budget(trials=2)
-            loop.budget = LimitedSize(limit)
+            loop.budget = Budget(trials=2, limits={"size": limit})
             loop.run()
             return [state_of(trial) for trial in trials_of(loop)], trials_of(loop)[1].user_attrs["rung:1"]["over"]
 
@@ -179,7 +178,7 @@ class TestDecisions:
             return Outcome("complete", {"loss": 1.0, "size": 20.0})
 
         loop = make_loop(Solo(run), objectives=self.OBJECTIVES, judge=RUNGS)
-        loop.budget = LimitedSize(30, trials=1)
+        loop.budget = Budget(trials=1, limits={"size": 30})
         loop.run()
         assert trials_of(loop)[0].user_attrs["rung:1"]["over"] == 0
 
@@ -208,18 +207,6 @@ class TestDecisions:
         assert states == ["pruned", "pruned", "pruned"]
         states, _ = self.states(make_loop, [(1.0, 1.0), (0.9, 0.9), (0.8, 0.8)], judge=Halving(((1,),), (1,), 3, 2))
         assert states == ["pruned", "pruned", "complete"]
-
-
-class LimitedSize(Budget):
-    """A budget that limits the objective `size`."""
-
-    def __init__(self, size, trials=2):
-        super().__init__(trials=trials)
-        object.__setattr__(self, "size", size)
-
-    @property
-    def limits(self):
-        return {"size": self.size}
 
 
 class TestCosts:

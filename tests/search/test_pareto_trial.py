@@ -1,6 +1,7 @@
 """Real trials of Pareto studies: what is known at a rung, latency as a limit and as an objective, and what is shown."""
 
 import json
+import threading
 
 import pytest
 from optuna.storages import InMemoryStorage
@@ -15,15 +16,19 @@ from kirigami.search.errors import InputError
 from kirigami.search.loop import Loop
 from kirigami.search.proposal import halving
 from kirigami.search.proposal.samplers import sampler_factory
-from kirigami.search.rehearsal import building as rehearsal
+from kirigami.search.rehearsal.objectives import check_objectives
 from kirigami.search.report import figures, results
 from kirigami.search.report import page as report
 from kirigami.search.study import ranking
 from kirigami.search.study import study as studies
+from kirigami.search.study.ranking import metric_names
+from kirigami.search.study.record import result_of
 from kirigami.search.training import alone as trial
-from kirigami.search.training import building, techniques
+from kirigami.search.training import building, costs
 from kirigami.search.training.job import Job
+from kirigami.search.workers.worker import Orders, prepare
 from kirigami.spaces import Budget, PriorSampler, Space
+from kirigami.spaces.costs import COSTS
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
@@ -94,9 +99,9 @@ class TestLatency:
 
     def test_what_shrinks_is_trained_all_the_same(self, clock, monkeypatch):
         clock(2.5, 1.25)
-        made = techniques.build(config_of("sparsity=magnitude"))
+        made = building.build_techniques(config_of("sparsity=magnitude"))
         made[0].shrinks = True
-        monkeypatch.setattr(techniques, "build", lambda config: made)
+        monkeypatch.setattr(building, "build_techniques", lambda config: made)
         outcome, job = run(config_of("sparsity=magnitude", latency_ms=2.0))
         assert outcome.state == "complete"
         assert outcome.metrics["latency_ms"] == 1.25
@@ -111,18 +116,18 @@ class TestLatency:
         assert seen == [1, 1]
 
     def test_is_a_number_for_a_real_network(self):
-        config = config_of()
+        config = config_of(latency_ms=1.0)
         task = building.open_task(config)
-        assert trial.latency(building.build_network(config, task), task)["latency_ms"] > 0
+        assert costs.latency(config, building.build_network(config, task), task)["latency_ms"] > 0
 
     def test_is_nothing_for_a_module_without_forward(self, monkeypatch):
         def refuse(*_):
             raise NotImplementedError
 
         monkeypatch.setattr(models.cost, "latency_ms", refuse)
-        config = config_of()
+        config = config_of(latency_ms=1.0)
         task = building.open_task(config)
-        assert trial.latency(building.build_network(config, task), task) == {}
+        assert costs.latency(config, building.build_network(config, task), task) == {}
 
     @pytest.mark.parametrize("value", [0, -1, True, "2", float("inf"), float("nan")])
     def test_a_budget_of_it_is_a_number_above_0(self, value):
@@ -135,9 +140,9 @@ class TestLatency:
     def test_it_may_be_an_objective_beside_a_metric(self):
         config = config_of()
         task = building.open_task(config)
-        rehearsal.check_objectives(config, {"accuracy": "maximize", "latency_ms": "minimize"}, task)
+        check_objectives(config, {"accuracy": "maximize", "latency_ms": "minimize"}, task)
         with pytest.raises(InputError, match="objective must be one of"):
-            rehearsal.check_objectives(config, {"latency_ms": "minimize", "accuracy": "maximize"}, task)
+            check_objectives(config, {"latency_ms": "minimize", "accuracy": "maximize"}, task)
 
 
 def test_the_least_bytes_are_known_at_a_rung_and_the_file_has_more():
@@ -220,3 +225,17 @@ def test_any_number_of_objectives_has_a_page(count, tmp_path):
 
     found = optimize({"x": {"low": 0.0, "high": 1.0}}, evaluate, budget=5, objective=dict.fromkeys(names, "minimize"))
     assert "<h2>Pareto front</h2>" in report.write_report(found.study, tmp_path).read_text()
+
+
+@pytest.mark.parametrize("cost", COSTS)
+def test_every_cost_is_an_objective(cost, tmp_path):
+    """From the words of the config to the values of the trials, with what the worker itself makes of them."""
+    store = f"storage.url=sqlite:///{tmp_path}/studies.db"
+    raw = compose([*SMALL, store, f"objective=[accuracy,{cost}]", "budget.trials=2", "name=both"])
+    loop = prepare(Orders(raw, str(tmp_path), 0, 1, []), threading.Event())
+    loop.run()
+    trials = loop.study.get_trials(deepcopy=False)
+    assert metric_names(loop.study) == ["accuracy", cost]
+    assert [direction.name for direction in loop.study.directions] == ["MAXIMIZE", COSTS[cost].direction.upper()]
+    assert [trial.values[1] > 0 for trial in trials] == [True, True]
+    assert [trial.values[1] for trial in trials] == [result_of(trial).metrics[cost] for trial in trials]

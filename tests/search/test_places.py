@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from kirigami.search.training import devices
 from kirigami.search.workers.launchers import places
 
 
@@ -13,8 +14,9 @@ class TestPlaces:
         """A machine without GPUs and limits; tests add what they need."""
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-        monkeypatch.setattr(places, "PROC", tmp_path / "proc")
-        monkeypatch.setattr(places, "CGROUPS", tmp_path / "cgroup")
+        monkeypatch.setattr(places, "NVIDIA", tmp_path / "nvidia")
+        monkeypatch.setattr(devices, "PROC", tmp_path / "proc")
+        monkeypatch.setattr(devices, "CGROUPS", tmp_path / "cgroup")
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
         self.root = tmp_path
 
@@ -87,14 +89,16 @@ class TestPlaces:
     def test_the_driver_is_asked_where_nvidia_smi_fails(self):
         self.smi("Failed to initialize NVML", 1)
         for card in ("0000:01:00.0", "0000:02:00.0"):
-            (self.root / "proc/driver/nvidia/gpus" / card).mkdir(parents=True)
+            (self.root / "nvidia" / card).mkdir(parents=True)
         assert places.gpus() == ["0", "1"]
 
     def test_limits_of_the_control_groups_count(self):
         self.cgroup("0::/a/b\n", a__b__cpu_dot_max="max 100000", a__cpu_dot_max="350000 100000")
-        assert places.cores() == 3
+        assert devices.cores() == 3
+        assert [devices.threads_per_worker(workers) for workers in (1, 2)] == [3, 1]
+        assert [share.threads for share in places.share_out(2, 2, "cpu")[0]] == [1, 1]
 
     def test_limits_of_old_control_groups_count(self):
         quota = {"cpu__docker__cpu_dot_cfs_quota_us": "50000", "cpu__docker__cpu_dot_cfs_period_us": "100000"}
         self.cgroup("4:cpu,cpuacct:/docker\n", **quota)
-        assert places.cores() == 1
+        assert devices.cores() == 1

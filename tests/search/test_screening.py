@@ -73,8 +73,8 @@ def run(tmp_path, sqlite_url, monkeypatch):
     task = SimpleNamespace(fingerprint=lambda: "rows")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(screening, "compose", quick)
-    monkeypatch.setattr(screening.rehearsal, "rehearse", lambda raw, space, resolve: (resolve(raw), task))
-    monkeypatch.setattr(screening.rehearsal, "check_objectives", lambda *_: None)
+    monkeypatch.setattr(screening, "rehearse", lambda raw, space, resolve: (resolve(raw), task))
+    monkeypatch.setattr(screening, "check_objectives", lambda *_: None)
 
     def screened(train, more=(), **asked):
         console = Console(file=io.StringIO())
@@ -226,7 +226,7 @@ def test_a_real_epoch_reports_score_and_smoothness():
     found = train(Job(0, config, lambda fidelity, metrics: None))
     assert found.metrics["smoothness"] > 0
     assert 0 <= found.metrics["balanced_accuracy"] <= 1
-    assert found.save is None
+    assert found.made is None
     over = {**config, "budget": {**config["budget"], "params": 5}}
     assert train(Job(0, over, lambda fidelity, metrics: None)).state == "infeasible"
 

@@ -8,7 +8,7 @@ from kirigami.search.config.resolve import resolve
 from kirigami.search.errors import InputError
 from kirigami.search.rehearsal import building as rehearsal
 from kirigami.search.training import alone as trial
-from kirigami.search.training import building, kept
+from kirigami.search.training import building
 from kirigami.search.training.job import Job
 from kirigami.spaces import Space
 
@@ -79,8 +79,8 @@ def test_no_epochs_ask_for_nothing_that_trains(overrides, said):
 def test_threshold_and_temperature_are_in_the_kept_network(tmp_path):
     outcome, job = run("imbalance=fuzzy", "output.threshold=balanced_accuracy", "output.calibration=temperature")
     plain, _ = run("imbalance=fuzzy")
-    outcome.save(tmp_path / "network.safetensors")
-    network, config = kept.load(tmp_path / "network.safetensors")
+    outcome.made.save(tmp_path / "network.safetensors")
+    network, config = building.load(tmp_path / "network.safetensors")
 
     assert outcome.metrics["balanced_accuracy"] >= plain.metrics["balanced_accuracy"]
     assert outcome.metrics["loss"] != pytest.approx(plain.metrics["loss"])
@@ -95,8 +95,8 @@ def test_a_regime_reports_every_epoch_and_leaves_a_plain_network(regime, tmp_pat
     more = ("network.depth=3", "regime.partition=1") if regime == "partition" else ("network.depth=3",)
     outcome, job = run(f"regime={regime}", *more)
     plain, other = run("network.depth=3")
-    outcome.save(tmp_path / "network.safetensors")
-    network, config = kept.load(tmp_path / "network.safetensors")
+    outcome.made.save(tmp_path / "network.safetensors")
+    network, config = building.load(tmp_path / "network.safetensors")
 
     assert [fidelity for fidelity, _ in job.curve] == [1, 2, 3]
     assert job.details["params"] == other.details["params"]

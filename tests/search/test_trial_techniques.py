@@ -11,7 +11,7 @@ from kirigami.search.config.resolve import resolve
 from kirigami.search.errors import InputError
 from kirigami.search.rehearsal import building as rehearsal
 from kirigami.search.training import alone as trial
-from kirigami.search.training import building, kept, techniques
+from kirigami.search.training import building, costs
 from kirigami.search.training.job import Job
 from kirigami.spaces import Space
 
@@ -46,9 +46,9 @@ def test_trial_ends_hard_and_measured(overrides, tmp_path):
     assert outcome.state == "complete"
     assert outcome.metrics["bytes"] == job.details["bytes"] > 500
     assert [fidelity for fidelity, _ in job.curve] == [1, 2, 3, 4]
-    outcome.save(tmp_path / "network.safetensors")
+    outcome.made.save(tmp_path / "network.safetensors")
     assert [one.name for one in tmp_path.iterdir()] == ["network.safetensors"]
-    network, config = kept.load(tmp_path / "network.safetensors")
+    network, config = building.load(tmp_path / "network.safetensors")
     assert config["network"] == job.config["network"]
     assert models.compact.encoded_bytes(network) == job.details["bytes"]
     task = building.open_task(config)
@@ -69,7 +69,7 @@ def test_what_no_trial_kept_is_refused(content, said, tmp_path):
     elif content is not None:
         save_file({"weight": torch.zeros(2)}, path)
     with pytest.raises(InputError, match=said):
-        kept.load(path)
+        building.load(path)
 
 
 def test_figures_are_those_of_the_network():
@@ -92,7 +92,7 @@ def test_gates_are_no_parameters_of_the_network_and_templates_are():
     task = building.open_task(shared)
     network = building.build_network(shared, task)
     before = models.cost.parameters(network)
-    techniques.attach(techniques.build(shared), network)
+    building.attach(building.build_techniques(shared), network)
     assert stored_parameters(network) < before
 
 
@@ -108,10 +108,10 @@ def test_a_network_whose_shape_changes_is_measured_at_the_end_and_comes_back(ove
     before = run()[1].details
     outcome, job = run(*overrides)
     assert outcome.state == "complete"
-    outcome.save(tmp_path / "network.safetensors")
-    network, config = kept.load(tmp_path / "network.safetensors")
+    outcome.made.save(tmp_path / "network.safetensors")
+    network, config = building.load(tmp_path / "network.safetensors")
     assert stored_parameters(network) == job.details["params"] != before["params"]
-    assert trial.measure(models.compact.plain(network), building.open_task(config))["macs"] == job.details["macs"]
+    assert costs.macs(models.compact.plain(network), building.open_task(config))["macs"] == job.details["macs"]
     assert job.details["macs"] != before["macs"]
     assert models.compact.encoded_bytes(network) == job.details["bytes"]
 
@@ -151,7 +151,7 @@ def test_links_stand_in_order():
     config = config_of(*BLOCKS, *ALL)
     task = building.open_task(config)
     network = building.build_network(config, task)
-    techniques.attach(techniques.build(config), network)
+    building.attach(building.build_techniques(config), network)
     stages = {tuple(link.stage for link in chain(layer)) for _, layer in weighted(network)}
     assert ("share", "mask", "quantise") in stages
     with torch.no_grad():

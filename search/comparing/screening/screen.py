@@ -10,7 +10,6 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 from rich.console import Console
 
-from kirigami import tasks
 from kirigami.search import storage
 from kirigami.search.comparing.paired import Train, run_all
 from kirigami.search.comparing.record import Record, Run
@@ -23,7 +22,9 @@ from kirigami.search.config.resolve import resolve
 from kirigami.search.config.study import checked
 from kirigami.search.errors import InputError, one_of
 from kirigami.search.files import stored, write_json
-from kirigami.search.rehearsal import building as rehearsal
+from kirigami.search.rehearsal.building import rehearse
+from kirigami.search.rehearsal.objectives import check_objectives
+from kirigami.search.rehearsal.objectives import direction as direction_of
 from kirigami.search.study import provenance
 from kirigami.search.study import study as studies
 from kirigami.search.study.states import state_of
@@ -76,9 +77,9 @@ def screen(
     config, space = settings.config, settings.space
     if not len(space):
         raise InputError(f"study={config.name} has an empty space: there is nothing to draw. Set space=[optimizer].")
-    resolved, task = rehearsal.rehearse(settings.raw, space, resolve)
-    objectives = directed(config.objective, tasks.direction)
-    rehearsal.check_objectives(resolved, objectives, task)
+    resolved, task = rehearse(settings.raw, space, resolve)
+    objectives = directed(config.objective, direction_of)
+    check_objectives(resolved, objectives, task)
     data, mine = task.fingerprint(), config.identity
     if storage.exists(config.storage):
         begun = studies.find(storage.open_storage(config.storage, create=False), config.name)

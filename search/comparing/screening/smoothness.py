@@ -3,16 +3,13 @@
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kirigami.models.technique import weighted
 from kirigami.search.training import alone as trial
-from kirigami.search.training import building, kept
+from kirigami.search.training.building import Assembly
 from kirigami.search.training.job import Job, Outcome
 
 
@@ -53,19 +50,14 @@ def train(job: Job, threads: int | None = None) -> Outcome:
     outcome = trial.train(job, threads)
     if outcome.state != "complete":
         return outcome
-    return replace(outcome, metrics={**outcome.metrics, "smoothness": _measured(job.config, outcome)}, save=None)
+    value = _measured(outcome.made) if isinstance(outcome.made, Assembly) else math.nan
+    return replace(outcome, metrics={**outcome.metrics, "smoothness": value}, made=None)
 
 
-def _measured(config: Any, outcome: Outcome) -> float:
-    """Build the trained network again, in its final form, and measure it on the training rows."""
-    if outcome.save is None:
-        return math.nan
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "network.safetensors"
-        outcome.save(file)
-        network, _ = kept.load(file)
-    task = building.open_task(config)
+def _measured(assembly: Assembly) -> float:
+    """Measure a trained network on its training rows."""
+    task = assembly.task
     try:
-        return smoothness(network.to(task.device), task.train_dataloader())
+        return smoothness(assembly.network.to(task.device), task.train_dataloader())
     except (ValueError, NotImplementedError):  # somebody's LightningModule without a forward, or a recurrent network
         return math.nan

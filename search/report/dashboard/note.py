@@ -19,13 +19,13 @@ from kirigami.search.storage.optuna_private import storage_of, study_id_of
 from kirigami.search.study.ledger import Ledger
 from kirigami.search.study.ranking import best_trial, beyond, front, metric_names
 from kirigami.search.study.record import Origin, figure_of, result_of
+from kirigami.spaces.costs import COSTS, LIMITS
 
 END = "[//]: # (kirigami: write below this line; what is above it is written anew)"
 VERSION = "dashboard:note_ver"
 BODY = "dashboard:note_str:"
 PLOT = "dashboard:plot_data:"
-COSTS = ("bytes", "params", "macs", "latency_ms")
-UNITS = {"wall_s": "seconds of work", "device_s": "seconds of training", "latency_ms": "milliseconds"}
+UNITS = {"wall_s": "seconds of work", "device_s": "seconds of training"}
 
 
 def leave(study: Study) -> None:
@@ -144,7 +144,7 @@ def _budget(study: Study, ledger: Ledger) -> Iterator[str]:
         else:
             figure = None if best is None else figure_of(best, key)
             reached = "" if figure is None else f"; the best trial has {number(figure)}"
-            yield f"- {UNITS.get(key, key)}: at most {limit}{reached}"
+            yield f"- {COSTS[key].unit if key in COSTS else key}: at most {limit}{reached}"
 
 
 def _next(name: str, page: str | None) -> Iterator[str]:
@@ -167,7 +167,7 @@ def settings_of(study: Study) -> dict[str, Any]:
 
 
 def _limits(study: Study) -> dict[str, float]:
-    return {key: value for key, value in settings_of(study).items() if key in COSTS and value is not None}
+    return {key: value for key, value in settings_of(study).items() if key in LIMITS and value is not None}
 
 
 def _trial(trial: FrozenTrial, page: str | None) -> str:
@@ -177,8 +177,7 @@ def _trial(trial: FrozenTrial, page: str | None) -> str:
 def _facts(study: Study, trial: FrozenTrial) -> str:
     names = metric_names(study)
     words = [f"`{name}` **{score(value)}**" for name, value in zip(names, trial.values, strict=True)]
-    units = {"bytes": "bytes", "params": "parameters"}
-    costs = [(figure_of(trial, name), unit) for name, unit in units.items() if name not in names]
+    costs = [(figure_of(trial, name), COSTS[name].unit) for name in ("bytes", "params") if name not in names]
     return ", ".join([*words, *(f"{number(cost)} {unit}" for cost, unit in costs if cost is not None)])
 
 

@@ -15,7 +15,6 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from kirigami.models.lightning_private import rewind
-from kirigami.search.training.checkpoints.shelf import say
 from kirigami.search.training.checkpoints.state import (
     KEY,
     Bytes,
@@ -26,7 +25,7 @@ from kirigami.search.training.checkpoints.state import (
     random_state,
     set_random_state,
 )
-from kirigami.search.training.job import Job, Paused
+from kirigami.search.training.job import Job, Paused, say
 
 SHARE = 0.05  # of the time at most that writing may take, where a checkpoint takes longer than its seconds allow
 

@@ -7,7 +7,6 @@ of them holds is written into the attempt's trial with the file's digest.
 
 import hashlib
 import io
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from kirigami.search.errors import one_line
 from kirigami.search.storage.artifacts import Artifacts, Folder
 from kirigami.search.study.record import Checkpoint, Retry, figure_of, retry_of, write
 from kirigami.search.study.states import ENDED, state_of
-from kirigami.search.training.job import TAKEN, Pruned
+from kirigami.search.training.job import TAKEN, Pruned, say
 
 SLOTS = (0, 1)
 
@@ -146,11 +145,6 @@ def remove(artifacts: Artifacts, study: str, numbers: Sequence[int]) -> None:
 def digest(data: bytes) -> str:
     """Return the SHA-256 in hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
-
-
-def say(line: str) -> None:
-    """Write a line into the worker's log."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def _remove(artifacts: Artifacts, name: str) -> None:

@@ -5,16 +5,13 @@ from contextlib import suppress
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer, seed_everything
+from lightning.pytorch import LightningModule, Trainer
 
-from kirigami.models.technique import network_of
 from kirigami.search.config.own_code import add_folders
-from kirigami.search.training import alone as trial
-from kirigami.search.training import techniques
-from kirigami.search.training.building import build_module, open_task
-from kirigami.search.training.job import Job, Pruned
+from kirigami.search.training.building import assemble, prepare
+from kirigami.search.training.job import Pruned
 from kirigami.search.training.ranks.lead import Member
-from kirigami.search.training.ranks.places import Place
+from kirigami.search.training.ranks.place import Place
 from kirigami.search.training.ranks.strategy import meet, part
 from kirigami.search.training.trainer import build_trainer
 
@@ -47,19 +44,15 @@ def follow(order: dict[str, Any], told: Callable[[], dict[str, Any]], ready: Cal
     torch.set_num_threads(order["threads"])
     if place.device != "cpu":
         torch.cuda.set_device(place.device)
-    task = open_task(here, order["split"], order["test_split"])
-    seed_everything(config["seed"], verbose=False)
-    module = build_module(config, task)
-    chosen = techniques.build(config)
-    techniques.attach(chosen, network_of(module))
-    own = Follower(place, config, told)
-    trainer = build_trainer(config["trainer"], chosen, own)
-    trial.prepare(network_of(module), config, task, Job(0, config, lambda fidelity, metrics: None))
+    assembly = assemble(here, order["split"], order["test_split"], is_measured=False)
+    trainer = build_trainer(config["trainer"], assembly.techniques, Follower(place, config, told))
+    prepare(assembly)
     ready()
     told()
     meet(place)
     try:
         with suppress(Pruned):
-            trainer.fit(module, task.train_dataloader(), task.val_dataloader())
+            task = assembly.task
+            trainer.fit(assembly.module, task.train_dataloader(), task.val_dataloader())
     finally:
         part()

@@ -15,9 +15,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from kirigami.models.communication import CompressedGradients
 from kirigami.models.technique import network_of
+from kirigami.search.training import devices
+from kirigami.search.training.building import skips_gradients
 from kirigami.search.training.job import Job, Paused, Pruned
-from kirigami.search.training.ranks import places
-from kirigami.search.training.ranks.places import Place
+from kirigami.search.training.ranks.place import PATIENCE_S, Place
 from kirigami.search.training.ranks.strategy import Sharing, differing, meet, part
 from kirigami.search.training.ranks.team import LEAVE_S, TEAM, RankLost
 
@@ -46,7 +47,7 @@ class Member(Callback):
         numbers = [torch.device(one).index for one in self.place.devices]
         return {
             "devices": self.place.world if self.place.device == "cpu" else numbers,
-            "strategy": Sharing(self.place, self.config["seed"], trainer["batch_size"], places.varies(self.config)),
+            "strategy": Sharing(self.place, self.config["seed"], trainer["batch_size"], skips_gradients(self.config)),
             "use_distributed_sampler": False,
         }
 
@@ -77,7 +78,7 @@ class Lead(Member):
 
     def __init__(self, job: Job, device_names: tuple[str, ...], orders: dict[str, Any]) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="kirigami-ranks-")
-        super().__init__(Place(0, device_names, str(Path(self.folder.name) / "meeting"), places.PATIENCE_S), job.config)
+        super().__init__(Place(0, device_names, str(Path(self.folder.name) / "meeting"), PATIENCE_S), job.config)
         self.job = job
         self.orders = orders
 
@@ -170,8 +171,8 @@ def _of_exchange(error: RuntimeError) -> bool:
 def lead(job: Job, split: int | None, test_split: int | None) -> Lead | None:
     """Return rank 0 of a trial on several devices, whose other ranks are ready; None for one on one."""
     settings = job.config["trainer"]
-    if places.count(settings) == 1:
+    if devices.count(settings) == 1:
         return None
-    leading = Lead(job, places.named(settings), {"split": split, "test_split": test_split})
+    leading = Lead(job, devices.of_ranks(settings), {"split": split, "test_split": test_split})
     leading.gather()
     return leading

@@ -18,7 +18,7 @@ from lightning.pytorch.plugins.environments import ClusterEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
-from kirigami.search.training.ranks.places import Place
+from kirigami.search.training.ranks.place import Place
 
 
 def share(rows: int, rank: int, world: int, least: int) -> tuple[slice, float]:

@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kirigami.search.training.devices import cores
 from kirigami.search.workers.launchers import process
 from kirigami.search.workers.launchers.base import Patience, Report
-from kirigami.search.workers.launchers.places import cores
 from kirigami.search.workers.launchers.process import WorkerProcess
 from kirigami.search.workers.worker import Orders
 

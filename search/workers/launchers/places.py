@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PROC = Path("/proc")
-CGROUPS = Path("/sys/fs/cgroup")
+from kirigami.search.training.devices import cores, threads_per_worker
+
+NVIDIA = Path("/proc/driver/nvidia/gpus")
 SMI_SECONDS = 20  # a driver that is not kept loaded takes seconds to answer
 
 
@@ -35,8 +36,7 @@ def share_out(workers: int | str, cores_per_worker: int, device: str, devices: i
         number = len(found) or (1 if device.startswith("cuda") else max(1, count // cores_per_worker))
     else:
         number = int(workers)
-    threads = max(1, count // number)
-    shares = [Share(threads, _only(found, index)) for index in range(number)]
+    shares = [Share(threads_per_worker(number), _only(found, index)) for index in range(number)]
     what = f"{number} worker{'s' * (number > 1)}"
     if found:
         names = ", ".join(found) if devices == 1 else " and ".join(found)
@@ -55,13 +55,6 @@ def _only(found: list[str], index: int) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": found[index % len(found)]} if found else {}
 
 
-def cores() -> int:
-    """Return how many cores this process may use: of the machine, of its affinity mask, of its control group."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota()
-    return allowed if quota is None else max(1, min(allowed, int(quota)))
-
-
 def gpus() -> list[str]:
     """Return the NVIDIA GPUs this process may use, each as an entry of CUDA_VISIBLE_DEVICES.
 
@@ -74,7 +67,7 @@ def gpus() -> list[str]:
     listed = _listed()
     if listed is not None:
         return listed
-    return [str(number) for number, _ in enumerate((PROC / "driver/nvidia/gpus").glob("*"))]
+    return [str(number) for number, _ in enumerate(NVIDIA.glob("*"))]
 
 
 def _entries(visible: str) -> list[str]:
@@ -107,40 +100,3 @@ def _listed() -> list[str] | None:
         elif whole and (match := re.match(r"\s+MIG .*UUID: (MIG-[^)\s]+)\)", line)):
             whole[-1].append(match[1])
     return [name for number, *slices in whole for name in (slices or [number])]
-
-
-def _quota() -> float | None:
-    """Return the cores that the control groups above this process grant it; None for no limit."""
-    try:
-        lines = (PROC / "self/cgroup").read_text().splitlines()
-    except OSError:
-        return None
-    found = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if not controllers:
-            found += [_v2(folder) for folder in _upwards(CGROUPS, path)]
-        elif "cpu" in controllers.split(","):
-            found += [_v1(folder) for folder in _upwards(CGROUPS / "cpu", path)]
-    return min((one for one in found if one is not None), default=None)
-
-
-def _upwards(root: Path, path: str) -> list[Path]:
-    folder = root / path.strip("/")
-    return [folder, *(above for above in folder.parents if above == root or root in above.parents)]
-
-
-def _v2(folder: Path) -> float | None:
-    try:
-        quota, period = (folder / "cpu.max").read_text().split()
-        return None if quota == "max" else int(quota) / int(period)
-    except (OSError, ValueError):
-        return None
-
-
-def _v1(folder: Path) -> float | None:
-    try:
-        quota = int((folder / "cpu.cfs_quota_us").read_text())
-        return None if quota <= 0 else quota / int((folder / "cpu.cfs_period_us").read_text())
-    except (OSError, ValueError):
-        return None

@@ -1,0 +1,68 @@
+"""What a config asks for that does not go together, said before anything is trained."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kirigami import models, tasks
+from kirigami.errors import at, did_you_mean
+from kirigami.search.config import groups
+from kirigami.search.errors import InputError
+from kirigami.search.training import devices
+
+OUTPUT_KEYS = ("loss", "smoothing", "calibration", "threshold")
+
+
+def check_output(config: Mapping[str, Any], task: tasks.Task) -> Mapping[str, Any]:
+    """Check `output:` and return it.
+
+    Raises:
+        InputError: for an unknown key.
+        ValueError: for what does not suit the task.
+    """
+    output: Mapping[str, Any] = config["output"]
+    for key in output:
+        if key not in OUTPUT_KEYS:
+            names = ", ".join(OUTPUT_KEYS)
+            raise InputError(f"output.{key}: no such key.{did_you_mean(key, OUTPUT_KEYS)} Keys: {names}.")
+    classes = len(task.classes) if task.classes else None
+    with at("output"):
+        models.calibration.check(task.kind, classes, calibration=output["calibration"], threshold=output["threshold"])
+    return output
+
+
+def check_untrained(config: Mapping[str, Any]) -> None:
+    """Check that a trial of no epochs asks for nothing that only training brings.
+
+    Raises:
+        InputError: saying what does.
+    """
+    if config["trainer"]["epochs"] or config["trainer"]["steps"] is not None:
+        return
+    if config["init"]["name"] == "default":
+        raise InputError("trainer.epochs must be at least 1 with init=default, but got 0. Set init=closed_form.")
+    regime = config["regime"]["name"]
+    trained = groups.methods(config) | ({} if regime in ("none", "backprop") else {"regime": regime})
+    for group, value in trained.items():
+        raise InputError(f"trainer.epochs must be at least 1 with {group}={value}, which needs training, but got 0.")
+
+
+def check_devices(config: Mapping[str, Any]) -> None:
+    """Refuse what cannot be trained on several devices.
+
+    Raises:
+        InputError: naming it and saying why.
+    """
+    count, techniques, regime = devices.count(config["trainer"]), groups.methods(config), config["regime"]["name"]
+    if count == 1:
+        return
+    apart = "each process would change its own copy of the network's shapes"
+    refused = {"growth": apart} if "growth" in techniques else {}
+    if techniques.get("sparsity") == "structured":
+        refused["sparsity"] = apart
+    if regime != "backprop":
+        refused["regime"] = "its blocks go backward by themselves, out of DDP's sight"
+    for group, reason in refused.items():
+        value = (techniques | {"regime": regime})[group]
+        raise InputError(
+            f"trainer.devices must be 1 with {group}={value}, since {reason}, but got {count}. Set trainer.devices=1."
+        )

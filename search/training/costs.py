@@ -1,0 +1,87 @@
+"""What a trial costs, measured: before its training, as far as that can be known, and after it."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from torch import nn
+from torch.nn.utils import parametrize
+
+from kirigami import models, tasks
+from kirigami.models.technique import Technique, stored_parameters
+from kirigami.spaces import Budget
+from kirigami.spaces.costs import COSTS, known_before
+
+
+def sizes(config: Mapping[str, Any], network: nn.Module, techniques: Sequence[Technique]) -> dict[str, float]:
+    """Return what is known of parameters and bytes before training, as details of the trial."""
+    least = {"least_bytes": least_bytes(network, techniques)} if is_asked(config, "bytes") else {}
+    return {"params": stored_parameters(network), **least}
+
+
+def after(
+    config: Mapping[str, Any], network: nn.Module, techniques: Sequence[Technique], task: tasks.Task
+) -> dict[str, float]:
+    """Return what training has decided, as details of the trial."""
+    measured: dict[str, float] = {}
+    with suppress(ValueError):  # somebody's network may hold what the file cannot: then its bytes are not known
+        measured["bytes"] = models.compact.encoded_bytes(network)
+    measured |= latency(config, network, task)
+    if any(technique.shrinks for technique in techniques):
+        measured |= {"params": stored_parameters(network), **macs(models.compact.plain(network), task)}
+    return measured
+
+
+def is_asked(config: Mapping[str, Any], cost: str) -> bool:
+    """Return whether the budget limits a cost or the study has it as an objective."""
+    objective = config["objective"]
+    return config["budget"].get(cost) is not None or cost in ([objective] if isinstance(objective, str) else objective)
+
+
+def macs(network: nn.Module, task: tasks.Task) -> dict[str, int]:
+    """Return the multiply-accumulates for one sample; nothing for a LightningModule, which need not have a forward."""
+    sample, _ = next(iter(task.val_dataloader()))
+    try:
+        return {"macs": models.cost.macs(network.to(sample.device), sample)}
+    except NotImplementedError:
+        return {}
+
+
+def latency(config: Mapping[str, Any], network: nn.Module, task: tasks.Task) -> dict[str, float]:
+    """Return the median milliseconds of a forward pass for one sample on the trial's device, where they are asked for.
+
+    Weights that techniques compute from others are computed once, as in the network's final file.
+    """
+    if not is_asked(config, "latency_ms"):
+        return {}
+    sample, _ = next(iter(task.val_dataloader()))
+    try:
+        with parametrize.cached():
+            return {"latency_ms": models.cost.latency_ms(network.to(sample.device), sample[:1])}
+    except NotImplementedError:
+        return {}
+
+
+def least_bytes(network: nn.Module, techniques: Sequence[Technique]) -> int:
+    """Return the bytes that the network's file will exceed, from the least that the techniques can come to."""
+    least = [technique.least() for technique in techniques]
+    bits = [each.bits for each in least if each.bits is not None]
+    density = min((each.density for each in least), default=1.0)
+    return models.compact.lower_bound(network, density=density, bits=min(bits, default=None))
+
+
+def over_budget(budget: Mapping[str, Any], details: Mapping[str, Any]) -> str | None:
+    """Return why a network is over the budget, known before it is trained; None where it is not."""
+    known = known_before(details)
+    for name, limit in Budget.from_config(budget).limits.items():
+        value = known.get(name, 0)
+        if value > limit:
+            shown = f"{value:.4g}" if isinstance(value, float) else value
+            return f"at least {shown} {name}, over budget.{name}={limit}; not trained"
+    return None
+
+
+def of_trained(details: Mapping[str, Any]) -> dict[str, float]:
+    """Return the costs of a trained network, as metrics."""
+    measured = {**details, "seconds": details["fit_s"]}
+    return {name: float(measured[name]) for name in COSTS if name in measured}
