@@ -139,16 +139,16 @@ def test_a_host_that_is_cut_off_and_returns_overwrites_nothing(serve):
 
 
 def test_a_worker_waits_for_a_server_that_goes_while_it_opens_the_store(postgres, monkeypatch):
-    made, told = opening._made, []
+    create, told = opening._created, []
 
     def interrupted(*arguments):
         if not told:
             told.append(True)
             gone = sqlalchemy.exc.OperationalError("SELECT", {}, psycopg.errors.AdminShutdown("postmaster exit"))
             raise optuna.exceptions.StorageInternalError("An exception is raised during the commit.") from gone
-        return made(*arguments)
+        return create(*arguments)
 
-    monkeypatch.setattr(opening, "_made", interrupted)
+    monkeypatch.setattr(opening, "_created", interrupted)
     store = opening.open_storage(
         storage.Settings.read({"url": postgres.url, "heartbeat_s": 1, "grace_s": 2}), patient=True
     )
