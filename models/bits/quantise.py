@@ -103,6 +103,12 @@ class Quantisation(Linked[Coder], Generic[Coder]):
         """Add the quantisers of the inputs, where there are any."""
         self.inputs.insert(network, self.layers)
 
+    @property
+    @final
+    def watches_inputs(self) -> bool:
+        """Whether inputs are rounded, by the ranges that were seen."""
+        return self.inputs.bits is not None
+
     @final
     def least(self) -> Least:
         """Return the mean bits wanted; 1 where they are left to training."""

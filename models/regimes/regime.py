@@ -99,13 +99,15 @@ class Regime(nn.Module):
                 f"{type(network).__name__} is its own.",
             )
         for technique in techniques:
-            if isinstance(technique, Technique) and technique.shrinks:
+            if not isinstance(technique, Technique):
+                continue
+            if technique.shrinks:
                 raise ArgumentError(
                     "",
                     f"the regime '{self.name}' cannot train with {type(technique).__name__}: its heads cannot follow "
                     "layers that change their shapes.",
                 )
-            if self.freezes and getattr(technique, "activation_bits", None) is not None:
+            if self.freezes and technique.watches_inputs:
                 self._check_inputs(technique)
 
     def _check_inputs(self, technique: Technique) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from kirigami.models.bits.inputs import CHILD, InputQuantiser
 from kirigami.models.structure.tensors import check_links, reindex
 from kirigami.models.structure.units import axis_of
 
@@ -31,8 +32,8 @@ def resize(network: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:
 
     Args:
         network: built as the one saved was before its units were changed; links may be attached.
-        shapes: {name: shape}, of `models.structure.shapes` or of a state dictionary. Tensors of links are passed over:
-            those follow their weight.
+        shapes: {name: shape}, of `models.structure.shapes` or of a state dictionary. Tensors of links are passed over,
+            since those follow their weight, and of what rounds inputs, which have no units.
 
     Raises:
         ValueError: where the network has no tensor of a name, one has another number of dimensions, or a layer that
@@ -92,7 +93,7 @@ def _held(network: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
     """Yield (plain name, module, tensor) of every parameter and buffer outside of links, and of what links compute."""
     inside: set[int] = set()
     for prefix, module in network.named_modules():
-        if id(module) in inside:
+        if id(module) in inside or isinstance(module, InputQuantiser):
             continue
         names = [*module._parameters, *module._buffers]
         if parametrize.is_parametrized(module):
@@ -116,7 +117,9 @@ def _bare(network: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
 
 
 def _plain(name: str) -> str:
-    """Return the name of a tensor without links, and nothing for the tensors of links."""
+    """Return the name of a tensor without links, and nothing for the tensors of links and of what rounds inputs."""
+    if f".{CHILD}." in f".{name}":
+        return ""
     prefix, chain, rest = name.rpartition(CHAIN)
     if not chain:
         return name

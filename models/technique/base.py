@@ -142,6 +142,12 @@ class Technique(Callback, ABC):
 
     @property
     @hook
+    def watches_inputs(self) -> bool:
+        """Whether the hard form depends on what has gone into the layers before."""
+        return False
+
+    @property
+    @hook
     def resumable(self) -> bool:
         """Whether a run that goes on from the network's tensors and `state_dict` now is the same to the bit."""
         return True

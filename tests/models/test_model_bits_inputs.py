@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from kirigami.models.bits import SMOL, Quantisation, Uniform
 from kirigami.models.bits.inputs import CHILD, InputQuantiser, fitted, grid, insert
 from kirigami.models.compact import decode, decode_state, encode, plain
+from kirigami.models.loading import about, load
+from kirigami.models.networks import build_network
 from kirigami.models.structure import remove, units
 
 
@@ -184,6 +187,21 @@ class TestKeeping:
         with pytest.raises(ValueError, match=r"body.4.input_quantiser.bits must be one of .* but is \[77\]"):
             decode(encode(wrong), fresh)
         assert set(fresh.state_dict()) == names
+
+    def test_its_file_says_how_to_load_it(self, tmp_path: Path) -> None:
+        config, shapes = {"name": "mlp", "width": 8, "depth": 2}, {"in_shape": [1, 8, 8], "out_features": 10}
+        network, technique = (
+            build_network(config, **shapes, vocabulary=None, dense=False),
+            Uniform(3, activation_bits=4),
+        )
+        technique.attach(network)
+        technique.advance(0.0)
+        rows = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        network.train()(rows)
+        technique.harden()
+        path = tmp_path / "network.kgm"
+        path.write_bytes(encode(network, extra={"about": about(config, shapes, [])}))
+        assert torch.equal(load(path)(rows), network.eval()(rows))
 
     def test_pickles_and_exports(self, trained: tuple[Foreign, Uniform]) -> None:
         body = plain(trained[0].body).eval()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kirigami.models import build_network
-from kirigami.models.bits import SMOL, Uniform
+from kirigami.models.bits import SMOL, Quantisation, Uniform
 from kirigami.models.compact import encode, read
 from kirigami.models.graph import cut, fill, to_onnx
 from kirigami.models.sharing import SoftSharing, fold
@@ -47,8 +47,8 @@ def trained(config: dict[str, Any], *techniques: Technique) -> nn.Module:
     for technique in techniques:
         technique.attach(network)
     for technique in techniques:
-        for quantiser in getattr(technique, "quantisers", {}).values():
-            quantiser.watching = True
+        if isinstance(technique, Quantisation):
+            technique.inputs.advance(0.0)
     for rows in (16, 17):
         network(Scaled()(pixels(rows)))
     for technique in techniques:
