@@ -11,25 +11,16 @@ all times here are the database's.
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from kirigami.search.study.attempts import completed, currency_of, device_seconds_of, devices_of, price_of, started
-from kirigami.search.study.record import Worker, figure_of, retry_of
+from kirigami.search.study.attempts import completed, currency_of, device_seconds_of, price_of, started
+from kirigami.search.study.record import figure_of, retry_of
 from kirigami.search.study.spans import Spans
 from kirigami.search.study.states import ENDED, STATES, State, state_of
 
 VOID: tuple[State, ...] = ("interrupted", "surplus")
-
-
-class Charge(NamedTuple):
-    """What a running trial has spent so far: seconds since it was asked for, on so many devices, at a price an hour."""
-
-    seconds: float
-    devices: int
-    price: float | None
 
 
 class Ledger:
@@ -54,6 +45,7 @@ class Ledger:
         self._repeats: list[int] = []
         self._ranked: dict[int, tuple[int, list[FrozenTrial]]] = {}
         self._ended: list[tuple[datetime, int]] = []
+        self._stopped: list[tuple[datetime, int]] = []
         self._spans = Spans()
         self.energy_j: float | None = None
         self.price: float | None = None
@@ -111,6 +103,7 @@ class Ledger:
             insort(self._ended, (stop, trial.number))
         if state in (*ENDED, "paused") and start is not None and stop is not None:
             self._spans.add(start, stop)
+            insort(self._stopped, (stop, trial.number))
         spent, price = device_seconds_of(trial), price_of(trial)
         self._device_s += spent
         self._unpriced_s += spent if price is None else 0.0
@@ -192,6 +185,11 @@ class Ledger:
         latest = [number for stop, number in self._ended[-count:] if stop >= since]
         return [self.trials[bisect_left(self.trials, number, key=_number)] for number in latest]
 
+    def stopped_since(self, moment: datetime) -> list[FrozenTrial]:
+        """Return the trials that ended or paused after a moment (of the database's clock), latest last."""
+        after = bisect_right(self._stopped, (moment, len(self.trials)))
+        return [self.trials[bisect_left(self.trials, number, key=_number)] for _, number in self._stopped[after:]]
+
     def now(self) -> datetime:
         """Return the database's time."""
         return datetime.now() + timedelta(seconds=self.clock)
@@ -215,18 +213,6 @@ class Ledger:
         """
         price = self.price if price is None else price
         return None if price is None else self._money + self._unpriced_s * price / 3600
-
-    def charges(self, now: datetime | None = None) -> list[Charge]:
-        """Return what the running trials have spent so far: one entry a worker, whose trials of a batch share it."""
-        now = now or self.now()
-        found: dict[Any, Charge] = {}
-        for trial in self.by_state["running"]:
-            start, worker = started(trial), Worker.from_attrs(trial.user_attrs)
-            key = trial.number if worker is None else (worker.machine, worker.pid, worker.started)
-            seconds = 0.0 if start is None else max(0.0, (now - start).total_seconds())
-            if key not in found or found[key].seconds < seconds:
-                found[key] = Charge(seconds, devices_of(trial), price_of(trial))
-        return list(found.values())
 
 
 def rank(trial: FrozenTrial, sign: int) -> tuple[float, float, int]:

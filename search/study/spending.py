@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import optuna
 
-from kirigami.search.study.ledger import Charge, Ledger
+from kirigami.search.study.charges import Charge, charges
+from kirigami.search.study.ledger import Ledger
 from kirigami.search.study.record import GivenUp, write
 from kirigami.spaces import Budget
 
@@ -40,14 +41,14 @@ def left(budget: Budget, ledger: Ledger, now: datetime | None = None) -> Left:
         ends.append(Left(budget.wall_s - ledger.wall_seconds(now), f"budget.wall_s={budget.wall_s:g}"))
     if budget.device_s is None and budget.money is None:
         return min(ends)
-    running = ledger.charges(now)
-    devices = sum(one.devices for one in running) or 1
+    running = charges(ledger, now)
+    devices = sum(charge.devices for charge in running) or 1
     if budget.device_s is not None:
-        spent = ledger.device_seconds() + sum(one.seconds * one.devices for one in running)
+        spent = ledger.device_seconds() + sum(charge.seconds * charge.devices for charge in running)
         ends.append(Left((budget.device_s - spent) / devices, f"budget.device_s={budget.device_s:g}"))
     if budget.money is not None:
         rest = budget.money - _paid(budget, ledger, running)
-        hourly = sum(one.devices * _price(budget, one) for one in running) or budget.per_device_hour
+        hourly = sum(charge.devices * _price(budget, charge) for charge in running) or budget.per_device_hour
         name = f"budget.money={budget.money:g} {budget.currency}"
         ends.append(Left(rest / hourly * 3600 if hourly else inf, name))
     return min(ends)
@@ -55,7 +56,7 @@ def left(budget: Budget, ledger: Ledger, now: datetime | None = None) -> Left:
 
 def _paid(budget: Budget, ledger: Ledger, running: Sequence[Charge]) -> float:
     """Return the money spent, on running trials too."""
-    going = sum(one.seconds * one.devices * _price(budget, one) for one in running) / 3600
+    going = sum(charge.seconds * charge.devices * _price(budget, charge) for charge in running) / 3600
     return (ledger.money(budget.per_device_hour) or 0.0) + going
 
 
@@ -71,13 +72,13 @@ def ended_by(budget: Budget, ledger: Ledger) -> str | None:
 
 def shares(budget: Budget, ledger: Ledger) -> list[str]:
     """Return `12/60 device s` and `0.50/2 USD`, of the budgets that are set, running trials included."""
-    said, running = [], ledger.charges()
+    lines, running = [], charges(ledger)
     if budget.device_s is not None:
-        spent = ledger.device_seconds() + sum(one.seconds * one.devices for one in running)
-        said.append(f"{spent:.0f}/{budget.device_s:g} device s")
+        spent = ledger.device_seconds() + sum(charge.seconds * charge.devices for charge in running)
+        lines.append(f"{spent:.0f}/{budget.device_s:g} device s")
     if budget.money is not None:
-        said.append(f"{_paid(budget, ledger, running):.2f}/{budget.money:g} {budget.currency}")
-    return said
+        lines.append(f"{_paid(budget, ledger, running):.2f}/{budget.money:g} {budget.currency}")
+    return lines
 
 
 class Deadline:

@@ -8,10 +8,12 @@ import pytest
 from optuna.trial import TrialState
 from test_ledger import NOON, trial
 
+from kirigami.search.study.charges import charges
 from kirigami.search.study.ledger import Ledger
 from kirigami.search.study.record import stored_result
 from kirigami.search.study.spending import Deadline, Left, left, shares
 from kirigami.search.study.states import state_of
+from kirigami.search.training.runners import surrogate
 from kirigami.spaces import Budget
 
 pytestmark = [
@@ -89,6 +91,18 @@ class TestWhatIsLeft:
         trials = [trial(number, "RUNNING", number, worker=worker(1)) for number in range(3)]
         assert left(Budget(device_s=30.0), Ledger(trials), at(10)).seconds == 20
 
+    def test_what_a_workers_ended_trials_had_is_theirs(self):
+        """One runs all the time, beside it two others one after the other: half the time of each is theirs."""
+        mine = {"worker": worker(1)}
+        trials = [
+            trial(0, "RUNNING", 0, **mine),
+            trial(1, "COMPLETE", 0, 4, outcome={"device_s": 2.0}, **mine),
+            trial(2, "COMPLETE", 4, 8, outcome={"device_s": 2.0}, **mine),
+            trial(3, "COMPLETE", 0, 8, outcome={"device_s": 8.0}, worker=worker(2)),
+        ]
+        assert charges(Ledger(trials), at(10)) == [(6.0, 1, None)]
+        assert left(Budget(device_s=30.0), Ledger(trials), at(10)).seconds == 30 - 10 - 8
+
     def test_money_is_counted_at_each_workers_price(self):
         trials = [
             trial(0, "COMPLETE", 0, 9, outcome={"device_s": 3600.0}, origin=origin(2.0)),
@@ -120,7 +134,7 @@ class TestClocks:
         assert Ledger(trials).wall_seconds(at(12)) == 12
         trials.append(trial(2, "RUNNING", 20 - 3600, **late))
         assert Ledger(trials).wall_seconds(at(25)) == 17
-        assert [one.seconds for one in Ledger(trials).charges(at(25))] == [5]
+        assert [charge.seconds for charge in charges(Ledger(trials), at(25))] == [5]
         assert [one.number for one in Ledger(trials).last_ended(1, since=NOON)] == [1]
 
     def test_this_machines_clock_is_set_too(self):
@@ -223,3 +237,21 @@ def longest(trials):
         blind = max(outcome["step_s"], outcome["device_s"] - outcome["ran_s"]) + STEP
         found[pid] = max(found.get(pid, 0.0), blind)
     return found
+
+
+def test_slots_of_one_worker_spend_its_time_and_no_more(make_loop):
+    """A long trial beside many short ones: the budget is met when the worker's time is over, not before."""
+
+    def evaluate(config):
+        for fidelity in range(1, 10_000 if config["y"] == long else 3):
+            time.sleep(0.002)
+            yield fidelity, 1.0
+
+    probe = make_loop(lambda config: [(1, 1.0)], trials=1)
+    probe.run()
+    long = probe.study.trials[0].params["y"]
+    loop = make_loop(surrogate(evaluate, "score", slots=3), device_s=0.6)
+    assert loop.run() == "budget.device_s=0.6 is met"
+    spent = Ledger(loop.study.trials).device_seconds()
+    assert spent >= 0.6 - 0.001 * len(loop.study.trials)
+    assert [state_of(trial) for trial in loop.study.trials].count("complete") > 3
