@@ -82,7 +82,7 @@ def print_table(study: Study, top: int, console: Console) -> None:
         lines.append(f"always the same answer  {yardsticks}")
     lines += [f"trial {one.number} failed: {result_of(one).reason}" for one in ledger.by_state["failed"][-3:]]
     for line in lines:
-        console.print(line, highlight=False, markup=False)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _table(study: Study, rows: list[FrozenTrial], what: str) -> Table:

@@ -47,7 +47,7 @@ def excess(trial: FrozenTrial) -> str:
     return ", ".join(
         f"{number(value)} {UNITS.get(name, name)}: over {number(limits[name])}"
         if (value := _measured(result, name)) is not None and limits.get(name) is not None
-        else f"{name} {share:+.3g} of the limit over it"
+        else f"{name} {number(100 * share)} % over its limit"
         for name, share in trial.constraints.items()
         if share > 0
     )

@@ -49,7 +49,7 @@ def test_report_holds_everything_it_shows(study):
     joined, folder = study
     page = write_report(joined, folder / "studies").read_text()
     best = max(trial.values[0] for trial in joined.get_trials())
-    assert f"{best:.4g}" in page
+    assert f"{best:.4f}" in page
     assert "pages &lt;&amp;&gt;" in page
     assert "<script src=" not in page
     assert not re.search(r"<link[^>]+href=", page)

@@ -40,6 +40,12 @@ def failed(number, state=None, **attributes):
     return trial(number, "FAIL", 0, 1, **({"outcome": {"state": state}} if state else {}), **attributes)
 
 
+def over(number):
+    complete = trial(number, "COMPLETE", 0, 1)
+    complete.set_constraint("bytes", 0.5)
+    return complete
+
+
 @pytest.mark.parametrize(
     ("made", "state"),
     [
@@ -49,6 +55,8 @@ def failed(number, state=None, **attributes):
         (trial(0, "WAITING"), "waiting"),
         (failed(0, "failed"), "failed"),
         (failed(0, "surplus"), "surplus"),
+        (failed(0, "paused"), "paused"),
+        (over(0), "over"),
         (failed(0), "interrupted"),
         (failed(0, handed_back=True), "interrupted"),
         (failed(0, "complete"), "interrupted"),  # killed between writing the outcome and telling it
@@ -81,6 +89,34 @@ def test_interrupted_and_surplus_trials_do_not_count():
 def test_only_interrupted_trials_without_a_retry_are_unretried():
     trials = [failed(0), failed(1), failed(2, "failed"), failed(3, "surplus"), trial(4, "WAITING", retry_of=0)]
     assert [one.number for one in Ledger(trials).unretried()] == [1]
+
+
+def test_a_paused_trial_holds_its_place_until_another_goes_on_with_it():
+    trials = [trial(0, "COMPLETE", 0, 1), failed(1, "paused"), trial(2, "RUNNING", 0)]
+    ledger = Ledger(trials)
+    assert (ledger.finished, ledger.open, ledger.counted) == (1, 2, 3)
+    assert [one.number for one in ledger.paused()] == [1]
+    assert ledger.unretried() == []
+    ledger.update([*trials, trial(3, "WAITING", retry_of=1)])
+    assert (ledger.finished, ledger.open, ledger.counted) == (1, 2, 3)
+    assert (ledger.paused(), ledger.count("paused", "waiting")) == ([], 1)
+
+
+def test_what_goes_on_with_a_paused_trial_is_never_too_late():
+    trials = [failed(0, "paused"), trial(1, "RUNNING", 0), trial(2, "RUNNING", 0), trial(3, "RUNNING", 0, retry_of=0)]
+    ledger = Ledger(trials)
+    assert [ledger.is_surplus(number, 2) for number in (1, 2, 3)] == [False, True, False]
+
+
+def test_of_two_that_go_on_with_one_the_second_is_surplus():
+    trials = [failed(0, "paused"), trial(1, "RUNNING", 0, retry_of=0), trial(2, "RUNNING", 0, retry_of=0)]
+    assert [Ledger(trials).is_surplus(number, None) for number in (1, 2)] == [False, True]
+
+
+def test_what_a_paused_trial_spent_is_charged():
+    paused = trial(0, "FAIL", 0, 3, outcome={"state": "paused", "device_s": 2.5})
+    assert Ledger([paused]).device_seconds() == 2.5
+    assert Ledger([paused]).wall_seconds(NOON) == 3
 
 
 @pytest.mark.parametrize(("number", "surplus"), [(0, False), (2, False), (3, True), (4, True)])
@@ -163,12 +199,13 @@ class TestOneLedgerOfAStudyThatGrows:
                         ("PRUNED", "pruned"),
                         ("FAIL", "failed"),
                         ("FAIL", "surplus"),
+                        ("FAIL", "paused"),
                         ("FAIL", None),
                     ]
                 )
                 ended = {"outcome": {"state": recorded, "device_s": clock - begun}} if recorded else {"lost_s": 0.5}
                 trials[number] = trial(number, state, begun, clock, **trials[number].user_attrs, **ended)
-                if recorded is None:
+                if recorded is None or (recorded == "paused" and draw.random() < 0.7):
                     trials.append(trial(len(trials), "WAITING", retry_of=number))
             yield list(trials)
 
@@ -177,6 +214,8 @@ class TestOneLedgerOfAStudyThatGrows:
         return {
             "states": {state: [one.number for one in trials] for state, trials in ledger.by_state.items()},
             "unretried": [one.number for one in ledger.unretried()],
+            "paused": [one.number for one in ledger.paused()],
+            "counted": ledger.counted,
             "surplus": [ledger.is_surplus(one.number, budget) for one in ledger.trials for budget in (None, 5, 20)],
             "places": [ledger.place(one) for one in ledger.trials],
             "ranked": [one.number for sign in (1, -1) for one in ledger.ranked(sign)],
@@ -192,13 +231,23 @@ class TestOneLedgerOfAStudyThatGrows:
             now = NOON + timedelta(seconds=100)
             assert self.facts(grown.update(trials), now) == self.facts(Ledger(trials), now)
             assert [one.number for one in grown.unretried()] == unretried(trials)
+            assert [one.number for one in grown.paused()] == unretried(trials, "paused")
             assert [grown.is_surplus(one.number, 5) for one in trials] == [is_surplus(trials, one, 5) for one in trials]
             assert [grown.place(one) for one in trials] == [place(trials, one) for one in trials]
 
 
-def unretried(trials):
+def unretried(trials, state="interrupted"):
     retried = {one.user_attrs.get("retry_of") for one in trials}
-    return [one.number for one in trials if state_of(one) == "interrupted" and one.number not in retried]
+    return [one.number for one in trials if state_of(one) == state and one.number not in retried]
+
+
+def goes_on(trials, one):
+    """Return whether a trial goes on with a paused one, or stands for a trial that did."""
+    while (original := one.user_attrs.get("retry_of")) is not None:
+        one = trials[original]
+        if state_of(one) == "paused":
+            return True
+    return False
 
 
 def is_surplus(trials, one, budget):
@@ -207,7 +256,8 @@ def is_surplus(trials, one, budget):
     retry_of = one.user_attrs.get("retry_of")
     if retry_of is not None and any(other.user_attrs.get("retry_of") == retry_of for other in earlier):
         return True
-    return sum(state_of(other) != "interrupted" for other in earlier) >= budget
+    placed = [other for other in earlier if state_of(other) != "interrupted" and not goes_on(trials, other)]
+    return not goes_on(trials, one) and len(placed) >= budget
 
 
 def place(trials, one):
