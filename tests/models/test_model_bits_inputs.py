@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from test_model_bits import Foreign, fit, inputs
-from test_model_compact_damage import closed, opened
 from torch import Tensor, nn
 
 from kirigami.models.bits import SMOL, Quantisation, Uniform
@@ -16,6 +15,7 @@ from kirigami.models.compact import decode, decode_state, encode, plain
 from kirigami.models.loading import about, load
 from kirigami.models.networks import build_network
 from kirigami.models.structure import remove, units
+from tests.models.compact_files import closed, opened
 
 
 def fixed(low: float, high: float, bits: int) -> InputQuantiser:

@@ -1,84 +1,67 @@
-"""Random damage: flipped bits, cuts, swapped and foreign parts, lying sizes. None loads, or ends in another error.
+"""Random damage: flipped bits, cuts, moved and foreign parts, lying sizes. None loads, or ends in another error.
 
-`python tests/models/test_model_compact_fuzz.py 10000` runs as many as are asked for, and says what became of them.
+`python -m pytest --hypothesis-profile thorough tests/models/test_model_compact_fuzz.py` tries thousands of each.
 """
 
-import resource
-import sys
 import zlib
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import numpy
 import pytest
-from test_model_compact_damage import sample
-from test_model_compact_format import alike, large
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from kirigami.models.compact import container, decode_state
+from tests.models.compact_files import alike, large, sample
 
-Damage = Callable[[bytearray, numpy.random.Generator], object]
-
-
-def places(data: bytearray, generator: numpy.random.Generator) -> tuple[int, int]:
-    """Return two places in order, in one of two cases near the start."""
-    end = min(len(data), 130) if generator.random() < 0.5 else len(data)
-    one, other = sorted(generator.integers(0, end, 2).tolist())
-    return one, max(other, one + 1)
+FILES = {"most forms": sample, "alike": alike, "large": large}
+LIES = [b"99999999", b"\xff" * 8, b"\xff\xff\xff\xff\x0f", (1 << 40).to_bytes(8, "little")]
 
 
-def flip(data: bytearray, generator: numpy.random.Generator) -> None:
-    for _ in range(int(generator.integers(1, 4))):
-        data[places(data, generator)[0]] ^= 1 << int(generator.integers(8))
+@st.composite
+def spans(draw: st.DrawFn, size: int) -> tuple[int, int]:
+    """Return two places in order, most often near the start, where the sizes stand."""
+    end = min(size, 130) if draw(st.booleans()) else size
+    start = draw(st.integers(0, end - 1))
+    return start, draw(st.integers(start + 1, end))
 
 
-def cut(data: bytearray, generator: numpy.random.Generator) -> None:
-    one, other = places(data, generator)
-    del data[one : other if generator.random() < 0.5 else None]
+def flip(draw: st.DrawFn, data: bytes, start: int, end: int) -> bytes:
+    return data[:start] + bytes([data[start] ^ 1 << draw(st.integers(0, 7))]) + data[start + 1 :]
 
 
-def grow(data: bytearray, generator: numpy.random.Generator) -> None:
-    one, other = places(data, generator)
-    data[one:one] = generator.bytes(other - one)
+def cut(draw: st.DrawFn, data: bytes, start: int, end: int) -> bytes:
+    return data[:start] + (data[end:] if draw(st.booleans()) else b"")
 
 
-def swap(data: bytearray, generator: numpy.random.Generator) -> None:
-    one, other = places(data, generator)
-    middle = (one + other) // 2
-    data[one:other] = data[middle:other] + data[one:middle]
+def grow(draw: st.DrawFn, data: bytes, start: int, end: int) -> bytes:
+    return data[:start] + draw(st.binary(min_size=1, max_size=200)) + data[start:]
 
 
-def fill(data: bytearray, generator: numpy.random.Generator) -> None:
-    one, other = places(data, generator)
-    data[one:other] = bytes([int(generator.choice([0, 255, 127, 128]))]) * (other - one)
+def swap(draw: st.DrawFn, data: bytes, start: int, end: int) -> bytes:
+    middle = (start + end) // 2
+    return data[:start] + data[middle:end] + data[start:middle] + data[end:]
 
 
-def shuffle(data: bytearray, generator: numpy.random.Generator) -> None:
-    one, other = places(data, generator)
-    data[one:other] = generator.permutation(numpy.frombuffer(bytes(data[one:other]), numpy.uint8)).tobytes()
+def fill(draw: st.DrawFn, data: bytes, start: int, end: int) -> bytes:
+    return data[:start] + draw(st.sampled_from([b"\0", b"\xff", b"\x7f", b"\x80"])) * (end - start) + data[end:]
 
 
-def lie(data: bytearray, generator: numpy.random.Generator) -> None:
+def lie(draw: st.DrawFn, data: bytes, start: int, end: int) -> bytes:
     """Put a large number where a number may stand."""
-    one, _ = places(data, generator)
-    sizes = [b"99999999", b"\xff" * 8, b"\xff\xff\xff\xff\x0f", (1 << 40).to_bytes(8, "little")]
-    lied = sizes[int(generator.integers(len(sizes)))]
-    data[one : one + len(lied)] = lied
+    number = draw(st.sampled_from(LIES))
+    return data[:start] + number + data[start + len(number) :]
 
 
-DAMAGE: tuple[Damage, ...] = (flip, cut, grow, swap, fill, shuffle, lie)
-
-
-def damaged(data: bytes, count: int, seed: int, repaired: bool) -> Iterator[bytes]:
-    """Yield files damaged at random; if repaired, the body only, behind a right header and quick check."""
-    generator = numpy.random.default_rng(seed)
-    body, sealed = container.unseal(data)
-    done = 0
-    while done < count:
-        found = bytearray(body if repaired else data)
-        DAMAGE[int(generator.integers(len(DAMAGE)))](found, generator)
-        if found != (body if repaired else data):
-            done += 1
-            yield rebuilt(bytes(found), sealed) if repaired else bytes(found)
+@st.composite
+def damaged(draw: st.DrawFn, case: str, checked: bool) -> bytes:
+    """Return a damaged file, or one whose body alone is damaged, behind a right header and quick check."""
+    data, sealed = container.unseal(FILES[case]()) if checked else (FILES[case](), b"")
+    harmed = data
+    for _ in range(draw(st.integers(1, 3))):
+        change: Callable[..., bytes] = draw(st.sampled_from([flip, cut, grow, swap, fill, lie]))
+        harmed = change(draw, harmed, *draw(spans(len(harmed)))) if harmed else harmed
+    assume(harmed != data)
+    return rebuilt(harmed, sealed) if checked else harmed
 
 
 def rebuilt(body: bytes, sealed: bytes) -> bytes:
@@ -87,40 +70,22 @@ def rebuilt(body: bytes, sealed: bytes) -> bytes:
     return container._header(1 + len(inside)) + bytes([container.VERSION]) + inside
 
 
-def outcome(data: bytes) -> str:
-    """Return what became of a file: the error that refused it, or `loaded`."""
-    try:
+def assert_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"\A[^\n]+\Z"):  # one line
         decode_state(data)
-    except ValueError as error:
-        return "refused" if "\n" not in str(error) else "refused in several lines"
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return "loaded"
-
-
-FILES = {"most forms": sample, "alike": alike, "large": large}
 
 
 @pytest.mark.parametrize("case", FILES)
-@pytest.mark.parametrize(("repaired", "count"), [(False, 1000), (True, 30)])
-def test_damage_is_refused_in_one_line(case: str, repaired: bool, count: int) -> None:
-    found = Counter(outcome(data) for data in damaged(FILES[case](), count, 0, repaired))
-    assert found == {"refused": count}
+class TestDamage:
+    @settings(max_examples=10 * settings.default.max_examples)
+    @given(drawn=st.data())
+    def test_is_refused_in_one_line(self, case: str, drawn: st.DataObject) -> None:
+        assert_refused(drawn.draw(damaged(case, checked=False)))
 
+    @given(drawn=st.data())
+    def test_behind_a_right_check_is_refused_in_one_line(self, case: str, drawn: st.DataObject) -> None:
+        assert_refused(drawn.draw(damaged(case, checked=True)))
 
-@pytest.mark.parametrize("case", FILES)
-def test_sound_files_load(case: str) -> None:
-    data = FILES[case]()
-    assert outcome(rebuilt(*container.unseal(data))) == outcome(data) == "loaded"
-
-
-if __name__ == "__main__":
-    number = -(-int(sys.argv[1]) // len(FILES))
-    for behind in (False, True):
-        for name, make in FILES.items():
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            found = Counter(outcome(data) for data in damaged(make(), number, 1, behind))
-            more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-            print(
-                "behind a repaired check" if behind else "as it is", name, dict(found), f"{more:.0f} MiB more at most"
-            )
+    def test_undamaged_loads(self, case: str) -> None:
+        data = FILES[case]()
+        assert decode_state(rebuilt(*container.unseal(data))).keys() == decode_state(data).keys()

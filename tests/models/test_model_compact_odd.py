@@ -4,13 +4,13 @@ import copy
 
 import pytest
 import torch
-from test_model_compact import IMAGES, Coded, forms, trained
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from kirigami.models import build_network
 from kirigami.models.compact import decode, decode_state, encode
 from kirigami.models.sparsity import MagnitudePruning
+from tests.models.compact_networks import IMAGES, Coded, forms, trained
 
 
 class TestRefusals:

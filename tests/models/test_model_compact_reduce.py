@@ -4,11 +4,11 @@ import copy
 
 import pytest
 import torch
-from test_model_compact import IMAGES, chained, forms, trained
 from torch import nn
 
 from kirigami.models import build_network
 from kirigami.models.compact import change, decode, encode, encoded_bytes, plain, read, reduce, rounded
+from tests.models.compact_networks import IMAGES, chained, encoded, forms, trained
 
 NETWORKS = {
     "convnet": {"name": "convnet", "width": 8},
@@ -74,7 +74,7 @@ class TestReduce:
 
 class TestRounded:
     def test_few_bits_are_few_bytes(self) -> None:
-        network, inputs = reduce(chained("mask, bits")), torch.randn(40, 1, 8, 8)
+        network, inputs = reduce(chained("mask, bits", depth=8, width=8)), torch.randn(40, 1, 8, 8)
         sizes = [encoded_bytes(rounded(network, bits)) for bits in (4, 6, 8)]
         assert sizes == sorted(sizes)
         assert sizes[-1] < 0.85 * encoded_bytes(network)
@@ -89,7 +89,7 @@ class TestRounded:
     def test_head_becomes_codes_and_links_stay(self) -> None:
         network = chained("mask, bits")
         parts = read(encode(rounded(network, 5))).parts
-        before = read(encode(network)).parts
+        before = read(encoded("mask, bits")).parts
         head = parts["head.linear.weight"]
         assert head.form == "levels"
         assert int(head.bits) == 5

@@ -4,7 +4,6 @@ import pytest
 import torch
 import zstandard
 from safetensors.torch import save
-from test_model_compact import IMAGES, chained, forms, harden, shared, trained
 from torch import nn
 
 from kirigami.models import build_network
@@ -21,12 +20,13 @@ from kirigami.models.compact import (
 )
 from kirigami.models.sharing import SoftSharing
 from kirigami.models.technique import chosen
+from tests.models.compact_networks import IMAGES, RESNET, chained, encoded, forms, harden, shared, trained
 
 
 class TestSize:
     def test_is_that_of_the_bytes(self) -> None:
         network = chained("mask, bits")
-        assert encoded_bytes(network) == len(encode(network))
+        assert encoded_bytes(network) == len(encoded("mask, bits"))
 
     def test_is_smaller_than_the_plain_file(self) -> None:
         network = trained()
@@ -36,11 +36,11 @@ class TestSize:
     def test_follows_mask_and_bits(self) -> None:
         """Each weight costs its bits, a mask its entropy, and every other number no more than its four bytes."""
         weights = sum(layer.weight.numel() for layer in chosen(trained(), None).values())
-        others = sum(value.numel() for value in decode_state(encode(trained())).values()) - weights
+        others = sum(value.numel() for value in decode_state(encoded("none")).values()) - weights
         fixed = 4 * others + 1500
-        assert encoded_bytes(chained("bits")) < fixed + 3 / 8 * weights
-        assert encoded_bytes(chained("mask")) < fixed + (0.78 / 8 + 0.2 * 4) * weights
-        assert encoded_bytes(chained("mask, bits")) < fixed + (0.78 / 8 + 0.2 * 3 / 8) * weights
+        assert len(encoded("bits")) < fixed + 3 / 8 * weights
+        assert len(encoded("mask")) < fixed + (0.78 / 8 + 0.2 * 4) * weights
+        assert len(encoded("mask, bits")) < fixed + (0.78 / 8 + 0.2 * 3 / 8) * weights
 
     def test_templates_are_stored_once(self) -> None:
         network = trained(depth=20)
@@ -78,10 +78,10 @@ class TestSize:
         if "bits" in chain:
             plan["bits"] = 4.5 if "weight" in chain else 3
         with torch.device("meta"):
-            network = build_network({"name": "resnet", "depth": 14, "width": 8}, **IMAGES)
+            network = build_network(RESNET, **IMAGES)
         if "share" in chain:
             SoftSharing(templates=2).attach(network)
-        bound, size = lower_bound(network, **plan), encoded_bytes(chained(chain))
+        bound, size = lower_bound(network, **plan), len(encoded(chain))
         assert (0.25 if "weight" in chain else 0.5) * size < bound < size  # the map of bits is not planned
 
     def test_layers_that_mix_alike_lie_above_the_bound(self) -> None:
@@ -106,7 +106,7 @@ class TestSize:
 class TestHalf:
     def test_changes_outputs_a_little_and_says_so(self) -> None:
         network, inputs = chained("mask, bits"), torch.randn(20, 1, 8, 8)
-        exact, halved = encode(network), encode(network, rest="float16")
+        exact, halved = encoded("mask, bits"), encode(network, rest="float16")
         assert len(halved) < len(exact)
         assert change(network, exact, inputs) == 0
         difference = change(network, halved, inputs)

@@ -2,99 +2,19 @@
 
 import json
 from collections import Counter
-from typing import Any
 
-import numpy
 import onnx
-import onnxruntime
 import pytest
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from kirigami.models import build_network
-from kirigami.models.bits import SMOL, Quantisation, Uniform
+from kirigami.models.bits import Uniform
 from kirigami.models.compact import encode, read
 from kirigami.models.graph import cut, fill, to_onnx
-from kirigami.models.sharing import SoftSharing, fold
-from kirigami.models.sharing.bank import bank_of, banks, row_of
-from kirigami.models.sparsity import RandomPruning
-from kirigami.models.technique import Technique
+from tests.models.graph_networks import MAKERS, Scaled, assert_same_outputs, pixels, session, trained
 
-IMAGES = {"in_shape": (1, 8, 8), "out_features": 10}
+pytestmark = pytest.mark.usefixtures("operators_once")
+
 CLASSES = [str(digit) for digit in range(10)]
-LEVELS = onnxruntime.GraphOptimizationLevel
-
-
-class Scaled(nn.Module):
-    """Pixels of 0 to 16 to [0, 1], moved by a tensor of its own."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("moved", torch.tensor([0.1]), persistent=False)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return inputs.float() / 16 - self.moved
-
-
-def pixels(rows: int) -> Tensor:
-    return torch.randint(17, (rows, 1, 8, 8), generator=torch.Generator().manual_seed(rows), dtype=torch.uint8)
-
-
-def trained(config: dict[str, Any], *techniques: Technique) -> nn.Module:
-    """Return a network whose norms, and quantisers of inputs, have seen data, its techniques hard."""
-    torch.manual_seed(0)
-    network = build_network(config, **IMAGES)
-    for technique in techniques:
-        technique.attach(network)
-    for technique in techniques:
-        if isinstance(technique, Quantisation):
-            technique.inputs.advance(0.0)
-    for rows in (16, 17):
-        network(Scaled()(pixels(rows)))
-    for technique in techniques:
-        if isinstance(technique, SMOL):
-            for link in technique.links.values():
-                link.s.data.add_(torch.linspace(0, 12, link.s.numel()).view_as(link.s))
-        technique.harden()
-    return network.eval()
-
-
-def folded(one: bool) -> nn.Module:
-    """Return a network with layers that hold one weight, times a number each; the first number is 1 where asked."""
-    network = trained({"name": "convnet", "width": 16, "depth": 4, "multiplier": 1}, SoftSharing(templates=2))
-    assert fold(network, tau=1e-6).clusters
-    with torch.no_grad():
-        for layers in banks(network).values():
-            bank, rows = bank_of(next(iter(layers.values()))), [row_of(layer) for layer in layers.values()]
-            if one and len(bank.templates) == 1:
-                first = rows[0].clone()
-                bank.templates.mul_(first)
-                for row in rows:
-                    row.div_(first)
-    return network
-
-
-def coded(bits: int) -> nn.Module:
-    config = {"name": "convnet", "width": 8, "depth": 2}
-    return trained(config, RandomPruning(density=0.3), Uniform(bits=bits))
-
-
-def rounded_inputs() -> nn.Module:
-    config = {"name": "convnet", "width": 8, "depth": 2}
-    return trained(config, RandomPruning(density=0.3), Uniform(bits=3, activation_bits=4))
-
-
-def all_of_them() -> nn.Module:
-    techniques = (SoftSharing(templates=2), RandomPruning(density=0.5), SMOL(bits=3, initial_bits=5))
-    return trained({"name": "convnet", "width": 8, "depth": 4, "multiplier": 1}, *techniques)
-
-
-MAKERS = {
-    "coded": lambda: coded(3),
-    "rounded-inputs": rounded_inputs,
-    "all": all_of_them,
-    "folded": lambda: folded(False),
-}
 
 
 class Made:
@@ -110,25 +30,6 @@ class Made:
 @pytest.fixture(scope="module", params=MAKERS)
 def made(request: pytest.FixtureRequest) -> Made:
     return Made(MAKERS[request.param]())
-
-
-def session(data: bytes, level: Any = LEVELS.ORT_ENABLE_ALL) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = level
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-
-
-def assert_same_outputs(data: bytes, wanted: nn.Module, batches: list[Tensor]) -> None:
-    for level in (LEVELS.ORT_DISABLE_ALL, LEVELS.ORT_ENABLE_ALL):
-        running = session(data, level)
-        for batch in batches:
-            with torch.no_grad():
-                expected = wanted(batch).numpy()
-            found = running.run(None, {"input": batch.numpy()})[0]
-            assert found.shape == expected.shape
-            assert numpy.abs(found - expected).max() < 2e-6 * max(1, numpy.abs(expected).max())
-            assert (found.argmax(-1) == expected.argmax(-1)).all()
 
 
 class TestEveryForm:

@@ -3,32 +3,18 @@
 import numpy
 import pytest
 import torch
-from test_model_graph import assert_same_outputs, session
-from test_model_networks import CASES, batch, build
 from torch import Tensor, nn
 
 from kirigami.models import Learner
 from kirigami.models.bits import Uniform
-from kirigami.models.compact import encode, read
 from kirigami.models.graph import cut, fill, to_onnx
 from kirigami.models.networks import NETWORKS
-from kirigami.models.sparsity import RandomPruning
+from tests.models.graph_networks import assert_goes_round, hardened, session
+from tests.models.network_cases import CASES, batch, build
+
+pytestmark = pytest.mark.usefixtures("operators_once")
 
 CHOSEN = ("mlp-norm", "convnet-group", "resnet", "wrn", "vgg-dense")
-
-
-def hardened(network: nn.Module) -> nn.Module:
-    for technique in (RandomPruning(density=0.4), Uniform(bits=3)):
-        technique.attach(network)
-        technique.harden()
-    return network.eval()
-
-
-def check(network: nn.Module, inputs: Tensor) -> bytes:
-    data = to_onnx(network, inputs)
-    assert_same_outputs(data, network, [inputs[:1], inputs[:3], torch.cat([inputs] * 3)[:17]])
-    assert fill(cut(data, network), read(encode(network))) == data
-    return data
 
 
 def test_a_case_for_every_network() -> None:
@@ -37,7 +23,7 @@ def test_a_case_for_every_network() -> None:
 
 @pytest.mark.parametrize("case", CHOSEN)
 def test_network_with_masks_and_codes(case: str) -> None:
-    check(hardened(build(case)), batch(case))
+    assert_goes_round(hardened(build(case)), batch(case))
 
 
 def test_lightning_module_is_exported_as_its_network() -> None:

@@ -1,10 +1,14 @@
 """Networks of sequences in ONNX: the built-in ones, and a foreign one of many kinds of layers."""
 
 import onnx
+import pytest
 import torch
-from test_model_graph_networks import check, hardened
-from test_model_networks import batch, build
 from torch import Tensor, nn
+
+from tests.models.graph_networks import assert_goes_round, hardened
+from tests.models.network_cases import batch, build
+
+pytestmark = pytest.mark.usefixtures("operators_once")
 
 
 class Foreign(nn.Module):
@@ -31,16 +35,16 @@ def operators(data: bytes) -> list[str]:
 
 
 def test_transformer_with_masks_and_codes() -> None:
-    data = check(hardened(build("transformer")), batch("transformer"))
+    data = assert_goes_round(hardened(build("transformer")), batch("transformer"))
     assert "DequantizeLinear" not in operators(data)  # ONNX Runtime would round what a MatMul multiplies with it
 
 
 def test_recurrent_network_with_masks_and_codes() -> None:
-    data = check(hardened(build("gru")), batch("gru"))
+    data = assert_goes_round(hardened(build("gru")), batch("gru"))
     assert operators(data).count("GRU") == 2
 
 
 def test_foreign_network_with_masks_and_codes() -> None:
     torch.manual_seed(0)
-    data = check(hardened(Foreign()), torch.randn(6, 1, 4, 4))
+    data = assert_goes_round(hardened(Foreign()), torch.randn(6, 1, 4, 4))
     assert operators(data).count("Conv") == 3

@@ -6,13 +6,15 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
-from test_model_graph import Scaled, assert_same_outputs, coded, folded, pixels, trained
 from torch import nn
 
 from kirigami.models.compact import encode, read
 from kirigami.models.graph import cut, fill, to_onnx
 from kirigami.models.sharing.bank import bank_of
 from kirigami.models.structure import remove, units
+from tests.models.graph_networks import Scaled, assert_same_outputs, exported_codes, folded, pixels, trained
+
+pytestmark = pytest.mark.usefixtures("operators_once")
 
 TYPES = onnx.TensorProto.DataType
 
@@ -26,8 +28,7 @@ def kernels(data: bytes) -> list[onnx.TensorProto]:
     ("bits", "kind", "each"), [(1, TYPES.INT2, 2), (3, TYPES.INT4, 4), (5, TYPES.INT8, 8), (8, TYPES.INT16, 16)]
 )
 def test_codes_are_stored_at_their_bits(bits: int, kind: int, each: int) -> None:
-    network = coded(bits)
-    data = to_onnx(network, pixels(2), preprocessing=Scaled())
+    _, data = exported_codes(bits)
     found = kernels(data)
     assert [one.data_type for one in found] == [kind] * 2
     assert [len(one.raw_data) for one in found] == [math.ceil(math.prod(one.dims) * each / 8) for one in found]
@@ -36,8 +37,8 @@ def test_codes_are_stored_at_their_bits(bits: int, kind: int, each: int) -> None
 
 
 def test_weights_are_the_networks_to_the_bit() -> None:
-    network = coded(5)
-    proto = onnx.load_from_string(to_onnx(network, pixels(2), preprocessing=Scaled()))
+    network, data = exported_codes(5)
+    proto = onnx.load_from_string(data)
     constants = {one.name: numpy_helper.to_array(one) for one in proto.graph.initializer}
     made = [node for node in proto.graph.node if node.op_type == "DequantizeLinear"]
     layers = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
@@ -47,7 +48,7 @@ def test_weights_are_the_networks_to_the_bit() -> None:
 
 
 def test_without_dequantise_weights_are_cast() -> None:
-    network = coded(3)
+    network, _ = exported_codes(3)
     data = to_onnx(network, pixels(2), preprocessing=Scaled(), dequantise=False)
     kinds = [node.op_type for node in onnx.load_from_string(data).graph.node]
     assert "DequantizeLinear" not in kinds

@@ -1,7 +1,7 @@
 """The loop that grows and shrinks a network to its budget, in a plain Trainer, on a module that knows nothing of it."""
 
 import json
-from itertools import pairwise
+from itertools import cycle, pairwise, product
 from typing import Any
 
 import pytest
@@ -94,8 +94,7 @@ START = {
 
 
 class TestBudget:
-    @pytest.mark.parametrize("share", [0.5, 0.9, 2.5])
-    @pytest.mark.parametrize("currency", START)
+    @pytest.mark.parametrize(("currency", "share"), [*product(START, [0.5, 2.5]), ("params", 0.9)])
     def test_is_met(self, currency: str, share: float) -> None:
         module, amount = Foreign(), int(share * START[currency])
         technique = GrowAndShrink(**{currency: amount}, batches=1)
@@ -166,8 +165,7 @@ class TestBudget:
 
 
 class TestTraining:
-    @pytest.mark.parametrize("inside", [True, False])
-    @pytest.mark.parametrize("method", growth.METHODS)
+    @pytest.mark.parametrize(("method", "inside"), zip(growth.METHODS, cycle([True, False])))  # noqa: B905
     def test_every_method_on_a_foreign_module(self, method: str, inside: bool) -> None:
         module = Foreign(inside=inside)
         technique = growth.build({"method": method, "params": 30000, "batches": 1})
@@ -224,8 +222,7 @@ class TestTraining:
 
 
 class TestRecipe:
-    @pytest.mark.parametrize("inside", [True, False])
-    @pytest.mark.parametrize("layers", [0, 2])
+    @pytest.mark.parametrize(("inside", "layers"), [(True, 0), (False, 2)])
     def test_weights_load_into_a_fresh_network(self, inside: bool, layers: int, tmp_path: Any) -> None:
         module, technique = Foreign(inside=inside), make(params=32000, layers=layers)
         fit(module, technique)
