@@ -165,7 +165,7 @@ class TestBudget:
 
 
 class TestTraining:
-    @pytest.mark.parametrize(("method", "inside"), zip(growth.METHODS, cycle([True, False])))  # noqa: B905
+    @pytest.mark.parametrize(("method", "inside"), zip(growth.METHODS, cycle([True, False])))
     def test_every_method_on_a_foreign_module(self, method: str, inside: bool) -> None:
         module = Foreign(inside=inside)
         technique = growth.build({"method": method, "params": 30000, "batches": 1})
