@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from kirigami.calibration_error import expected_calibration_error
 from kirigami.errors import ArgumentError, choose
+from kirigami.models.cost import evaluating
 from kirigami.models.technique import network_of, weighted
 
-BINS = 15
 COLDEST, HOTTEST = 0.01, 100.0
 CALIBRATIONS = ("none", "temperature")
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -24,17 +25,14 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 def scores(outputs: Tensor, targets: Tensor) -> dict[str, float]:
     """Return `ece`, `nll` (nats) and `brier` of logits (N, C) or (N, T, C) against class indices (N,) or (N, T).
 
-    The expected calibration error is the mean gap between confidence and accuracy over 15 bins of equal width (Guo et
-    al., "On Calibration of Modern Neural Networks", ICML 2017, equation 3). The Brier score is the squared error of
-    all probabilities, summed over classes, mean over samples: from 0 to 2 (Brier, 1950).
+    The Brier score is the squared error of all probabilities, summed over classes, mean over samples: from 0 to 2
+    (Brier, 1950).
     """
     logits, classes = _rows(outputs, targets)
     chances = logits.softmax(-1)
-    sure, guess = chances.max(-1)
-    place = (sure * BINS).ceil().long().clamp(1, BINS) - 1
-    gaps = torch.zeros(BINS, dtype=torch.double).index_add_(0, place, (guess == classes).double() - sure)
+    confidence, answers = chances.max(-1)
     return {
-        "ece": float(gaps.abs().sum()) / len(classes),
+        "ece": expected_calibration_error(confidence, answers == classes),
         "nll": float(F.cross_entropy(logits, classes)),
         "brier": float((chances - F.one_hot(classes, logits.shape[-1])).square().sum(-1).mean()),
     }
@@ -230,12 +228,10 @@ def _run(network: nn.Module, batches: Batches) -> tuple[Tensor, Tensor, nn.Modul
     device = next((parameter.device for parameter in inner.parameters()), torch.device("cpu"))
     called: list[nn.Module] = []
     hooks = [layer.register_forward_hook(lambda module, *_: called.append(module)) for _, layer in weighted(inner)]
-    training = inner.training
     try:
-        inner.eval()
-        pairs = [(inner(inputs.to(device)), targets.to(device)) for inputs, targets in batches]
+        with evaluating(inner):
+            pairs = [(inner(inputs.to(device)), targets.to(device)) for inputs, targets in batches]
     finally:
-        inner.train(training)
         for hook in hooks:
             hook.remove()
     outputs, targets = (torch.cat(part) for part in zip(*pairs, strict=True))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kirigami.calibration_error import expected_calibration_error
 from kirigami.errors import ArgumentError, none_of
 
 
@@ -98,12 +99,10 @@ def auc(outputs: Tensor, targets: Tensor) -> float:
 def ece(outputs: Tensor, targets: Tensor) -> float:
     """Return the expected calibration error: the mean gap between confidence and accuracy (Guo et al., ICML 2017).
 
-    Confidence is the largest softmax probability, in 15 bins of equal width; it is 1 where there is no number.
+    Confidence is the largest softmax probability; it is 1 where there is no number.
     """
-    sure, guess = outputs.float().softmax(dim=1).nan_to_num(nan=1.0).max(dim=1)
-    gaps = ((guess == targets).float() - sure).cpu().double()
-    place = (sure.cpu() * 15).ceil().long().clamp(1, 15) - 1
-    return float(torch.bincount(place, gaps, minlength=15).abs().sum()) / len(gaps)
+    confidence, answers = outputs.float().softmax(dim=1).nan_to_num(nan=1.0).max(dim=1)
+    return expected_calibration_error(confidence, answers == targets)
 
 
 def loss(outputs: Tensor, targets: Tensor) -> float:

@@ -10,7 +10,7 @@ from scipy.spatial.distance import squareform
 from torch import Tensor, nn
 
 from kirigami.errors import ArgumentError
-from kirigami.models.cost import parameters
+from kirigami.models.cost import evaluating, parameters
 from kirigami.models.sharing.bank import Bank, Mix, bank_of, banks, row_of, rows_of
 from kirigami.models.sharing.groups import Clusters
 from kirigami.models.sharing.loops import Loop, loops
@@ -164,8 +164,6 @@ def _fit(found: dict[str, dict[str, nn.Module]], pattern: Clusters) -> dict[str,
 def _outputs(network: nn.Module, inputs: Tensor | None) -> Tensor | None:
     if inputs is None:
         return None
-    training = network.training
-    try:
-        return network.eval()(inputs)
-    finally:
-        network.train(training)
+    with evaluating(network):
+        outputs: Tensor = network(inputs)
+    return outputs

@@ -10,6 +10,7 @@ from kirigami.search.study.ledger import Ledger
 from kirigami.search.study.ranking import metric_names
 from kirigami.search.study.record import Origin, Result, result_of
 from kirigami.search.study.states import STATES, State, state_of
+from kirigami.spaces.costs import COSTS
 
 WORDS: dict[State, str] = {
     "over": "over the budget",
@@ -17,7 +18,6 @@ WORDS: dict[State, str] = {
     "interrupted": "interrupted and run again",
     "surplus": "asked for beyond the budget",
 }
-UNITS = {"latency_ms": "ms", "params": "parameters"}
 
 
 def counted(ledger: Ledger) -> str:
@@ -45,7 +45,7 @@ def excess(trial: FrozenTrial) -> str:
     result, origin = result_of(trial), Origin.from_attrs(trial.user_attrs)
     limits = {} if origin is None else origin.group("budget")
     return ", ".join(
-        f"{number(value)} {UNITS.get(name, name)}: over {number(limits[name])}"
+        f"{number(value)} {COSTS[name].unit if name in COSTS else name}: over {number(limits[name])}"
         if (value := _measured(result, name)) is not None and limits.get(name) is not None
         else f"{name} {number(100 * share)} % over its limit"
         for name, share in trial.constraints.items()

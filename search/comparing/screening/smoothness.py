@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from kirigami.models.cost import evaluating
 from kirigami.models.technique import weighted
 from kirigami.search.training import alone as trial
 from kirigami.search.training.building import Assembly
@@ -30,14 +31,12 @@ def smoothness(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> 
     name, head = layers[-1]
     norms: list[float] = []
     hook = head.register_forward_pre_hook(lambda _module, args: norms.append(float(args[0].norm())))
-    training = network.training
-    network.eval()
     try:
-        for inputs, _ in batches:
-            network(inputs)
+        with evaluating(network):
+            for inputs, _ in batches:
+                network(inputs)
     finally:
         hook.remove()
-        network.train(training)
     if not norms:
         raise ValueError(f"layer {name!r} of {type(network).__name__} takes no part in its forward pass.")
     weight = float(head.weight.norm())  # type: ignore[operator, union-attr]
