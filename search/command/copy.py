@@ -56,8 +56,8 @@ def copy(overrides: Sequence[str], config_dirs: Sequence[Path], options: Mapping
     trials = copy_study(source, goal, name, storage.shown(settings.url), console)
     waiting = Ledger(trials).count("waiting")
     first = f", {waiting} of them to be run first" if waiting else ""
-    said = _copy_files(storage.folder_of(settings.url, name), storage.folder_of(target.url, name))
-    console.print(f"{len(trials)} trials copied{first}. {said}", highlight=False)
+    files = _copy_files(storage.folder_of(settings.url, name), storage.folder_of(target.url, name))
+    console.print(f"{len(trials)} trials copied{first}. {files}", highlight=False)
     console.print("The study stays where it was too: search it in one place only.", highlight=False)
     return 0
 
@@ -177,8 +177,8 @@ def _copy_files(old: Path, new: Path) -> str:
         return f"Its files stay in {old}."
     if new.exists():
         return f"Its files stay in {old}: {new} is there already, and was left as it is."
-    made = new.with_name(new.name + ".new")
-    shutil.rmtree(made, ignore_errors=True)
-    shutil.copytree(old, made)
-    made.replace(new)
+    unfinished = new.with_name(new.name + ".new")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.copytree(old, unfinished)
+    unfinished.replace(new)
     return f"Its files are copied to {new}."

@@ -33,7 +33,7 @@ def ask(study: Study, storage: Store | None, budget: int | None, ledger: Ledger)
     """
     trial = study.ask()
     recovery.sign(storage, trial)
-    ledger.clock = 0.0 if storage is None or storage.worker is None else storage.worker["clock"]
+    ledger.clock = recovery.clock_of(storage)
     if not ledger.has(trial.number, "running"):  # else the sampler has read the store since the trial was there
         ledger.read(study)
     if ledger.is_surplus(trial.number, budget):

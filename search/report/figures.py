@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from kirigami.search.report.tables import score
 from kirigami.search.study.ledger import Ledger
 from kirigami.search.study.ranking import best_trial, metric_names, sign_of, signs_of
 from kirigami.search.study.record import figure_of, result_of
@@ -22,7 +23,7 @@ Point = tuple[float, float, FrozenTrial]
 def of_study(study: Study) -> dict[str, tuple[str, go.Figure]]:
     """Return the figures that the study has the trials for: a short name -> title and figure."""
     drawn = {"front": front_figure(study), "similarity": similarity_figure(study)}
-    return {name: found for name, found in drawn.items() if found is not None}
+    return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
 def front_figure(study: Study) -> tuple[str, go.Figure] | None:
@@ -46,7 +47,7 @@ def front_figure(study: Study) -> tuple[str, go.Figure] | None:
         _scatter(figure, "over the budget", _thinned(beyond), {"color": RED, "size": 8, "symbol": "x-thin-open"})
     step = ("vh" if study.directions[1].name == "MAXIMIZE" else "hv") if several else "hv"
     line = {"shape": step, "width": 1, "color": BLUE} if len(names) < 3 else None
-    _scatter(figure, "front", [one for one in within if one[2].number in best], {"color": BLUE, "size": 10}, line)
+    _scatter(figure, "front", [point for point in within if point[2].number in best], {"color": BLUE, "size": 10}, line)
     return ("Pareto front" if several else f"{names[0].capitalize()} against bytes"), figure
 
 
@@ -103,7 +104,7 @@ def _p_of(banks: Sequence[Mapping[str, Any]]) -> str:
 def _points(trials: Sequence[FrozenTrial], several: bool) -> list[Point]:
     """Return (cost, value, trial) of the trials whose cost is known."""
     costs = [trial.values[1] if several else figure_of(trial, "bytes") for trial in trials]
-    return [(cost, one.values[0], one) for cost, one in zip(costs, trials, strict=True) if cost is not None]
+    return [(cost, trial.values[0], trial) for cost, trial in zip(costs, trials, strict=True) if cost is not None]
 
 
 def _front(study: Study, points: Sequence[Point]) -> set[int]:
@@ -127,7 +128,7 @@ def _scatter(
     figure.add_scatter(
         x=[x for x, _, _ in ordered],
         y=[y for _, y, _ in ordered],
-        text=[f"trial {one.number}: {', '.join(f'{v:.4g}' for v in one.values)}" for _, _, one in ordered],
+        text=[f"trial {trial.number}: {', '.join(map(score, trial.values))}" for _, _, trial in ordered],
         hoverinfo="text+x",
         mode="markers" if line is None else "lines+markers",
         line=line,

@@ -60,7 +60,7 @@ class Progress:
             new = [trial for trial in new if not _before(trial, self.began)]
         self.seen = len(ledger.settled)
         best = next(iter(ledger.ranked(sign_of(study))), None)
-        for trial in sorted(new, key=lambda one: (one.datetime_complete, one.number)):
+        for trial in sorted(new, key=lambda trial: (trial.datetime_complete, trial.number)):
             self._trial(study, trial, best)
         if self.live is not None:
             self.live.update(self._line(study, ledger, best))

@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.table import Table
 
-from kirigami.search.report.tables import number, score, settings
+from kirigami.search.report.tables import narrow, number, score, settings
 from kirigami.search.report.wording import counted, why
 from kirigami.search.study.facts import facts_of
 from kirigami.search.study.ledger import Ledger
@@ -80,7 +80,7 @@ def print_table(study: Study, top: int, console: Console) -> None:
         lines.append(f"{words}: trial {better.number}: {why(study, better)}")
     if yardsticks := in_words(baselines(study)):
         lines.append(f"always the same answer  {yardsticks}")
-    lines += [f"trial {one.number} failed: {result_of(one).reason}" for one in ledger.by_state["failed"][-3:]]
+    lines += [f"trial {trial.number} failed: {result_of(trial).reason}" for trial in ledger.by_state["failed"][-3:]]
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -107,7 +107,9 @@ def baselines(study: Study) -> dict[str, dict[str, float]]:
     """Return the first objective, and F1, of networks that always give the same answer on the validation rows."""
     wanted = {metric_names(study)[0], "f1"}
     stored = facts_of(study).baselines or {}
-    return {name: {one: value for one, value in scores.items() if one in wanted} for name, scores in stored.items()}
+    return {
+        name: {metric: value for metric, value in scores.items() if metric in wanted} for name, scores in stored.items()
+    }
 
 
 def in_words(scored: dict[str, dict[str, float]]) -> str:
@@ -121,18 +123,18 @@ def in_words(scored: dict[str, dict[str, float]]) -> str:
 
 def studies_table(summaries: list[dict[str, Any]]) -> Table:
     """Return one row a study."""
-    table = Table()
+    table = narrow("studies")
     states = ("complete", "over", "infeasible", "pruned", "failed")
     for column in ("study", "objective", "best", *states, "wall s"):
         table.add_column(column, no_wrap=column in ("study", "objective"))
-    for found in summaries:
-        best, counts = found["best"], found["trials"]
+    for study in summaries:
+        best, counts = study["best"], study["trials"]
         table.add_row(
-            found["study"],
-            ", ".join(found["objective"]),
+            study["study"],
+            ", ".join(study["objective"]),
             "" if best is None else f"{score(best['value'])} (trial {best['number']})",
             *(number(counts[state]) for state in states),
-            f"{found['cost']['wall_s']:.1f}",
+            f"{study['cost']['wall_s']:.1f}",
         )
     return table
 

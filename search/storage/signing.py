@@ -26,8 +26,6 @@ from kirigami.search.storage.optuna_private import (
 )
 from kirigami.search.storage.patience import Watch
 
-KEY = "worker"
-
 
 class Signing(Front):
     """Signs new trials, and waiting ones that are taken, and gives them their first heartbeat.
@@ -38,14 +36,14 @@ class Signing(Front):
         watch: tries again while the database is away.
 
     Attributes:
-        worker: what identifies this worker; None signs nothing.
+        signature: the attribute, by its name, that says which worker holds a trial; None signs nothing.
         held: id of each open trial of this worker -> when this process last beat for it (`time.monotonic`).
     """
 
     def __init__(self, behind: BaseStorage, rows: RDBStorage, watch: Watch) -> None:
         super().__init__(behind)
         self.rows, self.watch = rows, watch
-        self.worker: dict[str, Any] | None = None
+        self.signature: tuple[str, Any] | None = None
         self.held: dict[int, float] = {}
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
@@ -94,32 +92,35 @@ class Signing(Front):
 
     def _unheard_of(self, session: Any, study_id: int) -> int | None:
         """Return the trial that was made as the connection broke: it has our signature, and we do not know of it."""
-        if self.worker is None:
+        if self.signature is None:
             return None
-        attribute = TrialUserAttributeModel
+        attribute, (key, value) = TrialUserAttributeModel, self.signature
         signed = session.execute(
             sqlalchemy.select(TrialModel.trial_id)
             .join(attribute, attribute.trial_id == TrialModel.trial_id)
             .where(TrialModel.study_id == study_id, TrialModel.state == TrialState.RUNNING)
-            .where(attribute.key == KEY, attribute.value_json == as_json(self.worker))
+            .where(attribute.key == key, attribute.value_json == as_json(value))
         ).scalars()
         return next((int(trial_id) for trial_id in signed if trial_id not in self.held), None)
 
     def _hold(self, trial_id: int) -> None:
-        if self.worker is not None:
+        if self.signature is not None:
             self.held[trial_id] = time.monotonic()
 
     def _sign(self, session: Any, trial_id: int) -> None:
-        if self.worker is None:
+        if self.signature is None:
             return
-        signature = {"trial_id": trial_id, "key": KEY, "value_json": as_json(self.worker)}
-        upsert(session, TrialUserAttributeModel, [signature], ("trial_id", "key"), ("value_json",))
+        key, value = self.signature
+        row = {"trial_id": trial_id, "key": key, "value_json": as_json(value)}
+        upsert(session, TrialUserAttributeModel, [row], ("trial_id", "key"), ("value_json",))
         beat = {"trial_id": trial_id, "heartbeat": sqlalchemy.func.current_timestamp()}
         upsert(session, TrialHeartbeatModel, [beat], ("trial_id",), ("heartbeat",))
 
     def _is_signed(self, session: Any, trial_id: int) -> bool:
-        attribute = TrialUserAttributeModel
-        signature = session.execute(
-            sqlalchemy.select(attribute.value_json).where(attribute.trial_id == trial_id, attribute.key == KEY)
+        if self.signature is None:
+            return False
+        attribute, (key, value) = TrialUserAttributeModel, self.signature
+        stored = session.execute(
+            sqlalchemy.select(attribute.value_json).where(attribute.trial_id == trial_id, attribute.key == key)
         ).scalar()
-        return self.worker is not None and signature == as_json(self.worker)
+        return bool(stored == as_json(value))

@@ -73,13 +73,13 @@ class Store(Together):
     # Whose trials are whose
 
     @property
-    def worker(self) -> dict[str, Any] | None:
-        """What identifies this worker; trials that it asks for are signed with it. None signs nothing."""
-        return self._signing.worker
+    def signature(self) -> tuple[str, Any] | None:
+        """The attribute, by its name, with which trials are signed that this worker asks for. None signs nothing."""
+        return self._signing.signature
 
-    @worker.setter
-    def worker(self, signature: dict[str, Any] | None) -> None:
-        self._signing.worker = signature
+    @signature.setter
+    def signature(self, attribute: tuple[str, Any] | None) -> None:
+        self._signing.signature = attribute
 
     @property
     def held(self) -> dict[int, float]:

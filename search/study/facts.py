@@ -49,13 +49,13 @@ class StudyFacts:
 
     def to_attrs(self) -> dict[str, Any]:
         """Return the stored form of what is known."""
-        known = {name: value for name, value in vars(self).items() if value is not None}
-        return {**known, **({} if self.copied is None else {"copied": self.copied.to_plain()})}
+        stored = {name: value for name, value in vars(self).items() if value is not None}
+        return {**stored, **({} if self.copied is None else {"copied": self.copied.to_plain()})}
 
     @classmethod
     def from_attrs(cls, attrs: Mapping[str, Any]) -> Self:
         """Read what is stored of a study."""
-        stored = {one.name: attrs.get(one.name) for one in fields(cls)}
+        stored = {field.name: attrs.get(field.name) for field in fields(cls)}
         copied = stored.pop("copied")
         return cls(**stored, copied=None if copied is None else Copied.from_plain(copied))
 

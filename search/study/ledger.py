@@ -34,7 +34,7 @@ class Ledger:
     def __init__(self, trials: Sequence[FrozenTrial] = (), clock: float = 0.0) -> None:
         self.trials: Sequence[FrozenTrial] = ()
         self.by_state: dict[State, list[FrozenTrial]] = {state: [] for state in STATES}
-        self.settled: list[FrozenTrial] = []  # the finished ones, as they were found to be
+        self.settled: list[FrozenTrial] = []  # the finished ones, as they were read
         self.clock = clock
         self._open: list[int] = []
         self._retries: dict[int, list[int]] = {}
@@ -58,11 +58,11 @@ class Ledger:
     def update(self, trials: Sequence[FrozenTrial]) -> "Ledger":
         """Take in the trials as they are now: those that had finished are not looked at again."""
         changed = [*self._open, *range(len(self.trials), len(trials))]
-        known, self.trials, self._open = len(self.trials), trials, []
+        before, self.trials, self._open = len(self.trials), trials, []
         self.by_state["running"], self.by_state["waiting"] = [], []
         for index in changed:
             trial = trials[index]
-            if index >= known and (earlier := retry_of(trial)) is not None:
+            if index >= before and (earlier := retry_of(trial)) is not None:
                 self._enter_retry(trial.number, earlier)
             if trial.state.is_finished():
                 self._settle(trial)
@@ -176,7 +176,7 @@ class Ledger:
         seen, ranked = self._ranked.get(sign, (0, []))
         for trial in self.settled[seen:]:
             if state_of(trial) == "complete":
-                insort(ranked, trial, key=lambda one: rank(one, sign))
+                insort(ranked, trial, key=lambda ended: rank(ended, sign))
         self._ranked[sign] = len(self.settled), ranked
         return ranked
 

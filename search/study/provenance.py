@@ -12,13 +12,13 @@ PACKAGES = ("kirigami-search", "torch", "lightning", "optuna", "numpy")
 @cache
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that decide a trial's numbers."""
-    found = {"python": platform.python_version()}
+    numbers = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            numbers[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return numbers
 
 
 @cache

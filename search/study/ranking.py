@@ -57,5 +57,7 @@ def beyond(study: Study, ledger: Ledger | None = None) -> FrozenTrial | None:
     if len(study.directions) > 1:
         return None
     sign = sign_of(study)
-    over = [one for one in ledger.by_state["over"] if best is None or sign * one.values[0] < sign * best.values[0]]
-    return min(over, key=lambda one: (sign * one.values[0], one.number), default=None)
+    over = [
+        trial for trial in ledger.by_state["over"] if best is None or sign * trial.values[0] < sign * best.values[0]
+    ]
+    return min(over, key=lambda trial: (sign * trial.values[0], trial.number), default=None)

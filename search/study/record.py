@@ -31,7 +31,7 @@ class Fact:
         stored = attrs.get(cls.KEY)
         if not isinstance(stored, Mapping):
             return None
-        return cls(**{one.name: stored[one.name] for one in fields(cls) if one.name in stored})
+        return cls(**{part.name: stored[part.name] for part in fields(cls) if part.name in stored})
 
 
 @dataclass(frozen=True)
@@ -145,11 +145,11 @@ class Result:
 
     def facts(self) -> dict[str, Any]:
         """Return all that is known but state, reason, metrics and curve: seconds, devices, costs, figures, by name."""
-        known = {one.name: getattr(self, one.name) for one in fields(self)[4:] if one.name != "figures"}
-        known = {name: value for name, value in known.items() if value not in (None, False, (), {})}
+        typed = {part.name: getattr(self, part.name) for part in fields(self)[4:] if part.name != "figures"}
+        typed = {name: value for name, value in typed.items() if value not in (None, False, (), {})}
         if self.resumed_from is not None:
-            known["resumed_from"] = dict(vars(self.resumed_from))
-        return {**known, **self.figures}
+            typed["resumed_from"] = dict(vars(self.resumed_from))
+        return {**typed, **self.figures}
 
     @classmethod
     def from_attrs(cls, attrs: Attrs) -> Self | None:
@@ -165,11 +165,11 @@ class Result:
     @classmethod
     def from_details(cls, *, details: Mapping[str, Any], **ending: Any) -> Self:
         """Make a result of what a runner knows of a trial by name: what has no field of its own is a figure."""
-        known = {one.name for one in fields(cls)} - {"figures"}
-        typed = {name: value for name, value in details.items() if name in known}
+        names = {part.name for part in fields(cls)} - {"figures"}
+        typed = {name: value for name, value in details.items() if name in names}
         if isinstance(resumed := typed.get("resumed_from"), Mapping):
             typed["resumed_from"] = Resumed(**resumed)
-        return cls(**ending, **typed, figures={name: value for name, value in details.items() if name not in known})
+        return cls(**ending, **typed, figures={name: value for name, value in details.items() if name not in names})
 
 
 @dataclass(frozen=True)

@@ -45,14 +45,20 @@ def signature(clock: float = 0.0) -> Worker:
 
 def join(storage: Store | None) -> None:
     """Have the store sign what this worker asks for, in the transaction that makes the trial its own."""
-    if storage is not None and storage.worker is None:
-        storage.worker = vars(signature(storage.clock_offset()))
+    if storage is not None and storage.signature is None:
+        (storage.signature,) = signature(storage.clock_offset()).to_attrs().items()
 
 
 def sign(storage: Store | None, trial: optuna.Trial) -> None:
     """Sign a trial where no store has done so."""
-    if storage is None or storage.worker is None:
+    if storage is None or storage.signature is None:
         write(signature(), trial.set_user_attr)
+
+
+def clock_of(storage: Store | None) -> float:
+    """Return by how many seconds the database's clock is ahead of this worker's, as its trials are signed."""
+    worker = None if storage is None or storage.signature is None else Worker.from_attrs(dict([storage.signature]))
+    return 0.0 if worker is None else worker.clock
 
 
 def together(storage: Store | None) -> Any:

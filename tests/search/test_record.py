@@ -137,6 +137,10 @@ def spelled(tree):
             parts = node.value.keys
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "_user_attributes" in node.value:
             parts = [ast.Constant(key, lineno=node.lineno) for key in KEYS if f"'{key}'" in node.value]
+        elif isinstance(node, ast.Assign) and any(
+            isinstance(one, ast.Name) and one.id == "KEY" for one in node.targets
+        ):
+            parts = [node.value]
         for part in parts:
             text = part.values[0] if isinstance(part, ast.JoinedStr) else part
             if isinstance(text, ast.Constant) and (text.value in KEYS or str(text.value).startswith("rung:")):
@@ -151,6 +155,7 @@ def test_the_search_for_spelled_names_finds_each_way():
         '"copied" in study.user_attrs',
         'create_trial(user_attrs={"retries": 1})',
         'trial.user_attrs[f"rung:{one}"]',
+        'KEY = "worker"',
         "query = \"SELECT * FROM trial_user_attributes WHERE key = 'worker'\"",
     ):
         assert list(spelled(ast.parse(line))) == [1], line

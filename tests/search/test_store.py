@@ -164,7 +164,7 @@ class TestBrokenConnections:
             trial_id = store.create_new_trial(study._study_id)
         (trial,) = study.get_trials()
         assert trial._trial_id == trial_id
-        assert trial.user_attrs["worker"] == store.worker
+        assert ("worker", trial.user_attrs["worker"]) == store.signature
         assert store.create_new_trial(study._study_id) != trial_id, "another one is another one"
 
     def test_a_waiting_trial_is_taken_once(self, study, store, when):
@@ -177,7 +177,7 @@ class TestBrokenConnections:
     def test_a_waiting_trial_that_another_took_is_his(self, study, store, open_store, store_url):
         study.enqueue_trial({"x": 0.5})
         waiting, other = study.get_trials()[0]._trial_id, open_store(store_url)
-        other.worker = {**store.worker, "pid": 1}
+        other.signature = ("worker", {**store.signature[1], "pid": 1})
         assert other.set_trial_state_values(waiting, TrialState.RUNNING)
         assert not store._signing.take(waiting, again=True)
         del other.held[waiting]
@@ -311,7 +311,7 @@ class TestSigning:
         study.enqueue_trial({"x": 0.5})
         for _ in range(2):  # one that waited, and a new one
             trial = study.ask()
-            assert trial.user_attrs["worker"] == {**vars(recovery.signature()), "clock": store.worker["clock"]}
+            assert trial.user_attrs["worker"] == {**vars(recovery.signature()), "clock": store.signature[1]["clock"]}
             with store.engine.connect() as connection:
                 query = sqlalchemy.text("SELECT COUNT(*) FROM trial_heartbeats WHERE trial_id = :id")
                 assert connection.execute(query, {"id": trial._trial_id}).scalar() == 1

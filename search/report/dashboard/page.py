@@ -89,20 +89,22 @@ class Page:
         """Return best trials, note and figures; drawn at most every few seconds, however many look on."""
         number = study_id_of(study)
         with self._lock:
-            made, facts = self._made.get(number, (-math.inf, {}))
-            if time.monotonic() - made > SECONDS:
+            moment, facts = self._made.get(number, (-math.inf, {}))
+            if time.monotonic() - moment > SECONDS:
                 facts = {"best": best_of(study)}
                 if is_ours(study):
                     facts["columns"] = _columns(study)
                     drawn = note.graphs(study)
-                    facts["plotly_graph_objects"] = [{"id": key, "graph_object": one} for key, one in drawn.items()]
+                    facts["plotly_graph_objects"] = [
+                        {"id": key, "graph_object": figure} for key, figure in drawn.items()
+                    ]
                     facts["text"] = note.text(study, page=f"/dashboard/studies/{number}")
                 self._made[number] = (time.monotonic(), facts)
         system = self.store.get_study_system_attrs(number)
         answered: dict[str, Any] = {"best_trials": [for_dashboard(number, trial, system) for trial in facts["best"]]}
         if "text" in facts:
             answered["union_user_attrs"] = facts["columns"]
-            theirs = [one for one in body["plotly_graph_objects"] if one["id"] not in ("front", "similarity")]
+            theirs = [figure for figure in body["plotly_graph_objects"] if figure["id"] not in ("front", "similarity")]
             answered["plotly_graph_objects"] = [*facts["plotly_graph_objects"], *theirs]
             answered["note"] = {"version": body["note"]["version"], "body": note.joined(facts["text"], system)}
         return answered
