@@ -18,8 +18,11 @@ from kirigami import models, tasks
 from kirigami.search.config.compose import KEYS, compose
 from kirigami.search.config.groups import TECHNIQUES
 from kirigami.search.config.identity import leaves
+from kirigami.search.config.objective import directed
 from kirigami.search.config.resolve import resolve
-from kirigami.search.config.settings import Proposal
+from kirigami.search.config.settings import Proposal, StudyConfig
+from kirigami.search.config.study import StudySettings
+from kirigami.search.config.trainer import TrainerConfig
 from kirigami.search.proposal import pruners, samplers
 from kirigami.search.rehearsal import building as rehearsal
 from kirigami.search.rehearsal.objectives import check_objectives, direction
@@ -27,7 +30,7 @@ from kirigami.search.training import trainer as trainers
 from kirigami.search.training.checkpoints.keeper import Keeper
 from kirigami.search.training.job import Job
 from kirigami.search.training.reports import Reports
-from kirigami.spaces import Budget, Space
+from kirigami.spaces import Space
 from kirigami.tasks import metrics
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -172,12 +175,11 @@ def test_pruner_builds_and_its_rungs_lie_in_a_trial(option: str) -> None:
 
 @pytest.mark.parametrize("option", options("trainer"))
 def test_trainer_builds(option: str) -> None:
-    config = {**chosen("trainer", option), "device": "cpu"}
+    config = TrainerConfig.read({**chosen("trainer", option), "device": "cpu"}, "trainer")
     job = Job(0, {}, lambda fidelity, metrics: None)
     trainer = trainers.build_trainer(config, [Reports(job, "epoch", Keeper(job))])
 
-    assert trainer.max_epochs == config["epochs"]
-    assert trainers.fidelities(config) == config["epochs"]
+    assert trainer.max_epochs == config.fidelities == config.epochs
 
 
 @pytest.mark.parametrize(("group", "option"), [one for one in OPTIONS if one[0] in TECHNIQUES])
@@ -205,24 +207,23 @@ def test_space_is_valid_against_some_choice_of_its_groups(option: str) -> None:
 
 @pytest.mark.parametrize("study", options("study"))
 def test_study_composes_and_every_value_of_its_space_builds(study: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    raw = compose([f"study={study}"])
-    config = resolve(raw)
-    space = Space.from_config(raw["space"], {key: part for key, part in config.items() if key != "space"})
+    settings = StudySettings.from_raw(compose([f"study={study}"]))
+    config = settings.config
     monkeypatch.setattr(rehearsal, "open_task", stand_in)
 
-    rehearsed, task = rehearsal.rehearse(raw, space, resolve)
+    task = rehearsal.rehearse(settings)
 
-    assert rehearsed["name"] == study
-    assert len(space) >= 1
-    assert Budget.from_config(config["budget"]).trials
-    check_objectives(config, {config["objective"]: direction(config["objective"])}, task)
+    assert config.name == study
+    assert len(settings.space) >= 1
+    assert config.budget.trials
+    check_objectives(config, directed(config.objective, direction), task)
 
 
 @pytest.mark.parametrize("study", options("study"))
 def test_study_prunes_before_the_end_of_a_trial(study: str) -> None:
-    config = resolve(compose([f"study={study}"]))
-    full = trainers.fidelities(config["trainer"])
-    rungs = pruners.rungs(proposed(pruner=config["pruner"]).pruner, full)
+    config = StudyConfig.from_resolved(resolve(compose([f"study={study}"])))
+    full = config.trainer.fidelities
+    rungs = pruners.rungs(config.pruner, full)
 
     assert rungs is None or min(rungs) < full
 
@@ -236,10 +237,9 @@ def setting(group: str) -> list[str]:
 @pytest.mark.parametrize(("study", "pruner"), itertools.product(setting("pruner"), options("pruner")))
 def test_study_runs_under_every_pruner(study: str, pruner: str) -> None:
     """What a study sets for its own pruner must not stand in the way of `pruner=none` on the command line."""
-    config = resolve(compose([f"study={study}", f"pruner={pruner}"]))
-    settings = proposed(pruner=config["pruner"]).pruner
+    config = StudyConfig.from_resolved(resolve(compose([f"study={study}", f"pruner={pruner}"])))
 
-    assert pruners.build_pruner(settings, fidelities=trainers.fidelities(config["trainer"])) is not None
+    assert pruners.build_pruner(config.pruner, fidelities=config.trainer.fidelities) is not None
 
 
 @pytest.mark.parametrize(("study", "sampler"), itertools.product(setting("sampler"), options("sampler")))

@@ -130,20 +130,20 @@ def activation_prose(table: dict[str, Any]) -> str:
     )
 
 
-def prepare(dataset: str) -> tuple[Any, dict[str, Any]]:
+def prepare(dataset: str) -> tuple[Any, Any]:
     """Open a data set's training and validation rows under its study's config."""
     from kirigami.search.config.compose import compose
     from kirigami.search.config.resolve import resolve
+    from kirigami.search.config.settings import TrialConfig
     from kirigami.search.training.building import open_task
 
     overrides = [f"study={dataset}", f"trainer.epochs={DATASETS[dataset]['epochs']}", "trainer.device=cpu"]
-    config = resolve(compose(overrides))
-    config["network"] = NETWORK
-    config["trainer"]["batch_size"] = 64
+    resolved = {**resolve(compose(overrides)), "network": NETWORK}
+    config = TrialConfig.from_resolved(resolved).with_changes(trainer={"batch_size": 64})
     return open_task(config), config
 
 
-def train(task: Any, config: dict[str, Any], callbacks: list[Any], seed: int) -> tuple[Any, Any]:
+def train(task: Any, config: Any, callbacks: list[Any], seed: int) -> tuple[Any, Any]:
     """Train one arm and return its module and technique, which is the first of its callbacks or None."""
     import torch
     from lightning.pytorch import Trainer
@@ -156,7 +156,7 @@ def train(task: Any, config: dict[str, Any], callbacks: list[Any], seed: int) ->
     task.shuffle_seed = seed
     module = build_module(config, task)
     trainer = Trainer(
-        max_epochs=config["trainer"]["epochs"],
+        max_epochs=config.trainer.epochs,
         accelerator="cpu",
         callbacks=callbacks,
         logger=False,

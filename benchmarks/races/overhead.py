@@ -97,15 +97,16 @@ def fit_ratios(network: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _parts(network: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+def _parts(network: dict[str, Any]) -> tuple[Any, Any, Any]:
     import torch
 
     from kirigami.search.config.compose import compose
     from kirigami.search.config.resolve import resolve
+    from kirigami.search.config.settings import TrialConfig
     from kirigami.search.training.building import build_network, open_task
 
-    config = resolve(compose(["study=digits", f"trainer.epochs={EPOCHS}", "trainer.device=cpu"]))
-    config["network"] = network
+    raw = compose(["study=digits", f"trainer.epochs={EPOCHS}", "trainer.device=cpu"])
+    config = TrialConfig.from_resolved({**resolve(raw), "network": network})
     torch.manual_seed(0)
     task = open_task(config)
     return task, build_network(config, task), config
@@ -119,8 +120,8 @@ def _bare(network: dict[str, Any]) -> float:
 
     task, net, config = _parts(network)
     train, validation = task.train_dataloader(), task.val_dataloader()
-    optimizer = models.optimizers.build_optimizer(net, config["optimizer"])
-    schedule = models.schedules.build_schedule(optimizer, config["schedule"], EPOCHS * len(train), len(train))
+    optimizer = models.optimizers.build_optimizer(net, config.optimizer)
+    schedule = models.schedules.build_schedule(optimizer, config.schedule, EPOCHS * len(train), len(train))
     began = time.perf_counter()
     for _ in range(EPOCHS):
         net.train()
@@ -147,9 +148,9 @@ def _ours(network: dict[str, Any]) -> float:
 
     task, _, config = _parts(network)
     module = build_module(config, task)
-    job = Job(0, config, lambda fidelity, metrics: None)
+    job = Job(0, config.plain, lambda fidelity, metrics: None)
     began = time.perf_counter()
-    trainer = build_trainer(config["trainer"], [Reports(job, "epoch", Keeper(job))])
+    trainer = build_trainer(config.trainer, [Reports(job, "epoch", Keeper(job))])
     trainer.fit(module, task.train_dataloader(), task.val_dataloader())
     return time.perf_counter() - began
 
@@ -180,8 +181,8 @@ def _dataloader(network: dict[str, Any]) -> float:
             self.log("val_accuracy", (outputs.argmax(1) == batch[1]).float().mean())
 
         def configure_optimizers(self) -> Any:
-            optimizer = models.optimizers.build_optimizer(net, config["optimizer"])
-            schedule = models.schedules.build_schedule(optimizer, config["schedule"], EPOCHS * len(train), len(train))
+            optimizer = models.optimizers.build_optimizer(net, config.optimizer)
+            schedule = models.schedules.build_schedule(optimizer, config.schedule, EPOCHS * len(train), len(train))
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     module = Tutorial()

@@ -14,15 +14,14 @@ from kirigami.search.comparing.networks import Networks
 from kirigami.search.comparing.paired import run_all, seeds_after
 from kirigami.search.comparing.plan import origin
 from kirigami.search.comparing.record import Arm, Key, Record, Run, digest
-from kirigami.search.config.groups import without_techniques
 from kirigami.search.config.resolve import unlimited
+from kirigami.search.config.settings import TrialConfig
 from kirigami.search.errors import InputError, StudyStopped, one_line
 from kirigami.search.files import append_line, lines, stored, write_json
 from kirigami.search.study import provenance, ranking
 from kirigami.search.study import study as studies
 from kirigami.search.training.building import assemble, open_task
 from kirigami.search.training.job import Job, Outcome
-from kirigami.spaces import Budget
 
 FOLDER = "confirm"
 Retrain = Callable[[Job, int], Outcome]
@@ -85,7 +84,7 @@ def confirm(
             "direction": direction,
             "seeds": repeats,
             "split": split,
-            "budget": Budget.from_config(origin(study.trials[winner.value])["budget"]).limits,
+            "budget": TrialConfig.from_resolved(origin(study.trials[winner.value])).budget.limits,
             "trials": rows,
             "winner": winner.value,
             "not_told_apart": [row["trial"] for row in rows[1:] if row["verdict"] != "worse"],
@@ -117,7 +116,7 @@ def leaders(study: Study, top: int) -> tuple[list[Arm], int]:
         raise InputError(f"study={study.study_name} has no complete trial within its budget yet. Search on.")
     for arm in arms.values():
         try:
-            fingerprint = open_task(arm.config).fingerprint()
+            fingerprint = open_task(TrialConfig.from_resolved(arm.config)).fingerprint()
         except (ValueError, OSError) as error:
             raise InputError(f"{arm.label}: its data cannot be read: {one_line(error)}") from error
         studies.check_data(study, fingerprint)
@@ -128,7 +127,7 @@ def leaders(study: Study, top: int) -> tuple[list[Arm], int]:
 def check_forward(arm: Arm) -> None:
     """Raise `InputError` where a leader's network could not be scored on the test rows in the end."""
     try:
-        costs = assemble(without_techniques(arm.config)).costs
+        costs = assemble(TrialConfig.from_resolved(arm.config).without_techniques()).costs
     except Exception as error:  # of the user's own network
         raise InputError(f"{arm.label}: its network cannot be built and called: {one_line(error)}") from error
     if "macs" not in costs:

@@ -20,10 +20,10 @@ from kirigami.search.config.groups import TECHNIQUES
 from kirigami.search.config.identity import difference, leaves
 from kirigami.search.config.objective import directed, named
 from kirigami.search.config.resolve import resolve, unlimited
-from kirigami.search.config.settings import StudyConfig
+from kirigami.search.config.settings import StudyConfig, TrialConfig
 from kirigami.search.config.study import StudySettings, checked
 from kirigami.search.errors import InputError
-from kirigami.search.rehearsal.building import rehearse
+from kirigami.search.rehearsal.building import rehearse_trial
 from kirigami.search.rehearsal.objectives import check_objectives
 from kirigami.search.rehearsal.objectives import direction as direction_of
 from kirigami.search.study import ranking
@@ -221,8 +221,9 @@ def _rehearsed(over: str, arms: Sequence[Arm], metric: str, direction: str) -> l
         if any(arm.label == one.label for one in found):
             raise InputError(f"values has {arm.label} twice, in two types. Remove one.")
         try:
-            _, task = rehearse(arm.config, Space.from_config({}, {}), resolve)
-            check_objectives(arm.config, {metric: direction}, task)
+            config = TrialConfig.from_resolved(arm.config)
+            task = rehearse_trial(config)
+            check_objectives(config, {metric: direction}, task)
         except ValueError as error:
             text = str(error).replace("objective must", "metric must", 1)
             raise InputError(f"{over}={arm.label} is refused: {text}") from error

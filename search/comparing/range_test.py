@@ -18,8 +18,8 @@ from kirigami.errors import at
 from kirigami.models.schedules import RangeTest, range_test
 from kirigami.search.config import own_code
 from kirigami.search.config.compose import compose
-from kirigami.search.config.groups import methods, without_techniques
 from kirigami.search.config.resolve import unlimited
+from kirigami.search.config.settings import TrialConfig
 from kirigami.search.config.study import checked
 from kirigami.search.errors import InputError, StudyStopped, one_line, one_of
 from kirigami.search.files import as_json, stored, write_json, write_text
@@ -74,7 +74,7 @@ def lr_range(overrides: Sequence[str], config_dirs: Sequence[Path], options: Map
     asked = Asked.read(options)
     raw = compose(overrides, config_dirs)
     study = checked(raw).config
-    config = unlimited(study.plain)
+    config = TrialConfig.from_resolved(unlimited(study.plain))
     own_code.add_folders([Path.cwd(), *config_dirs])
     found, own = tested(config, asked)
     result = described(config, asked, found, own="lr" in ((raw.get("space") or {}).get("optimizer") or {}), fixed=own)
@@ -91,7 +91,7 @@ def lr_range(overrides: Sequence[str], config_dirs: Sequence[Path], options: Map
     return 0
 
 
-def tested(config: Mapping[str, Any], asked: Asked) -> tuple[RangeTest, bool]:
+def tested(config: TrialConfig, asked: Asked) -> tuple[RangeTest, bool]:
     """Return what the test found, and whether the optimiser is a user's own.
 
     Nothing is kept: the network is made for the test. Techniques, a first fit in closed form and another regime than
@@ -103,8 +103,7 @@ def tested(config: Mapping[str, Any], asked: Asked) -> tuple[RangeTest, bool]:
     """
     trainers.quiet()
     try:
-        trainers.check_trainer(config["trainer"])
-        assembly = assemble(without_techniques(config), threads=devices.threads_per_worker(1))
+        assembly = assemble(config.without_techniques(), threads=devices.threads_per_worker(1))
         module, task = assembly.module.to(assembly.task.device), assembly.task
         optimizer = _optimizer(module, config)
     except (ValueError, TypeError, OSError, ImportError) as error:
@@ -118,11 +117,11 @@ def tested(config: Mapping[str, Any], asked: Asked) -> tuple[RangeTest, bool]:
     return found, not isinstance(module, models.Learner)
 
 
-def _optimizer(module: LightningModule, config: Mapping[str, Any]) -> Optimizer:
+def _optimizer(module: LightningModule, config: TrialConfig) -> Optimizer:
     """Build the optimiser of the config, or the only one that a user's LightningModule configures."""
     if isinstance(module, models.Learner):
         with at("optimizer"):
-            return models.optimizers.build_optimizer(module.network, config["optimizer"])
+            return models.optimizers.build_optimizer(module.network, config.optimizer)
     try:
         found: Any = module.configure_optimizers()
     except Exception as error:  # of the user's own code
@@ -140,7 +139,7 @@ def _optimizer(module: LightningModule, config: Mapping[str, Any]) -> Optimizer:
 
 
 def described(
-    config: Mapping[str, Any], asked: Asked, found: RangeTest, *, own: bool = False, fixed: bool = False
+    config: TrialConfig, asked: Asked, found: RangeTest, *, own: bool = False, fixed: bool = False
 ) -> dict[str, Any]:
     """Return the result as plain data, with sentences that say how to use it.
 
@@ -149,11 +148,12 @@ def described(
         fixed: whether the rate is in the user's own code, where no override reaches it.
     """
     others = {"init": models.initial.build, "regime": models.regimes.build}
-    left_out = [*methods(config), *(group for group, build in others.items() if build(config[group]) is not None)]
+    changed = [group for group, build in others.items() if build(getattr(config, group)) is not None]
+    left_out = [*config.techniques, *changed]
     return stored(
         {
-            "study": config["name"],
-            "optimizer": None if fixed else config["optimizer"]["name"],
+            "study": config.plain["name"],
+            "optimizer": None if fixed else config.optimizer["name"],
             "asked": asdict(asked),
             "steepest": steepest(found),
             "suggestion": found.suggestion,

@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from kirigami.search.config import objective, pruner, sampler
+from kirigami.search.config.groups import TECHNIQUES
 from kirigami.search.config.identity import identity
 from kirigami.search.config.launcher import Launcher, Slurm
 from kirigami.search.config.pruner import AnyPruner
 from kirigami.search.config.sampler import AnySampler
-from kirigami.search.config.trainer import Checkpoint, Trainer
+from kirigami.search.config.trainer import Checkpoint, TrainerConfig
 from kirigami.search.schema import Group
 from kirigami.search.storage import Settings as Storage
 from kirigami.spaces import Budget
@@ -39,7 +40,7 @@ class TrialConfig(Group):
     seed: int = Field(ge=0)
     objective: Objective
     weight_entropy: bool
-    trainer: Trainer
+    trainer: TrainerConfig
     budget: Annotated[Budget, BeforeValidator(_budget)]
     task: Part
     imbalance: Part
@@ -72,9 +73,15 @@ class TrialConfig(Group):
         }
         return type(self).from_resolved({**self.plain, **merged})
 
-    def unlimited(self) -> Self:
-        """Return the config without limits on the network: for where nothing is selected."""
-        return self.with_changes(budget=dict.fromkeys(self.budget.limits))
+    def without_techniques(self) -> Self:
+        """Return the config of the same trial without any technique."""
+        return self.from_resolved({**self.plain, **{group: {"method": "none"} for group in TECHNIQUES}})
+
+    @property
+    def techniques(self) -> dict[str, str]:
+        """Group -> method of the techniques that the config asks for."""
+        methods = {group: getattr(self, group)["method"] for group in TECHNIQUES}
+        return {group: method for group, method in methods.items() if method != "none"}
 
 
 class Proposal(Group):

@@ -9,7 +9,7 @@ from kirigami.search.schema import Group, Unit
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true"]
 
 
-class Trainer(Group):
+class TrainerConfig(Group):
     """How long, in which batches and on what a trial is trained.
 
     Attributes:

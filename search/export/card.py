@@ -16,6 +16,7 @@ from kirigami import tasks
 from kirigami.models import compact
 from kirigami.models.technique import stored_parameters
 from kirigami.search.config.identity import leaves
+from kirigami.search.config.settings import TrialConfig
 from kirigami.search.export import contents, parity
 from kirigami.search.export.files import sample, tested, timed
 from kirigami.search.export.finish import Finished, Judge
@@ -37,7 +38,7 @@ def card_of(
     judge: Judge,
     agreed: parity.Parity,
     twin: dict[str, Any] | None,
-    config: Mapping[str, Any],
+    config: TrialConfig,
 ) -> dict[str, Any]:
     """Return everything that is known of an export."""
     result, ledger = result_of(trial), Ledger().read(study)
@@ -83,8 +84,8 @@ def card_of(
             "device_s": round(ledger.device_seconds(), 1),
             "fit_s": result.fit_s or 0.0,
         },
-        "config": dict(leaves(config)),
-        "data": {"task": config["task"]["name"], "fingerprint": task.fingerprint()},
+        "config": dict(leaves(config.plain)),
+        "data": {"task": config.task["name"], "fingerprint": task.fingerprint()},
         "revision": provenance.revision(),
         "versions": provenance.versions(),
         "machine": f"{platform.machine()}, {platform.system()}",

@@ -18,12 +18,12 @@ from kirigami.tasks.serving import Preparation, Unit
 
 
 def written(
-    done: Finished, config: Mapping[str, Any], recipes: list[dict[str, Any]], task: tasks.Task
+    done: Finished, network: Mapping[str, Any], recipes: list[dict[str, Any]], task: tasks.Task
 ) -> dict[str, bytes]:
     """Return the files' bytes by name."""
     model = to_onnx(done.network, task)
     shapes = shapes_of(task)
-    extra = {"graph": graph.cut(model, done.network), "about": about(config["network"], shapes, recipes)}
+    extra = {"graph": graph.cut(model, done.network), "about": about(network, shapes, recipes)}
     small = compact.encode(done.network, extra=extra)
     return {"model.onnx": model, "model.kgm": small}
 

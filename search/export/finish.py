@@ -5,9 +5,7 @@ play no part.
 """
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import nn
 
@@ -15,6 +13,7 @@ from kirigami import models, tasks
 from kirigami.models import compact
 from kirigami.models.sharing import fold, normalise
 from kirigami.models.sharing.bank import banks
+from kirigami.search.config.settings import TrialConfig
 from kirigami.search.training.building import build_loss, calibrate
 from kirigami.search.training.trainer import build_trainer
 
@@ -75,7 +74,7 @@ def metrics_of(network: nn.Module, task: tasks.Task, rows: str) -> dict[str, flo
     return task.evaluate(outputs, torch.cat([targets for _, targets in batches]))
 
 
-def finish(network: nn.Module, config: Mapping[str, Any], judge: Judge) -> Finished:
+def finish(network: nn.Module, config: TrialConfig, judge: Judge) -> Finished:
     """Return the smallest form that the judge lets pass."""
     before = judge.score(network)
     found = Finished(copy.deepcopy(network), before, before)
@@ -85,7 +84,7 @@ def finish(network: nn.Module, config: Mapping[str, Any], judge: Judge) -> Finis
     return found
 
 
-def _fold(found: Finished, config: Mapping[str, Any], judge: Judge) -> None:
+def _fold(found: Finished, config: TrialConfig, judge: Judge) -> None:
     """Fold layers that soft sharing has made alike, and fine-tune."""
     if not banks(found.network):
         return
@@ -106,16 +105,15 @@ def _fold(found: Finished, config: Mapping[str, Any], judge: Judge) -> None:
         found.network, found.score = folded, score
 
 
-def tune(network: nn.Module, config: Mapping[str, Any], task: tasks.Task) -> None:
+def tune(network: nn.Module, config: TrialConfig, task: tasks.Task) -> None:
     """Train on for a share of the trial's epochs at a small rate, techniques fixed."""
-    settings = dict(config["trainer"])
-    key = "epochs" if settings["steps"] is None else "steps"
-    settings |= {key: max(1, round(TUNING * settings[key])), "val_every": 1, "device": "cpu"}
-    settings["val_every"] = settings[key] if key == "steps" else 1
-    optimizer = {**config["optimizer"], "lr": TUNING_LR * config["optimizer"]["lr"]}
-    module = models.Learner(network, build_loss(config, task), task.evaluate, optimizer, config["schedule"])
+    steps = config.trainer.steps
+    length = max(1, round(TUNING * (config.trainer.epochs if steps is None else steps)))
+    change = {"epochs": length, "val_every": 1} if steps is None else {"steps": length, "val_every": length}
+    optimizer = {**config.optimizer, "lr": TUNING_LR * config.optimizer["lr"]}
+    module = models.Learner(network, build_loss(config, task), task.evaluate, optimizer, config.schedule)
     module.train()
-    trainer = build_trainer(settings, [])
+    trainer = build_trainer(config.with_changes(trainer={**change, "device": "cpu"}).trainer, [])
     trainer.fit(module, task.train_dataloader(), task.val_dataloader())
     calibrate(network, config, task)
     network.eval()

@@ -11,7 +11,7 @@ from rich.console import Console
 from torch import nn
 
 from kirigami import tasks
-from kirigami.search.config.groups import methods
+from kirigami.search.config.settings import TrialConfig
 from kirigami.search.errors import InputError, StudyStopped, one_line
 from kirigami.search.export import card as cards
 from kirigami.search.export.files import compare, written
@@ -120,24 +120,24 @@ def export_trial(
     """Write the files of one trial and return its card."""
     trainers.quiet()
     with console.status(f"trial {one.number}: reading its network"):
-        network, config, recipes = obtain(study, one, folder, console, options.path)
-    config = {**config, "trainer": {**config["trainer"], "device": "cpu"}}
+        network, trained, recipes = obtain(study, one, folder, console, options.path)
+    config = trained.with_changes(trainer={"device": "cpu"})
     try:
         task = open_task(config)
     except ValueError as error:
         raise InputError(f"{one_line(error)} Or say where the data lie now: path=FOLDER.") from error
     check_data(study, task)
-    judge = Judge(task, judged_by(study, config, task), options.tolerance)
+    judge = Judge(task, judged_by(study, task), options.tolerance)
     with console.status(f"trial {one.number}: last cuts, judged on validation rows"):
         done = finish(network, config, judge)
     try:
-        files = written(done, config, recipes, task)
+        files = written(done, config.network, recipes, task)
     except ValueError as error:
         raise StudyStopped(f"trial {one.number} cannot be exported: {one_line(error)}") from error
     task.setup("test")  # nothing is chosen any more
     with console.status(f"trial {one.number}: comparing all forms on the test rows"):
         agreed = compare(done.network, files, task)
-    twin = dense_twin(config, task, judge.metric, console) if options.twin and methods(config) else None
+    twin = dense_twin(config, task, judge.metric, console) if options.twin and config.techniques else None
     card = cards.card_of(study, one, done, files, task, judge, agreed, twin, config)
     for name, data in files.items():
         (into / name).write_bytes(data)
@@ -148,7 +148,7 @@ def export_trial(
 
 def obtain(
     study: Study, one: FrozenTrial, folder: Path, console: Console, data: str | None = None
-) -> tuple[nn.Module, dict[str, Any], list[dict[str, Any]]]:
+) -> tuple[nn.Module, TrialConfig, list[dict[str, Any]]]:
     """Return a trial's network, config and recipes: as it was kept, or trained again from its record.
 
     Args:
@@ -164,11 +164,11 @@ def obtain(
         return network, _moved(config, data), about_file(path)["recipes"]
     origin = Origin.from_attrs(one.user_attrs)
     assert origin is not None, "a trial that has ended was begun"
-    config = _moved(dict(origin.config), data)
+    config = _moved(TrialConfig.from_resolved(origin.config), data)
     console.print(f"trial {one.number}: its weights were not kept; training it again", highlight=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        outcome = train(Job(one.number, config, lambda fidelity, metrics: None))
+        outcome = train(Job(one.number, config.plain, lambda fidelity, metrics: None))
     except ValueError as error:
         raise InputError(f"trial {one.number} cannot be trained again: {one_line(error)}") from error
     assert outcome.made is not None, "a trial without pruner and budget is complete"
@@ -176,8 +176,8 @@ def obtain(
     return obtain(study, one, folder, console, data)
 
 
-def _moved(config: dict[str, Any], data: str | None) -> dict[str, Any]:
-    return config if data is None else {**config, "task": {**config["task"], "path": data}}
+def _moved(config: TrialConfig, data: str | None) -> TrialConfig:
+    return config if data is None else config.with_changes(task={"path": data})
 
 
 def check_data(study: Study, task: tasks.Task) -> None:
@@ -189,7 +189,7 @@ def check_data(study: Study, task: tasks.Task) -> None:
     studies.check_data(study, task.fingerprint())
 
 
-def judged_by(study: Study, config: Mapping[str, Any], task: tasks.Task) -> str:
+def judged_by(study: Study, task: tasks.Task) -> str:
     """Return the first objective that is one of the task's metrics."""
     names = [name for name in ranking.metric_names(study) if name in task.metrics]
     return names[0] if names else task.default_metric

@@ -1,14 +1,13 @@
 """The same network trained without techniques, to stand beside an exported one."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
 
 from kirigami import tasks
 from kirigami.models.technique import stored_parameters
-from kirigami.search.config.groups import without_techniques
 from kirigami.search.config.resolve import unlimited
+from kirigami.search.config.settings import TrialConfig
 from kirigami.search.export.files import timed, to_onnx
 from kirigami.search.export.finish import metrics_of
 from kirigami.search.training.alone import train
@@ -16,10 +15,10 @@ from kirigami.search.training.building import Assembly
 from kirigami.search.training.job import Job
 
 
-def dense_twin(config: Mapping[str, Any], task: tasks.Task, metric: str, console: Console) -> dict[str, Any]:
+def dense_twin(config: TrialConfig, task: tasks.Task, metric: str, console: Console) -> dict[str, Any]:
     """Train the same network without techniques under the same seed, and return what it scores and weighs."""
     with console.status("training the dense twin"):
-        outcome = train(Job(0, unlimited(without_techniques(config)), lambda fidelity, metrics: None))
+        outcome = train(Job(0, unlimited(config.without_techniques().plain), lambda fidelity, metrics: None))
     assert isinstance(outcome.made, Assembly), "a trial without pruner and budget is complete"
     network = outcome.made.network.cpu().eval()
     model = to_onnx(network, task)

@@ -1,54 +1,56 @@
 """Before any trial: build everything once with every choice and both ends of every range, training nothing."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
 import torch
 from lightning.pytorch import LightningModule
 
 from kirigami import models, tasks
 from kirigami.errors import at
+from kirigami.search.config.settings import TrialConfig
+from kirigami.search.config.study import StudySettings
 from kirigami.search.errors import InputError
 from kirigami.search.training.building import assemble, check_regime, open_task
 from kirigami.search.training.checks import check_devices, check_untrained
-from kirigami.search.training.trainer import check_trainer
-from kirigami.spaces import Space
 
 
-def rehearse(
-    raw: Mapping[str, Any], space: Space, resolve: Callable[[Mapping[str, Any]], dict[str, Any]]
-) -> tuple[dict[str, Any], tasks.Task]:
-    """Open the data, build the base config and each probe of the space; return (base config, its task).
+def rehearse(settings: StudySettings) -> tasks.Task:
+    """Open the data, build the study's config and each probe of its space; return the task.
 
     Raises:
         InputError: naming the path and the value that something refuses.
     """
-    config = resolve(raw)
-    check_trainer(config["trainer"])
+    config, task = settings.config, rehearse_trial(settings.config)
+    for values in settings.space.probes():
+        try:
+            probe = TrialConfig.from_resolved(settings.resolved(values))
+            with at("task"):
+                tasks.build(probe.task, seed=probe.seed)
+            build(probe, task if probe.imbalance == config.imbalance else open_task(probe))
+        except (ValueError, TypeError, ImportError) as error:
+            named = ", ".join(f"space.{path}={value!r}" for path, value in values.items())
+            raise InputError(f"{named} is refused: {_line(error)}") from error
+    return task
+
+
+def rehearse_trial(config: TrialConfig) -> tasks.Task:
+    """Open the data and build a config; return its task.
+
+    Raises:
+        InputError: naming the path and the value that something refuses.
+    """
     try:
         task = open_task(config)
         build(config, task)
     except (ValueError, TypeError, OSError, ImportError) as error:
         raise InputError(_line(error)) from error
-    for values in space.probes():
-        try:
-            probe = resolve(space.apply(raw, values))
-            check_trainer(probe["trainer"])
-            with at("task"):
-                tasks.build(probe["task"], seed=probe["seed"])
-            build(probe, task if probe["imbalance"] == config["imbalance"] else open_task(probe))
-        except (ValueError, TypeError, ImportError) as error:
-            named = ", ".join(f"space.{path}={value!r}" for path, value in values.items())
-            raise InputError(f"{named} is refused: {_line(error)}") from error
-    return config, task
+    return task
 
 
-def build(config: Mapping[str, Any], task: tasks.Task) -> LightningModule:
+def build(config: TrialConfig, task: tasks.Task) -> LightningModule:
     """Build without memory, on the meta device, and for real where a network, or its regime, needs that."""
     check_untrained(config)
     check_devices(config)
     with at("init"):
-        models.initial.build(config["init"])
+        models.initial.build(config.init)
     try:
         with torch.device("meta"):
             module = _assemble(config, task)
@@ -56,13 +58,13 @@ def build(config: Mapping[str, Any], task: tasks.Task) -> LightningModule:
         module = _assemble(config, task)
     if isinstance(module, models.Learner):
         with at("optimizer"):
-            optimizer = models.optimizers.build_optimizer(module.network, config["optimizer"])
+            optimizer = models.optimizers.build_optimizer(module.network, config.optimizer)
         with at("schedule"):
-            models.schedules.build_schedule(optimizer, config["schedule"], total_steps=100, steps_per_epoch=10)
+            models.schedules.build_schedule(optimizer, config.schedule, total_steps=100, steps_per_epoch=10)
     return module
 
 
-def _assemble(config: Mapping[str, Any], task: tasks.Task) -> LightningModule:
+def _assemble(config: TrialConfig, task: tasks.Task) -> LightningModule:
     """Assemble a trial, and let a regime find its blocks."""
     assembly = assemble(config, task=task, is_measured=False)
     module = assembly.module

@@ -1,10 +1,10 @@
 """Whether what a study asks for as objectives will be there, and which way each is better."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from kirigami import models, tasks
 from kirigami.errors import ArgumentError, none_of
+from kirigami.search.config.settings import TrialConfig
 from kirigami.search.errors import InputError
 from kirigami.search.rehearsal.building import build
 from kirigami.spaces.costs import COSTS
@@ -23,13 +23,13 @@ def direction(name: str) -> str:
     return tasks.direction(name)
 
 
-def check_objectives(config: Mapping[str, Any], objectives: Mapping[str, str], task: tasks.Task) -> None:
+def check_objectives(config: TrialConfig, objectives: Mapping[str, str], task: tasks.Task) -> None:
     """Check that the objectives will be there when a trial ends, the first of them at every report.
 
     Raises:
         InputError: for a metric that the task does not compute.
     """
-    if "_target_" in config["network"] and not isinstance(build(config, task), models.Learner):
+    if "_target_" in config.network and not isinstance(build(config, task), models.Learner):
         return  # a user's LightningModule logs what it likes
     reported = (*task.metrics, "loss")
     first, *others = objectives

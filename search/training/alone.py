@@ -1,14 +1,14 @@
 """One trial, one path: config -> task -> network -> fit under the pruner -> metrics of the validation rows."""
 
 import time
-from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
 from kirigami import models
-from kirigami.search.training import costs, devices
+from kirigami.search.config.settings import TrialConfig
+from kirigami.search.training import costs
 from kirigami.search.training.building import Assembly, assemble, calibrate, figures, prepare
 from kirigami.search.training.checkpoints.keeper import Found, Keeper
 from kirigami.search.training.checkpoints.state import Refused
@@ -31,35 +31,38 @@ def train(job: Job, threads: int | None = None, split: int | None = None, test_s
         split: seed of the split, where it is not that of the weights and batches.
         test_split: seed of the test rows, where it is not that of the split.
     """
+    config = TrialConfig.from_resolved(job.config)
     for checkpoint in () if job.checkpoints is None else job.checkpoints.read():
         start = Found(*checkpoint)
         try:
-            return _train(job, threads, split, test_split, start)
+            return _train(job, config, threads, split, test_split, start)
         except Refused as reason:
             say(f"trial {job.number} cannot go on from the checkpoint of trial {start.attempt}: {reason}")
             job.details.clear()
-    return _train(job, threads, split, test_split, None)
+    return _train(job, config, threads, split, test_split, None)
 
 
-def _train(job: Job, threads: int | None, split: int | None, test_split: int | None, start: Found | None) -> Outcome:
+def _train(
+    job: Job, config: TrialConfig, threads: int | None, split: int | None, test_split: int | None, start: Found | None
+) -> Outcome:
     """Train from a checkpoint, or from the beginning where there is none.
 
     Raises:
         Refused: where the checkpoint cannot be taken up.
     """
-    check_untrained(job.config)
-    assembly = assemble(job.config, split, test_split, threads=threads)
+    check_untrained(config)
+    assembly = assemble(config, split, test_split, threads=threads)
     job.details |= assembly.costs
     if any(technique.shrinks for technique in assembly.techniques):
         job.details["shrinks"] = True  # what is too large now may get below the limits
     elif start is None:  # one that has begun was within the limits
-        over = costs.over_budget(job.config["budget"], job.details)
+        over = costs.over_budget(config.budget, job.details)
         if over is not None:
             bounds = {name: float(value) for name, value in known_before(job.details).items()}
             return Outcome("infeasible", bounds, over)
     metrics = _fit(job, assembly, start, split, test_split)
     job.details |= figures(assembly.techniques)  # among them costs as a technique counts them
-    job.details |= costs.after(job.config, assembly.network, assembly.techniques, assembly.task)
+    job.details |= costs.after(config, assembly.network, assembly.techniques, assembly.task)
     return Outcome("complete", {**metrics, **costs.of_trained(job.details)}, made=assembly)
 
 
@@ -67,12 +70,12 @@ def _fit(
     job: Job, assembly: Assembly, start: Found | None, split: int | None, test_split: int | None
 ) -> dict[str, float]:
     """Train and calibrate an assembly under the pruner; return the metrics of its last validation."""
-    config = job.config
-    keeper, ranks = Keeper(job, start), lead(job, split, test_split)
-    reports = Reports(job, "epoch" if config["trainer"]["steps"] is None else "step", keeper)
+    config = assembly.config
+    keeper, ranks = Keeper(job, start), lead(job, config, split, test_split)
+    reports = Reports(job, config.trainer.unit, keeper)
     callbacks = [keeper, *assembly.techniques, *watchers(config, job), reports]
-    trainer = build_trainer(config["trainer"], callbacks, ranks, plugins=[keeper.bytes])
-    job.details |= {"device": str(trainer.strategy.root_device), "devices": devices.count(config["trainer"])}
+    trainer = build_trainer(config.trainer, callbacks, ranks, plugins=[keeper.bytes])
+    job.details |= {"device": str(trainer.strategy.root_device), "devices": config.trainer.ranks}
     began = time.perf_counter()
     try:
         if start is None:
@@ -88,9 +91,9 @@ def _fit(
     return reports.metrics
 
 
-def watchers(config: Mapping[str, Any], job: Job) -> list[Callback]:
+def watchers(config: TrialConfig, job: Job) -> list[Callback]:
     """Return the callbacks that only look on."""
-    return [Memory(job), *([models.entropy.WeightEntropy()] if config["weight_entropy"] else [])]
+    return [Memory(job), *([models.entropy.WeightEntropy()] if config.weight_entropy else [])]
 
 
 def _run(trainer: Trainer, assembly: Assembly, keeper: Keeper) -> None:

@@ -16,6 +16,7 @@ from kirigami.errors import at
 from kirigami.models.regimes import Regime
 from kirigami.models.technique import Technique, network_of
 from kirigami.search.config import groups
+from kirigami.search.config.settings import TrialConfig
 from kirigami.search.errors import InputError
 from kirigami.search.training import checks, costs, devices, networks
 from kirigami.search.training.job import Metrics
@@ -34,7 +35,7 @@ class Assembly:
         costs: what is known of its costs before training, as details of a trial; nothing where none were measured.
     """
 
-    config: Mapping[str, Any]
+    config: TrialConfig
     task: tasks.Task
     module: LightningModule
     network: nn.Module
@@ -48,11 +49,11 @@ class Assembly:
             OSError: where it cannot be written.
         """
         recipes = [technique.recipe() for technique in self.techniques]
-        networks.save(path, self.network, self.config, shapes_of(self.task), recipes)
+        networks.save(path, self.network, self.config.plain, shapes_of(self.task), recipes)
 
 
 def assemble(
-    config: Mapping[str, Any],
+    config: TrialConfig,
     split: int | None = None,
     test_split: int | None = None,
     *,
@@ -74,7 +75,7 @@ def assemble(
         ValueError: for data, a network or techniques that cannot be had, or do not go together.
     """
     task = open_task(config, split, test_split) if task is None else task
-    seed_everything(config["seed"], verbose=False)
+    seed_everything(config.seed, verbose=False)
     module = build_module(config, task)
     network = network_of(module)
     techniques = build_techniques(config)
@@ -82,7 +83,7 @@ def assemble(
     if is_measured:
         measured |= costs.macs(network, task)
         if threads is not None:
-            work, shares = int(measured.get("macs", 0)) * task.batch_size, devices.count(config["trainer"])
+            work, shares = int(measured.get("macs", 0)) * task.batch_size, config.trainer.ranks
             torch.set_num_threads(devices.threads_for(work, threads, shares))
         measured |= costs.latency(config, network, task)
     attach(techniques, network)
@@ -91,17 +92,17 @@ def assemble(
     return Assembly(config, task, module, network, techniques, measured)
 
 
-def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+def load(path: Path) -> tuple[nn.Module, TrialConfig]:
     """Build a trial's network from its file, in its final form and with its weights; return it with the trial's config.
 
     Raises:
         InputError: where the file is no network that a trial wrote, or its own code has changed since.
     """
     about = networks.about_file(path)
-    config = about["config"]
     try:
+        config = TrialConfig.from_resolved(about["config"])
         with at("network"):
-            network = network_of(models.build_network(config["network"], **about["shapes"]))
+            network = network_of(models.build_network(config.network, **about["shapes"]))
         for technique, recipe in zip(build_techniques(config), about["recipes"], strict=True):
             technique.restore(network, recipe)
         load_model(network, str(path))
@@ -110,7 +111,7 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     return network.eval(), config
 
 
-def open_task(config: Mapping[str, Any], split: int | None = None, test_split: int | None = None) -> tasks.Task:
+def open_task(config: TrialConfig, split: int | None = None, test_split: int | None = None) -> tasks.Task:
     """Build the task on the trial's device and read its training and validation rows.
 
     Args:
@@ -119,26 +120,26 @@ def open_task(config: Mapping[str, Any], split: int | None = None, test_split: i
         test_split: seed of the test rows, where it is not that of the split.
     """
     with at("task"):
-        task = tasks.build(config["task"], seed=config["seed"] if split is None else split, test_seed=test_split)
-    task.shuffle_seed = config["seed"]
-    task.device = devices.pick(config["trainer"]["device"])[0]
-    task.batch_size = config["trainer"]["batch_size"]
+        task = tasks.build(config.task, seed=config.seed if split is None else split, test_seed=test_split)
+    task.shuffle_seed = config.seed
+    task.device = devices.pick(config.trainer.device)[0]
+    task.batch_size = config.trainer.batch_size
     with at("imbalance"):
-        task.imbalance = tasks.imbalance.build(config["imbalance"])
+        task.imbalance = tasks.imbalance.build(config.imbalance)
     with at("task"):
         task.setup("fit")
     return task
 
 
-def build_module(config: Mapping[str, Any], task: tasks.Task) -> LightningModule:
+def build_module(config: TrialConfig, task: tasks.Task) -> LightningModule:
     """Build what Lightning trains: a user's own LightningModule as it is, any other network inside a `Learner`."""
     network = build_network(config, task)
     output = checks.check_output(config, task)
     with at("regime"):
-        regime = models.regimes.build(config["regime"])
+        regime = models.regimes.build(config.regime)
     if not isinstance(network, LightningModule):
-        loss, schedule = build_loss(config, task), config["schedule"]
-        return models.Learner(network, loss, task.evaluate, config["optimizer"], schedule, regime)
+        loss, schedule = build_loss(config, task), config.schedule
+        return models.Learner(network, loss, task.evaluate, config.optimizer, schedule, regime)
     check_regime(regime, network)
     for key, value in (("output.calibration", output["calibration"]), ("output.threshold", output["threshold"])):
         if value != "none":
@@ -148,10 +149,10 @@ def build_module(config: Mapping[str, Any], task: tasks.Task) -> LightningModule
     return network
 
 
-def build_network(config: Mapping[str, Any], task: tasks.Task) -> nn.Module:
+def build_network(config: TrialConfig, task: tasks.Task) -> nn.Module:
     """Build the network for the shapes of a task."""
     with at("network"):
-        return models.build_network(config["network"], **shapes_of(task))
+        return models.build_network(config.network, **shapes_of(task))
 
 
 def shapes_of(task: tasks.Task) -> dict[str, Any]:
@@ -164,7 +165,7 @@ def shapes_of(task: tasks.Task) -> dict[str, Any]:
     }
 
 
-def build_techniques(config: Mapping[str, Any]) -> list[Technique]:
+def build_techniques(config: TrialConfig) -> list[Technique]:
     """Build the techniques that the config asks for, in the order grow, share, mask, quantise.
 
     Raises:
@@ -173,7 +174,7 @@ def build_techniques(config: Mapping[str, Any]) -> list[Technique]:
     techniques = []
     for group in groups.TECHNIQUES:
         with at(group):
-            techniques.append(import_module(f"{models.__name__}.{group}").build(config[group]))
+            techniques.append(import_module(f"{models.__name__}.{group}").build(getattr(config, group)))
     return [technique for technique in techniques if technique is not None]
 
 
@@ -208,9 +209,9 @@ def check_regime(regime: Regime | None, network: nn.Module, techniques: Sequence
             regime.check(network, techniques)
 
 
-def build_loss(config: Mapping[str, Any], task: tasks.Task) -> Callable[[Tensor, Tensor], Tensor]:
+def build_loss(config: TrialConfig, task: tasks.Task) -> Callable[[Tensor, Tensor], Tensor]:
     """Build the loss that `output:` names, with the task's class weights."""
-    output = config["output"]
+    output = config.output
     settings = {"smoothing": output["smoothing"], "weights": task.class_weights}
     with at("output"):
         return models.outputs.loss(output["loss"], task.kind, task.classes, **settings)
@@ -220,7 +221,7 @@ def prepare(assembly: Assembly) -> dict[str, float]:
     """Fit the network in closed form before it is trained, where the config asks for that; return the fit's figures."""
     config, task = assembly.config, assembly.task
     with at("init"):
-        initial = models.initial.build(config["init"])
+        initial = models.initial.build(config.init)
     if initial is None:
         return {}
     loss = build_loss(config, task)
@@ -228,14 +229,14 @@ def prepare(assembly: Assembly) -> dict[str, float]:
         return initial.fit(assembly.network, task.train_dataloader(), task.kind, loss)
 
 
-def calibrate(network: nn.Module, config: Mapping[str, Any], task: tasks.Task) -> tuple[dict[str, float], Metrics]:
+def calibrate(network: nn.Module, config: TrialConfig, task: tasks.Task) -> tuple[dict[str, float], Metrics]:
     """Choose temperature and threshold on validation rows and fold them into the network.
 
     Returns:
         What was chosen, with calibration errors before and after, and the metrics of the validation rows after it;
         nothing of either where neither is asked for.
     """
-    output = config["output"]
+    output = config.output
     if output["calibration"] == output["threshold"] == "none":
         return {}, {}
     methods = {"calibration": output["calibration"], "threshold": output["threshold"]}
@@ -247,9 +248,9 @@ def calibrate(network: nn.Module, config: Mapping[str, Any], task: tasks.Task) -
     return figures, metrics
 
 
-def skips_gradients(config: Mapping[str, Any]) -> bool:
+def skips_gradients(config: TrialConfig) -> bool:
     """Tell whether parameters may go without a gradient: those of techniques that are hard, and a user's own."""
-    return "_target_" in config["network"] or bool(groups.methods(config))
+    return "_target_" in config.network or bool(config.techniques)
 
 
 def figures(techniques: Sequence[Technique]) -> dict[str, Any]:

@@ -5,21 +5,21 @@ from typing import Any
 
 from kirigami import models, tasks
 from kirigami.errors import at, did_you_mean
-from kirigami.search.config import groups
+from kirigami.search.config.settings import TrialConfig
 from kirigami.search.errors import InputError
 from kirigami.search.training import devices
 
 OUTPUT_KEYS = ("loss", "smoothing", "calibration", "threshold")
 
 
-def check_output(config: Mapping[str, Any], task: tasks.Task) -> Mapping[str, Any]:
+def check_output(config: TrialConfig, task: tasks.Task) -> Mapping[str, Any]:
     """Check `output:` and return it.
 
     Raises:
         InputError: for an unknown key.
         ValueError: for what does not suit the task.
     """
-    output: Mapping[str, Any] = config["output"]
+    output = config.output
     for key in output:
         if key not in OUTPUT_KEYS:
             names = ", ".join(OUTPUT_KEYS)
@@ -30,31 +30,32 @@ def check_output(config: Mapping[str, Any], task: tasks.Task) -> Mapping[str, An
     return output
 
 
-def check_untrained(config: Mapping[str, Any]) -> None:
+def check_untrained(config: TrialConfig) -> None:
     """Check that a trial of no epochs asks for nothing that only training brings.
 
     Raises:
         InputError: saying what does.
     """
-    if config["trainer"]["epochs"] or config["trainer"]["steps"] is not None:
+    if not config.trainer.is_untrained:
         return
-    if config["init"]["name"] == "default":
+    if config.init["name"] == "default":
         raise InputError("trainer.epochs must be at least 1 with init=default, but got 0. Set init=closed_form.")
-    regime = config["regime"]["name"]
-    trained = groups.methods(config) | ({} if regime in ("none", "backprop") else {"regime": regime})
+    regime = config.regime["name"]
+    trained = config.techniques | ({} if regime in ("none", "backprop") else {"regime": regime})
     for group, value in trained.items():
         raise InputError(f"trainer.epochs must be at least 1 with {group}={value}, which needs training, but got 0.")
 
 
-def check_devices(config: Mapping[str, Any]) -> None:
-    """Refuse what cannot be trained on several devices.
+def check_devices(config: TrialConfig) -> None:
+    """Refuse what cannot be trained on several devices, and more devices than there are.
 
     Raises:
         InputError: naming it and saying why.
     """
-    count, techniques, regime = devices.count(config["trainer"]), groups.methods(config), config["regime"]["name"]
+    count, techniques, regime = config.trainer.ranks, config.techniques, config.regime["name"]
     if count == 1:
         return
+    devices.of_ranks(config.trainer)
     apart = "each process would change its own copy of the network's shapes"
     refused = {"growth": apart} if "growth" in techniques else {}
     if techniques.get("sparsity") == "structured":

@@ -9,18 +9,19 @@ from torch.nn.utils import parametrize
 
 from kirigami import models, tasks
 from kirigami.models.technique import Technique, stored_parameters
+from kirigami.search.config.settings import TrialConfig
 from kirigami.spaces import Budget
 from kirigami.spaces.costs import COSTS, known_before
 
 
-def sizes(config: Mapping[str, Any], network: nn.Module, techniques: Sequence[Technique]) -> dict[str, float]:
+def sizes(config: TrialConfig, network: nn.Module, techniques: Sequence[Technique]) -> dict[str, float]:
     """Return what is known of parameters and bytes before training, as details of the trial."""
     least = {"least_bytes": least_bytes(network, techniques)} if is_asked(config, "bytes") else {}
     return {"params": stored_parameters(network), **least}
 
 
 def after(
-    config: Mapping[str, Any], network: nn.Module, techniques: Sequence[Technique], task: tasks.Task
+    config: TrialConfig, network: nn.Module, techniques: Sequence[Technique], task: tasks.Task
 ) -> dict[str, float]:
     """Return what training has decided, as details of the trial."""
     measured: dict[str, float] = {}
@@ -32,10 +33,9 @@ def after(
     return measured
 
 
-def is_asked(config: Mapping[str, Any], cost: str) -> bool:
+def is_asked(config: TrialConfig, cost: str) -> bool:
     """Return whether the budget limits a cost or the study has it as an objective."""
-    objective = config["objective"]
-    return config["budget"].get(cost) is not None or cost in ([objective] if isinstance(objective, str) else objective)
+    return cost in config.budget.limits or cost in config.objective
 
 
 def macs(network: nn.Module, task: tasks.Task) -> dict[str, int]:
@@ -47,7 +47,7 @@ def macs(network: nn.Module, task: tasks.Task) -> dict[str, int]:
         return {}
 
 
-def latency(config: Mapping[str, Any], network: nn.Module, task: tasks.Task) -> dict[str, float]:
+def latency(config: TrialConfig, network: nn.Module, task: tasks.Task) -> dict[str, float]:
     """Return the median milliseconds of a forward pass for one sample on the trial's device, where they are asked for.
 
     Weights that techniques compute from others are computed once, as in the network's final file.
@@ -70,10 +70,10 @@ def least_bytes(network: nn.Module, techniques: Sequence[Technique]) -> int:
     return models.compact.lower_bound(network, density=density, bits=min(bits, default=None))
 
 
-def over_budget(budget: Mapping[str, Any], details: Mapping[str, Any]) -> str | None:
+def over_budget(budget: Budget, details: Mapping[str, Any]) -> str | None:
     """Return why a network is over the budget, known before it is trained; None where it is not."""
     known = known_before(details)
-    for name, limit in Budget.from_config(budget).limits.items():
+    for name, limit in budget.limits.items():
         value = known.get(name, 0)
         if value > limit:
             shown = f"{value:.4g}" if isinstance(value, float) else value

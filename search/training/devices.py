@@ -2,10 +2,9 @@
 before a device is asked for."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from kirigami.search.config.trainer import TrainerConfig
 from kirigami.search.errors import InputError
 
 PROC = Path("/proc")
@@ -14,7 +13,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 MACS_PER_THREAD = 400_000_000
 
 
-def pick(setting: Any) -> tuple[str, str, list[int] | int]:
+def pick(setting: str) -> tuple[str, str, list[int] | int]:
     """Return (torch device, Lightning accelerator, Lightning devices) for `trainer.device`.
 
     Raises:
@@ -23,7 +22,7 @@ def pick(setting: Any) -> tuple[str, str, list[int] | int]:
     import torch
 
     count = torch.cuda.device_count()
-    name, _, index = str(setting).partition(":")
+    name, _, index = setting.partition(":")
     if name == "auto":
         name = "cuda" if count else "cpu"
     if name == "cpu" and not index:
@@ -37,23 +36,14 @@ def pick(setting: Any) -> tuple[str, str, list[int] | int]:
     )
 
 
-def count(trainer: Mapping[str, Any]) -> int:
-    """Return the devices of a trial, from `trainer:`; trials recorded before there was a choice had one.
-
-    Where nothing is trained, one is enough.
-    """
-    untrained = trainer["epochs"] == 0 and trainer["steps"] is None
-    return 1 if untrained else int(trainer.get("devices", 1))
-
-
-def of_ranks(trainer: Mapping[str, Any]) -> tuple[str, ...]:
+def of_ranks(trainer: TrainerConfig) -> tuple[str, ...]:
     """Return the torch device of each rank: the CPU once for each, or GPUs from the one that `trainer.device` names.
 
     Raises:
         InputError: where there are fewer GPUs, or the device is none of this machine's.
     """
-    wanted = count(trainer)
-    first, _, _ = pick(trainer["device"])
+    wanted = trainer.ranks
+    first, _, _ = pick(trainer.device)
     if first == "cpu":
         return ("cpu",) * wanted
     import torch

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from kirigami.search.config import own_code
-from kirigami.search.config.resolve import resolve
 from kirigami.search.errors import InputError, StudyStopped
 
 if TYPE_CHECKING:
@@ -109,9 +108,9 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
     settings = StudySettings.from_raw(orders.raw)
     config, space = settings.config, settings.space
     own_code.check_target(config.network.get("_target_"), orders.paths)
-    resolved, task = rehearse(settings.raw, space, resolve)
+    task = rehearse(settings)
     objectives = directed(config.objective, direction)
-    check_objectives(resolved, objectives, task)
+    check_objectives(config, objectives, task)
     full, every = config.trainer.fidelities, config.trainer.val_every
     judge = build_judge(config.pruner, objectives=len(objectives), fidelities=full, every=every)
     shared, every_s = artifacts.open_artifacts(config.storage.artifacts, Path(orders.folder)), config.checkpoint.every_s

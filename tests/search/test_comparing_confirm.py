@@ -18,6 +18,7 @@ from kirigami.search.comparing.confirm import confirm, leaders
 from kirigami.search.comparing.training import retrain, scores_on_test
 from kirigami.search.config.compose import compose
 from kirigami.search.config.resolve import resolve
+from kirigami.search.config.settings import TrialConfig
 from kirigami.search.errors import InputError, StudyStopped
 from kirigami.search.study import study as studies
 from kirigami.search.training import building
@@ -220,7 +221,7 @@ def test_digits_are_really_confirmed(make_study, sqlite_url, tmp_path, monkeypat
     assert len(files) == 6
     with safe_open(str(files[0]), framework="pt") as file:
         assert json.loads(file.metadata()["kirigami"])["config"]["seed"] == 1003
-    task = building.open_task({**composed(), "seed": 3})
+    task = building.open_task(TrialConfig.from_resolved({**composed(), "seed": 3}))
     task.setup("test")
     (again,) = scores_on_test(files[:1], composed(), 3)
     assert set(again) == set(task.metrics)

@@ -11,6 +11,7 @@ from kirigami.search.comparing import confirm as confirming
 from kirigami.search.comparing.record import Arm
 from kirigami.search.config.compose import compose
 from kirigami.search.config.resolve import resolve
+from kirigami.search.config.settings import TrialConfig
 from kirigami.search.errors import InputError
 from kirigami.search.training import alone as trial
 from kirigami.search.training import building
@@ -59,7 +60,7 @@ def test_no_test_row_of_the_study_takes_part_in_a_repeat(kind, table, tmp_path, 
     splits, seeds = set(), set()
 
     def look(job, threads, test_split):
-        task = building.open_task(job.config, None, test_split)
+        task = building.open_task(TrialConfig.from_resolved(job.config), None, test_split)
         parts = task.load()
         train, validation = rows_of(parts.train.inputs), rows_of(parts.validation.inputs)
         assert len(train) + len(validation) + len(aside) == (300 if kind == "table" else 569)

@@ -7,16 +7,16 @@ from safetensors.torch import load_file
 from kirigami.search.config.compose import compose
 from kirigami.search.config.identity import difference, identity
 from kirigami.search.config.resolve import resolve
+from kirigami.search.config.settings import TrialConfig
 from kirigami.search.errors import InputError
 from kirigami.search.rehearsal import building as rehearsal
 from kirigami.search.training import alone as trial
 from kirigami.search.training import devices
+from kirigami.search.training.checks import check_devices
 from kirigami.search.training.job import Interrupted, Job, Pruned
 from kirigami.search.training.ranks.strategy import own_chance, share
 from kirigami.search.training.ranks.team import TEAM
 from kirigami.search.training.runners import Solo
-from kirigami.search.training.trainer import check_trainer
-from kirigami.spaces import Space
 
 # 37 rows do not divide by two, and neither do the 13 of the last batch.
 SMALL = ["study=digits_dense", "~space.network", "space=[]", "trainer.device=cpu", "network=mlp", "network.width=32"]
@@ -162,9 +162,8 @@ REFUSED = {
 
 @pytest.mark.parametrize(("overrides", "parts"), REFUSED.items(), ids=REFUSED)
 def test_what_cannot_be_is_refused_in_one_line(overrides, parts):
-    raw = compose([*SMALL, *overrides.split()])
     with pytest.raises(InputError) as refused:
-        rehearsal.rehearse(raw, Space.from_config({}, {}), resolve)
+        rehearsal.rehearse_trial(TrialConfig.from_resolved(config_of(*overrides.split())))
 
     assert all(part in str(refused.value) for part in parts)
     assert "\n" not in str(refused.value)
@@ -173,11 +172,12 @@ def test_what_cannot_be_is_refused_in_one_line(overrides, parts):
 def test_more_gpus_than_there_are_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
 
-    assert devices.of_ranks({**config_of("trainer.devices=2")["trainer"], "device": "auto"}) == ("cuda:0", "cuda:1")
+    two = TrialConfig.from_resolved(config_of(TWO))
+    assert devices.of_ranks(two.with_changes(trainer={"device": "auto"}).trainer) == ("cuda:0", "cuda:1")
     with pytest.raises(
         InputError, match=r"trainer.devices must be at most 1, the GPUs there are from cuda:1, but got 2"
     ):
-        check_trainer({**config_of(TWO)["trainer"], "device": "cuda:1"})
+        check_devices(two.with_changes(trainer={"device": "cuda:1"}))
 
 
 def test_the_number_of_devices_is_part_of_what_a_trial_means():
@@ -186,5 +186,7 @@ def test_the_number_of_devices_is_part_of_what_a_trial_means():
 
 
 def test_a_trial_recorded_before_there_was_a_choice_had_one_device():
-    assert devices.count({"epochs": 3, "steps": None}) == 1
-    assert devices.count({"epochs": 0, "steps": None, "devices": 4}) == 1
+    config = config_of()
+    recorded = {key: value for key, value in config["trainer"].items() if key != "devices"}
+    assert TrialConfig.from_resolved({**config, "trainer": recorded}).trainer.ranks == 1
+    assert TrialConfig.from_resolved(config_of("trainer.epochs=0", "trainer.devices=4")).trainer.ranks == 1

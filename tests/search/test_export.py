@@ -15,6 +15,7 @@ from kirigami.search.command import cli
 from kirigami.search.config.compose import compose
 from kirigami.search.config.resolve import resolve
 from kirigami.search.config.sampler import Random
+from kirigami.search.config.settings import TrialConfig
 from kirigami.search.loop import Loop
 from kirigami.search.proposal.samplers import sampler_factory
 from kirigami.search.storage import Settings, open_storage
@@ -51,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = open_storage(Settings.read(config["storage"]))
     study = create(store, NAME, {"accuracy": "maximize", "bytes": "minimize"}, {})
     study.sampler = PriorSampler(sampler_factory(Random(), 0), space, 0)
-    check_data(study, building.open_task(config).fingerprint())
+    check_data(study, building.open_task(TrialConfig.from_resolved(config)).fingerprint())
     networks = folder / "studies" / NAME / "networks"
     Loop(
         study,

@@ -12,6 +12,7 @@ from kirigami import models, tasks
 from kirigami.models.sharing import SoftSharing
 from kirigami.search.config.compose import compose
 from kirigami.search.config.resolve import resolve
+from kirigami.search.config.settings import TrialConfig
 from kirigami.search.export import parity
 from kirigami.search.export.files import compare, to_onnx, written
 from kirigami.search.export.finish import Finished, Judge, finish
@@ -38,18 +39,19 @@ def opened(table: Path, target: str, drop: str) -> tasks.Task:
     return task
 
 
+MLP = {"name": "mlp", "width": 8, "depth": 1}
+
+
 def network_for(task: tasks.Task) -> nn.Module:
     torch.manual_seed(0)
-    config = {"name": "mlp", "width": 8, "depth": 1}
-    return models.build_network(config, in_shape=task.in_shape, out_features=task.out_features).eval()
+    return models.build_network(MLP, in_shape=task.in_shape, out_features=task.out_features).eval()
 
 
 @pytest.mark.parametrize(("target", "drop"), [("good", "price"), ("price", "good")], ids=["classes", "values"])
 def test_a_table_is_served_from_raw_columns(target: str, drop: str, table: Path, tmp_path: Path) -> None:
     task = opened(table, target, drop)
     network = network_for(task)
-    config = {"network": {"name": "mlp", "width": 8, "depth": 1}}
-    files = written(Finished(network, 0.0, 0.0), config, [], task)
+    files = written(Finished(network, 0.0, 0.0), MLP, [], task)
     task.setup("test")
     assert compare(network, files, task).rows == len(task.raw_test())
     for name, data in files.items():
@@ -78,7 +80,8 @@ def test_a_table_without_a_column_is_refused(table: Path, tmp_path: Path) -> Non
 
 def test_layers_that_are_alike_fold_at_the_end(tmp_path: Path) -> None:
     overrides = ["network=resnet", "network.stages=1", "network.blocks=3", "network.width=8", "trainer.device=cpu"]
-    config = resolve(compose(["study=digits_dense", "~space.network", "space=[]", *overrides, "trainer.epochs=5"]))
+    raw = compose(["study=digits_dense", "~space.network", "space=[]", *overrides, "trainer.epochs=5"])
+    config = TrialConfig.from_resolved(resolve(raw))
     task = tasks.build({"name": "digits"}, seed=0)
     task.setup("fit")
     network = build_network(config, task)
@@ -91,10 +94,10 @@ def test_layers_that_are_alike_fold_at_the_end(tmp_path: Path) -> None:
     technique.harden()
     done = finish(network, config, Judge(task, "accuracy", tolerance=1.0))
     assert any(note.startswith("fold: ") and "not kept" not in note for note in done.notes)
-    files = written(done, config, [], task)
+    files = written(done, config.network, [], task)
     task.setup("test")
     assert compare(done.network, files, task).differences["model.onnx"] < 1e-3
-    unfolded = written(Finished(network, 0.0, 0.0), config, [], task)
+    unfolded = written(Finished(network, 0.0, 0.0), config.network, [], task)
     assert len(files["model.onnx"]) < 0.6 * len(unfolded["model.onnx"])  # each weight is there once
     assert len(files["model.kgm"]) < 0.6 * len(unfolded["model.kgm"])
 

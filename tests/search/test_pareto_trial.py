@@ -12,6 +12,7 @@ from kirigami.search.config.compose import compose
 from kirigami.search.config.pruner import Asha
 from kirigami.search.config.resolve import resolve
 from kirigami.search.config.sampler import Random
+from kirigami.search.config.settings import TrialConfig
 from kirigami.search.errors import InputError
 from kirigami.search.loop import Loop
 from kirigami.search.proposal import halving
@@ -99,7 +100,7 @@ class TestLatency:
 
     def test_what_shrinks_is_trained_all_the_same(self, clock, monkeypatch):
         clock(2.5, 1.25)
-        made = building.build_techniques(config_of("sparsity=magnitude"))
+        made = building.build_techniques(TrialConfig.from_resolved(config_of("sparsity=magnitude")))
         made[0].shrinks = True
         monkeypatch.setattr(building, "build_techniques", lambda config: made)
         outcome, job = run(config_of("sparsity=magnitude", latency_ms=2.0))
@@ -116,7 +117,7 @@ class TestLatency:
         assert seen == [1, 1]
 
     def test_is_a_number_for_a_real_network(self):
-        config = config_of(latency_ms=1.0)
+        config = TrialConfig.from_resolved(config_of(latency_ms=1.0))
         task = building.open_task(config)
         assert costs.latency(config, building.build_network(config, task), task)["latency_ms"] > 0
 
@@ -125,7 +126,7 @@ class TestLatency:
             raise NotImplementedError
 
         monkeypatch.setattr(models.cost, "latency_ms", refuse)
-        config = config_of(latency_ms=1.0)
+        config = TrialConfig.from_resolved(config_of(latency_ms=1.0))
         task = building.open_task(config)
         assert costs.latency(config, building.build_network(config, task), task) == {}
 
@@ -138,7 +139,7 @@ class TestLatency:
         assert Budget.from_config({"latency_ms": 2}).limits == {"latency_ms": 2.0}
 
     def test_it_may_be_an_objective_beside_a_metric(self):
-        config = config_of()
+        config = TrialConfig.from_resolved(config_of())
         task = building.open_task(config)
         check_objectives(config, {"accuracy": "maximize", "latency_ms": "minimize"}, task)
         with pytest.raises(InputError, match="objective must be one of"):

@@ -73,7 +73,7 @@ def run(tmp_path, sqlite_url, monkeypatch):
     task = SimpleNamespace(fingerprint=lambda: "rows")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(screening, "compose", quick)
-    monkeypatch.setattr(screening, "rehearse", lambda raw, space, resolve: (resolve(raw), task))
+    monkeypatch.setattr(screening, "rehearse", lambda settings: task)
     monkeypatch.setattr(screening, "check_objectives", lambda *_: None)
 
     def screened(train, more=(), **asked):

@@ -152,9 +152,9 @@ def test_a_changed_config_is_checked_again(resolved):
         trial.with_changes(trainer={"epochs": -1})
 
 
-def test_limits_are_lifted_where_nothing_is_selected(resolved):
-    limited = TrialConfig.from_resolved({**resolved, "budget": {"bytes": 3000, "trials": 4}})
+def test_the_techniques_of_a_trial_can_be_left_out(resolved):
+    trial = TrialConfig.from_resolved({**resolved, "bits": {"method": "uniform", "bits": 4}})
 
-    assert limited.budget.limits == {"bytes": 3000}
-    assert limited.unlimited().budget.limits == {}
-    assert limited.unlimited().budget.trials == 4
+    assert trial.techniques == {"bits": "uniform"}
+    assert trial.without_techniques().techniques == {}
+    assert trial.without_techniques().plain["bits"] == {"method": "none"}

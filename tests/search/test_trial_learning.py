@@ -5,12 +5,13 @@ import torch
 
 from kirigami.search.config.compose import compose
 from kirigami.search.config.resolve import resolve
+from kirigami.search.config.settings import TrialConfig
+from kirigami.search.config.study import StudySettings
 from kirigami.search.errors import InputError
 from kirigami.search.rehearsal import building as rehearsal
 from kirigami.search.training import alone as trial
 from kirigami.search.training import building
 from kirigami.search.training.job import Job
-from kirigami.spaces import Space
 
 SMALL = ["study=breast_cancer", "space=[]", "network.width=24", "trainer.epochs=3"]
 MODULE = """
@@ -107,8 +108,9 @@ def test_a_regime_reports_every_epoch_and_leaves_a_plain_network(regime, tmp_pat
 
 
 def test_class_weights_reach_the_loss():
-    task = building.open_task(config_of("imbalance=weights"))
-    loss = building.build_loss(config_of("imbalance=weights"), task)
+    config = TrialConfig.from_resolved(config_of("imbalance=weights"))
+    task = building.open_task(config)
+    loss = building.build_loss(config, task)
     wrong = torch.tensor([[2.0, 0.0], [2.0, 0.0]])
     rare, common = (float(loss(wrong.roll(flip, 1), torch.tensor([1 - flip] * 2))) for flip in (0, 1))
 
@@ -151,7 +153,7 @@ def test_a_lightning_module_trains_its_own_way(override, said, tmp_path, monkeyp
     ids=["regime", "imbalance", "init", "threshold"],
 )
 def test_a_typo_in_a_space_is_found_before_any_trial(space, said):
-    raw = compose(SMALL)
+    settings = StudySettings.from_raw({**compose(SMALL), "space": space})
 
     with pytest.raises(InputError, match=f"is refused: .*{said}"):
-        rehearsal.rehearse(raw, Space.from_config(space, resolve(raw)), resolve)
+        rehearsal.rehearse(settings)

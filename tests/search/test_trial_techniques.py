@@ -8,12 +8,12 @@ from kirigami import models
 from kirigami.models.technique import chain, stored_parameters, weighted
 from kirigami.search.config.compose import compose
 from kirigami.search.config.resolve import resolve
+from kirigami.search.config.settings import TrialConfig
 from kirigami.search.errors import InputError
 from kirigami.search.rehearsal import building as rehearsal
 from kirigami.search.training import alone as trial
 from kirigami.search.training import building, costs
 from kirigami.search.training.job import Job
-from kirigami.spaces import Space
 
 SMALL = [
     "study=digits_dense",
@@ -49,7 +49,7 @@ def test_trial_ends_hard_and_measured(overrides, tmp_path):
     outcome.made.save(tmp_path / "network.safetensors")
     assert [one.name for one in tmp_path.iterdir()] == ["network.safetensors"]
     network, config = building.load(tmp_path / "network.safetensors")
-    assert config["network"] == job.config["network"]
+    assert config.network == job.config["network"]
     assert models.compact.encoded_bytes(network) == job.details["bytes"]
     task = building.open_task(config)
     batches = list(task.val_dataloader())
@@ -88,7 +88,7 @@ def test_masks_and_bits_make_the_file_smaller():
 def test_gates_are_no_parameters_of_the_network_and_templates_are():
     dense = run()[1].details["params"]
     assert run("sparsity=continuous")[1].details["params"] == dense
-    shared = config_of(*BLOCKS, "sharing=soft", "sharing.templates=2")
+    shared = TrialConfig.from_resolved(config_of(*BLOCKS, "sharing=soft", "sharing.templates=2"))
     task = building.open_task(shared)
     network = building.build_network(shared, task)
     before = models.cost.parameters(network)
@@ -148,7 +148,7 @@ def test_a_network_that_the_file_cannot_hold_is_trained_all_the_same(monkeypatch
 
 
 def test_links_stand_in_order():
-    config = config_of(*BLOCKS, *ALL)
+    config = TrialConfig.from_resolved(config_of(*BLOCKS, *ALL))
     task = building.open_task(config)
     network = building.build_network(config, task)
     building.attach(building.build_techniques(config), network)
@@ -170,7 +170,6 @@ def test_links_stand_in_order():
     ids=lambda value: value[-1] if isinstance(value, list) else None,
 )
 def test_what_makes_no_sense_is_one_line_before_any_trial(overrides, words):
-    raw = compose([*SMALL, *overrides])
     with pytest.raises(InputError, match=words) as error:
-        rehearsal.rehearse(raw, Space.from_config({}, resolve(raw)), resolve)
+        rehearsal.rehearse_trial(TrialConfig.from_resolved(config_of(*overrides)))
     assert "\n" not in str(error.value)

@@ -18,7 +18,6 @@ from kirigami.search.comparing.screening.queue import enqueue, trial_of
 from kirigami.search.comparing.screening.ranks import spearman
 from kirigami.search.config.compose import compose
 from kirigami.search.config.objective import directed
-from kirigami.search.config.resolve import resolve
 from kirigami.search.config.study import checked
 from kirigami.search.errors import InputError, one_of
 from kirigami.search.files import stored, write_json
@@ -77,9 +76,9 @@ def screen(
     config, space = settings.config, settings.space
     if not len(space):
         raise InputError(f"study={config.name} has an empty space: there is nothing to draw. Set space=[optimizer].")
-    resolved, task = rehearse(settings.raw, space, resolve)
+    task = rehearse(settings)
     objectives = directed(config.objective, direction_of)
-    check_objectives(resolved, objectives, task)
+    check_objectives(config, objectives, task)
     data, mine = task.fingerprint(), config.identity
     if storage.exists(config.storage):
         begun = studies.find(storage.open_storage(config.storage, create=False), config.name)

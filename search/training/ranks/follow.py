@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from kirigami.search.config.own_code import add_folders
+from kirigami.search.config.settings import TrialConfig
 from kirigami.search.training.building import assemble, prepare
 from kirigami.search.training.job import Pruned
 from kirigami.search.training.ranks.lead import Member
@@ -19,7 +20,7 @@ from kirigami.search.training.trainer import build_trainer
 class Follower(Member):
     """Waits after each validation for rank 0, who alone asks the pruner."""
 
-    def __init__(self, place: Place, config: Any, told: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, place: Place, config: TrialConfig, told: Callable[[], dict[str, Any]]) -> None:
         super().__init__(place, config)
         self.told = told
 
@@ -39,13 +40,14 @@ def follow(order: dict[str, Any], told: Callable[[], dict[str, Any]], ready: Cal
     """
     add_folders(order["paths"])
     place = Place(**{**order["place"], "devices": tuple(order["place"]["devices"])})
-    config = order["config"]
-    here = {**config, "trainer": {**config["trainer"], "device": place.device}}
+    config = TrialConfig.from_resolved(order["config"])
     torch.set_num_threads(order["threads"])
     if place.device != "cpu":
         torch.cuda.set_device(place.device)
-    assembly = assemble(here, order["split"], order["test_split"], is_measured=False)
-    trainer = build_trainer(config["trainer"], assembly.techniques, Follower(place, config, told))
+    assembly = assemble(
+        config.with_changes(trainer={"device": place.device}), order["split"], order["test_split"], is_measured=False
+    )
+    trainer = build_trainer(config.trainer, assembly.techniques, Follower(place, config, told))
     prepare(assembly)
     ready()
     told()

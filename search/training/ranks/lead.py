@@ -15,6 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from kirigami.models.communication import CompressedGradients
 from kirigami.models.technique import network_of
+from kirigami.search.config.settings import TrialConfig
 from kirigami.search.training import devices
 from kirigami.search.training.building import skips_gradients
 from kirigami.search.training.job import Job, Paused, Pruned
@@ -34,20 +35,21 @@ class Member(Callback):
         config: the trial's.
     """
 
-    def __init__(self, place: Place, config: Any) -> None:
+    def __init__(self, place: Place, config: TrialConfig) -> None:
         self.place = place
         self.config = config
         self.on_term = signal.getsignal(signal.SIGTERM)
-        density = config["trainer"].get("compress_gradients")
+        density = config.trainer.compress_gradients
         self.compressed = None if density is None else CompressedGradients(density)
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of a Trainer that differ from those for one device."""
-        trainer = self.config["trainer"]
         numbers = [torch.device(one).index for one in self.place.devices]
         return {
             "devices": self.place.world if self.place.device == "cpu" else numbers,
-            "strategy": Sharing(self.place, self.config["seed"], trainer["batch_size"], skips_gradients(self.config)),
+            "strategy": Sharing(
+                self.place, self.config.seed, self.config.trainer.batch_size, skips_gradients(self.config)
+            ),
             "use_distributed_sampler": False,
         }
 
@@ -72,13 +74,14 @@ class Lead(Member):
 
     Args:
         job: the trial.
-        device_names: of all ranks.
+        config: the trial's.
         orders: what else the ranks need to build the same trial.
     """
 
-    def __init__(self, job: Job, device_names: tuple[str, ...], orders: dict[str, Any]) -> None:
+    def __init__(self, job: Job, config: TrialConfig, orders: dict[str, Any]) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="kirigami-ranks-")
-        super().__init__(Place(0, device_names, str(Path(self.folder.name) / "meeting"), PATIENCE_S), job.config)
+        meeting = str(Path(self.folder.name) / "meeting")
+        super().__init__(Place(0, devices.of_ranks(config.trainer), meeting, PATIENCE_S), config)
         self.job = job
         self.orders = orders
 
@@ -130,7 +133,9 @@ class Lead(Member):
         for rank in TEAM.ranks:
             place = {"rank": rank.number, "devices": self.place.devices, "meeting": self.place.meeting}
             place["patience_s"] = self.place.patience_s
-            rank.say({"place": place, "config": self.job.config, "threads": threads, "paths": sys.path, **self.orders})
+            rank.say(
+                {"place": place, "config": self.config.plain, "threads": threads, "paths": sys.path, **self.orders}
+            )
         try:
             TEAM.await_all("ready", self.job.check_interrupt)
         except BaseException:
@@ -168,11 +173,10 @@ def _of_exchange(error: RuntimeError) -> bool:
     return isinstance(error, torch.distributed.DistError) or any(word in said for word in EXCHANGE_WORDS)
 
 
-def lead(job: Job, split: int | None, test_split: int | None) -> Lead | None:
+def lead(job: Job, config: TrialConfig, split: int | None, test_split: int | None) -> Lead | None:
     """Return rank 0 of a trial on several devices, whose other ranks are ready; None for one on one."""
-    settings = job.config["trainer"]
-    if devices.count(settings) == 1:
+    if config.trainer.ranks == 1:
         return None
-    leading = Lead(job, devices.of_ranks(settings), {"split": split, "test_split": test_split})
+    leading = Lead(job, config, {"split": split, "test_split": test_split})
     leading.gather()
     return leading
