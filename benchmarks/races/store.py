@@ -28,7 +28,7 @@ from sqlalchemy.orm import Session
 from benchmarks.rig import command, light
 from benchmarks.rig.database import Database
 from kirigami.search.storage import Settings, open_storage
-from kirigami.search.study.record import Worker, result_of
+from kirigami.search.study.record import Origin, Result, Worker, result_of
 
 SIZES, WORKERS = (100, 1_000, 10_000), (1, 4, 16)
 MODES, SAMPLERS = ("ours", "optuna"), ("random", "tpe")
@@ -202,18 +202,13 @@ def fill(engine: sqlalchemy.Engine, name: str, size: int) -> int:
 
 def _notes(height: float) -> dict[str, Any]:
     """Return the attributes that our loop writes with a trial."""
-    return {
-        "worker": {"machine": "m" * 60, "pid": 12345, "started": "123456"},
-        "origin": {"config": {f"x{place}": 0.5 for place in range(8)}, "seed": 0, "versions": {}, "revision": "0" * 40},
-        "outcome": {
-            "state": "complete",
-            "reason": None,
-            "metrics": {"height": height},
-            "curve": [[1, {"height": height}]],
-            "wall_s": 0.9,
-            "device_s": 0.9,
-        },
-    }
+    metrics = {"height": height}
+    facts = (
+        Worker("m" * 60, 12345, "123456"),
+        Origin({f"x{place}": 0.5 for place in range(8)}, 0, {}, "0" * 40),
+        Result("complete", None, metrics, ((1, metrics),), wall_s=0.9, device_s=0.9),
+    )
+    return {name: value for fact in facts for name, value in fact.to_attrs().items()}
 
 
 def empty(engine: sqlalchemy.Engine, last: int) -> None:

@@ -231,7 +231,7 @@ def test_likeness_is_said_beside_chance(banks, words):
 def test_the_front_has_no_trial_over_the_budget(study):
     drawn = {one["name"]: one for one in json.loads(note.graphs(study)["front"])["data"]}
     assert drawn["front"]["text"] == ["trial 0: 0.8000", "trial 2: 0.9000"]
-    assert drawn["over the budget"]["text"] == ["trial 1: 0.99"]
+    assert drawn["over the budget"]["text"] == ["trial 1: 0.9900"]
     assert "Accuracy against bytes" in report.page(study)
 
 
