@@ -6,12 +6,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optuna.study import Study
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_model
-from torch import nn
 
 from kirigami.search.errors import InputError, one_line
 from kirigami.search.files import replaced
@@ -20,6 +18,9 @@ from kirigami.search.study.ledger import Ledger
 from kirigami.search.study.ranking import best_trial, front, sign_of
 from kirigami.search.training.job import say
 
+if TYPE_CHECKING:
+    from torch import nn
+
 FORMAT = 1
 KEY = "kirigami"
 LEFT_OUT = ("space", "storage")
@@ -27,7 +28,7 @@ LEFT_OUT = ("space", "storage")
 
 def save(
     path: Path,
-    network: nn.Module,
+    network: "nn.Module",
     config: Mapping[str, Any],
     shapes: Mapping[str, Any],
     recipes: Sequence[Mapping[str, Any]],
@@ -44,6 +45,8 @@ def save(
     Raises:
         OSError: where it cannot be written.
     """
+    from safetensors.torch import save_model  # torch comes with it, and a loop over a formula does without
+
     about = {
         "format": FORMAT,
         "config": {key: part for key, part in config.items() if key not in LEFT_OUT},

@@ -80,9 +80,9 @@ def written(url: str) -> dict[str, str]:
 
 def test_every_command_did_its_work(story: Story) -> None:
     assert {name: ended.code for name, ended in story.said.items()} == dict.fromkeys(story.said, 0)
-    assert "budget.trials=2 is met: 2 trials" in story.said["search"].out
+    assert "budget.trials=2 is met. Its files are in" in story.said["search"].out
     assert "2 trials copied" in story.said["copy"].out
-    assert "the budget is met: 2 trials" in story.said["again"].out
+    assert "the budget is met. Raise budget.trials to go on." in story.said["again"].out
 
 
 def test_the_copy_has_the_same_results(story: Story) -> None:
