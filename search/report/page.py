@@ -16,7 +16,7 @@ from kirigami.search.report.tables import number, score, settings
 from kirigami.search.report.template import render
 from kirigami.search.report.wording import counted
 from kirigami.search.study.ledger import Ledger
-from kirigami.search.study.ranking import best_trial, front, leaders, metric_names
+from kirigami.search.study.ranking import best_trial, metric_names, winners
 from kirigami.search.study.record import figure_of, result_of
 from kirigami.search.study.states import state_of
 
@@ -49,7 +49,7 @@ def _head(study: Study) -> list[str]:
 
 
 def _rows(study: Study, ledger: Ledger) -> list[list[str]]:
-    best = front(study, ledger) if len(study.directions) > 1 else leaders(study, 10, ledger)
+    best = winners(study, ledger, 10)
     return [
         [
             str(trial.number),

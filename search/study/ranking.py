@@ -1,5 +1,7 @@
 """Which trials of a study come first: the best, the leaders, the Pareto front; those over the budget are in none."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
@@ -49,6 +51,23 @@ def front(study: Study, ledger: Ledger | None = None) -> list[FrozenTrial]:
     best = [trial for trial, is_best in zip(trials, undominated(values), strict=True) if is_best]
     sign = sign_of(study)
     return sorted(best, key=lambda trial: (sign * trial.values[0], trial.number))
+
+
+def winners(study: Study, ledger: Ledger | None = None, top: int | None = None) -> list[FrozenTrial]:
+    """Return the whole front of several objectives; of one the leaders, `top` of them at most."""
+    return front(study, ledger) if len(study.directions) > 1 else leaders(study, top, ledger)
+
+
+def is_behind(study: Study, values: Sequence[float], ledger: Ledger) -> bool:
+    """Return whether these objectives cannot win, by what the ledger has read; False where that takes another look.
+
+    The best of one objective only gets better, so one that is behind stays behind.
+    """
+    if len(study.directions) > 1:
+        return False
+    sign = sign_of(study)
+    best = next(iter(ledger.ranked(sign)), None)
+    return best is not None and sign * best.values[0] < sign * values[0]
 
 
 def beyond(study: Study, ledger: Ledger | None = None) -> FrozenTrial | None:

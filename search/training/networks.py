@@ -15,7 +15,7 @@ from kirigami.search.errors import InputError, one_line
 from kirigami.search.files import replaced
 from kirigami.search.storage.artifacts import Artifacts
 from kirigami.search.study.ledger import Ledger
-from kirigami.search.study.ranking import best_trial, front, sign_of
+from kirigami.search.study.ranking import is_behind, winners
 from kirigami.search.training.job import say
 
 if TYPE_CHECKING:
@@ -105,10 +105,11 @@ class Networks:
             values: its objectives.
             ledger: of the study, as it was read before that.
         """
-        if not _is_behind(study, values, ledger):
-            best = _best_numbers(study, ledger)
-            if number in best:
-                self.keep(number, save, best)
+        if is_behind(study, values, ledger):
+            return
+        best = {trial.number for trial in winners(study, ledger, 1)}
+        if number in best:
+            self.keep(number, save, best)
 
     def keep(self, number: int, save: Callable[[Path], None], best: Collection[int]) -> None:
         """Write a trial's network and drop those of trials that are no longer among the best.
@@ -155,18 +156,3 @@ class Networks:
 
     def _name(self, path: Path) -> str:
         return f"network-{self.study}-{path.name}"
-
-
-def _is_behind(study: Study, values: Sequence[float], ledger: Ledger) -> bool:
-    """Return whether one objective's best was better when the store was last read; it only gets better."""
-    if len(study.directions) > 1:
-        return False
-    sign = sign_of(study)
-    best = next(iter(ledger.ranked(sign)), None)
-    return best is not None and sign * best.values[0] < sign * values[0]
-
-
-def _best_numbers(study: Study, ledger: Ledger) -> set[int]:
-    """Return the trials whose networks are worth keeping: the best, or the front of several objectives."""
-    best = front(study, ledger) if len(study.directions) > 1 else [best_trial(study, ledger)]
-    return {trial.number for trial in best if trial is not None}

@@ -90,6 +90,57 @@ def test_a_sampler_learns(sampler):
     assert np.median(values[40:]) < 0.6 * np.median(values[:10])
 
 
+class TestContract:
+    """What every sampler owes a study, whatever it learns."""
+
+    SPACE = {
+        "kind": {"choices": ["a", "b"]},
+        "lr": {"low": 1e-4, "high": 1.0, "log": True},
+        "width": {"low": 8, "high": 64, "step": 8, "when": {"kind": "b"}},
+    }
+
+    @pytest.fixture(params=SAMPLERS)
+    def search(self, request):
+        """Search with a sampler; the first three draws of those that learn are random."""
+        quiet = {"warn_independent_sampling": False} if request.param in ("qmc", "cmaes", "gp") else {}
+        startup = {"n_startup_trials": 3} if request.param in ("tpe", "cmaes", "gp") else {}
+
+        def run(seed=0, evaluate=lambda config: [(1, math.log10(config["lr"]) ** 2)], space=self.SPACE, budget=8):
+            sampler = {"name": request.param, **quiet, **startup}
+            return optimize(space, evaluate, budget=budget, seed=seed, sampler=sampler)
+
+        return run
+
+    def test_draws_lie_in_the_space_and_on_what_is_active(self, search):
+        for row in search().trials:
+            drawn = row["params"]
+            assert drawn["kind"] in ("a", "b")
+            assert 1e-4 <= drawn["lr"] <= 1.0
+            assert ("width" in drawn) == (drawn["kind"] == "b")
+            assert drawn.get("width", 8) in range(8, 65, 8)
+
+    def test_a_seed_decides_every_draw(self, search):
+        first, again, other = (search(seed).trials for seed in (3, 3, 4))
+        assert first == again
+        assert [row["params"] for row in first] != [row["params"] for row in other]
+
+    def test_draws_differ(self, search):
+        """A model may come back to the edge of the space, but not again and again."""
+        assert len({row["params"]["lr"] for row in search().trials}) >= 6
+
+    def test_failures_and_early_ends_do_not_stop_it(self, search):
+        def evaluate(config):
+            if config["kind"] == "a":
+                raise RuntimeError
+            yield 1, math.nan if config["lr"] > 0.1 else 1.0
+
+        assert len(search(evaluate=evaluate).trials) == 8
+
+    def test_one_dimension_is_enough(self, search):
+        history = search(space={"lr": self.SPACE["lr"]})
+        assert [row["state"] for row in history.trials] == ["complete"] * 8
+
+
 class TestWrongSettings:
     @pytest.mark.parametrize(
         ("settings", "words"),
