@@ -189,7 +189,7 @@ class Loop:
         if config is None:
             asked.heart.close()
             return None
-        paused = recovery.paused_attempt(self.study, asked.trial)
+        paused = recovery.paused_attempt(ledger.trials, asked.trial.number)
         running = Running(*asked, self.judge, ledger, self._shares, self.budget.limits, self._met, paused)
         running.job = Job(
             asked.trial.number,
@@ -240,7 +240,7 @@ class Loop:
         """Give up the trials that run or are held; what they have cost so far stays charged."""
         for running in sorted((*self._running.values(), *self._held), key=lambda running: running.number):
             spending.note_lost(running.trial, self._shares.end(running.number).seconds)
-            recovery.hand_back(self.study, running.trial, self.storage)
+            recovery.hand_back(self.study, running.trial, self.storage, self.ledger)
             running.heart.close()
         self._running.clear()
         self._held.clear()

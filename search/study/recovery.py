@@ -10,7 +10,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from functools import partial
@@ -101,15 +101,16 @@ def resume(study: Study, paused: FrozenTrial) -> None:
     _queue(study, paused, 0)
 
 
-def paused_attempt(study: Study, trial: optuna.Trial) -> FrozenTrial | None:
-    """Return the last attempt before this one that was paused; None for a trial that never was."""
-    if Retry.from_attrs(trial.user_attrs) is None:
-        return None
-    trials = study.get_trials(deepcopy=False)
-    number = retry_of(trials[trial.number])
-    while number is not None and state_of(trials[number]) != "paused":
-        number = retry_of(trials[number])
-    return None if number is None else trials[number]
+def paused_attempt(trials: Sequence[FrozenTrial], number: int) -> FrozenTrial | None:
+    """Return the last attempt before a trial that was paused; None for a trial that never was.
+
+    Args:
+        trials: all of the study.
+    """
+    earlier = retry_of(trials[number])
+    while earlier is not None and state_of(trials[earlier]) != "paused":
+        earlier = retry_of(trials[earlier])
+    return None if earlier is None else trials[earlier]
 
 
 def _queue(study: Study, trial: FrozenTrial, deaths: int) -> None:
@@ -124,12 +125,12 @@ def _queue(study: Study, trial: FrozenTrial, deaths: int) -> None:
     )
 
 
-def hand_back(study: Study, trial: optuna.Trial, storage: Store | None = None) -> None:
+def hand_back(study: Study, trial: optuna.Trial, storage: Store | None = None, ledger: Ledger | None = None) -> None:
     """Give up a running trial so that it is run again from its parameters."""
     with suppress(UpdateFinishedTrialError), together(storage):  # taken for dead: it is queued again already
         write(GivenUp(handed_back=True), trial.set_user_attr)
         storage_of(study).set_trial_state_values(trial_id_of(trial), state=TrialState.FAIL)
-    take_over(study, None)
+    take_over(study, None, ledger)
 
 
 def one_look(storage: Store | None) -> Any:
