@@ -15,8 +15,8 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from kirigami import models, tasks
-from kirigami.search.config.compose import KEYS, compose
-from kirigami.search.config.groups import TECHNIQUES
+from kirigami.search.config.compose import compose
+from kirigami.search.config.groups import KEYS, TECHNIQUES
 from kirigami.search.config.identity import leaves
 from kirigami.search.config.objective import directed
 from kirigami.search.config.resolve import resolve

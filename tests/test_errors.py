@@ -11,14 +11,12 @@ from kirigami.errors import ArgumentError, at, choose, closest, did_you_mean
 from kirigami.models.bits import Uniform
 from kirigami.models.networks import ConvNet
 from kirigami.models.sparsity import ContinuousSparsification
-from kirigami.search.training import techniques
+from kirigami.search.config.groups import MADE_BY
+from kirigami.search.training.building import build_techniques, group_of
 from kirigami.tasks import build
 
 ROOT = Path(__file__).parent.parent
-GROUPS = (
-    *("network", "task", "sparsity", "bits", "sharing", "growth", "optimizer", "trainer", "regime", "init", "output"),
-    *("imbalance", "schedule"),
-)
+GROUPS = ("task", "output", *MADE_BY)
 SPELT = re.compile(rf"(?<![\w./])(?:{'|'.join(GROUPS)})\.(?=[a-z_{{])")
 ROOMS = [file for room in ("models", "tasks", "spaces") for file in sorted((ROOT / room).rglob("*.py"))]
 
@@ -63,9 +61,8 @@ def test_a_caller_from_python_is_told_of_the_argument() -> None:
 
 
 def test_a_config_names_arguments_by_their_path() -> None:
-    none = {room: {"method": "none"} for room in techniques.ROOMS}
     with pytest.raises(ArgumentError, match=r"^sparsity\.penalty must be at least 0 and finite, but got -1\.$"):
-        techniques.build({**none, "sparsity": {"method": "continuous", "penalty": -1}})
+        build_techniques({"sparsity": {"method": "continuous", "penalty": -1}})
 
 
 @pytest.mark.parametrize(
@@ -92,8 +89,8 @@ def test_other_errors_pass() -> None:
 
 
 def test_every_technique_has_the_group_it_is_built_from() -> None:
-    assert techniques.room_of(Uniform()) == "bits"
-    assert techniques.room_of(ContinuousSparsification()) == "sparsity"
+    assert group_of(Uniform()) == "bits"
+    assert group_of(ContinuousSparsification()) == "sparsity"
 
 
 def test_the_nearest_name_is_offered() -> None:

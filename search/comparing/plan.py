@@ -16,7 +16,7 @@ from kirigami.search import storage
 from kirigami.search.comparing.asked import Asked
 from kirigami.search.comparing.record import Arm
 from kirigami.search.config.compose import compose
-from kirigami.search.config.groups import TECHNIQUES
+from kirigami.search.config.groups import FREE, MADE_BY, QUESTION
 from kirigami.search.config.identity import difference, leaves
 from kirigami.search.config.objective import directed, named
 from kirigami.search.config.resolve import resolve, unlimited
@@ -31,14 +31,6 @@ from kirigami.search.study import study as studies
 from kirigami.search.study.facts import facts_of
 from kirigami.search.study.record import Origin
 from kirigami.spaces import Space
-
-FILES = (
-    *("imbalance", "network", "init", *TECHNIQUES),
-    *("optimizer", "schedule", "regime", "trainer"),
-)
-"""Groups of the config whose files can be arms."""
-OUTSIDE = ("space", "storage", "name", "workers", "seed", "sampler", "pruner", "budget", "objective")
-"""What decides nothing of a run, or is the same for all arms."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +66,7 @@ def make(overrides: Sequence[str], config_dirs: Sequence[Path], asked: Asked) ->
     study = _found(config)
     if asked.over == "study":
         arms, reference, source = _studies(config, study, asked)
-    elif asked.over in FILES:
+    elif asked.over in MADE_BY:
         arms, reference, source = _files(overrides, config_dirs, settings, study, asked)
     else:
         arms, reference, source = _leaves(settings, study, asked)
@@ -142,10 +134,10 @@ def _leaf(config: Mapping[str, Any], path: str) -> Any:
 
 def _leaves(settings: StudySettings, study: Study | None, asked: Asked) -> tuple[list[Arm], str, str]:
     """Make an arm of each value of one leaf of the config."""
-    plain = {key: part for key, part in settings.config.plain.items() if key not in OUTSIDE}
+    plain = {key: part for key, part in settings.config.plain.items() if key not in (*FREE, *QUESTION)}
     known = dict(leaves(plain))
     if asked.over not in known:
-        names = [*known, *FILES, "study"]
+        names = [*known, *MADE_BY, "study"]
         raise InputError(f"over={asked.over}: no such dimension in the config.{did_you_mean(asked.over, names)}")
     space = settings.space
     taken, source = _best(settings.config, study, asked)

@@ -149,7 +149,7 @@ def described(
     """
     others = {"init": models.initial.build, "regime": models.regimes.build}
     changed = [group for group, build in others.items() if build(getattr(config, group)) is not None]
-    left_out = [*config.techniques, *changed]
+    left_out = [*config.methods, *changed]
     return stored(
         {
             "study": config.plain["name"],

@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kirigami.search.config.groups import QUESTION
 from kirigami.search.config.identity import identity
 from kirigami.search.files import append_line, lines
 
-# What may change without changing what a run of an arm comes to; its seed is told apart.
-BESIDE = ("seed", "space", "budget", "objective")
 Key = tuple[str, int]
 
 
@@ -92,4 +91,4 @@ def digest(content: Any) -> str:
 
 
 def _meaning(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {path: value for path, value in identity(config).items() if path.partition(".")[0] not in BESIDE}
+    return {path: value for path, value in identity(config).items() if path.partition(".")[0] not in QUESTION}

@@ -14,16 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from kirigami.errors import did_you_mean
-from kirigami.search.config.groups import TECHNIQUES
+from kirigami.search.config.groups import GROUPS, KEYS
 from kirigami.search.config.identity import leaves
 from kirigami.search.errors import InputError, one_line
-
-GROUPS = (
-    *("task", "imbalance", "network", "init", *TECHNIQUES),
-    *("optimizer", "schedule", "regime", "trainer"),
-    *("sampler", "pruner", "budget", "cost", "checkpoint", "storage", "launcher"),
-)
-KEYS = ("name", "seed", "workers", "cores_per_worker", "objective", "output", "weight_entropy", "space", *GROUPS)
 
 
 def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> dict[str, Any]:

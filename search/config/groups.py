@@ -1,4 +1,15 @@
-"""The groups of a config that build techniques."""
+"""The top-level keys of a config, and what each of them decides."""
 
 TECHNIQUES = ("growth", "sharing", "sparsity", "bits")
 """In the order of attaching: grow, share, mask, quantise. `kirigami.models.GROUP.build` builds a group's technique."""
+MADE_BY = ("imbalance", "network", "init", *TECHNIQUES, "optimizer", "schedule", "regime", "trainer")
+"""Groups of files that decide, beside the task, what a trial is."""
+CONDUCT = ("sampler", "pruner", "cost", "checkpoint", "storage", "launcher")
+"""Groups of files that decide how a study goes about its trials, and leave the trials what they are."""
+GROUPS = ("task", *MADE_BY, "budget", *CONDUCT)
+
+QUESTION = ("seed", "space", "budget", "objective")
+"""What a study asks, rather than what one of its trials is."""
+FREE = ("name", "workers", "cores_per_worker", *CONDUCT)
+"""What may change between two runs of one study without making its trials incomparable."""
+KEYS = ("name", "seed", "workers", "cores_per_worker", "objective", "output", "weight_entropy", "space", *GROUPS)

@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# What may change between two runs of one study without making its trials incomparable.
+from kirigami.search.config import groups
+
+# What may change between two runs of one study without making its trials incomparable, by dotted path.
 FREE = (
-    *("name", "workers", "cores_per_worker", "launcher", "sampler", "pruner", "storage", "checkpoint", "cost"),
+    *groups.FREE,
     *("trainer.device", "task.path"),
     *("budget.trials", "budget.wall_s", "budget.device_s", "budget.money", "budget.failures_in_a_row"),
 )

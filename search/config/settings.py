@@ -32,6 +32,7 @@ class TrialConfig(Group):
 
     Attributes:
         objective: metric name -> direction, None where the metric knows it.
+        techniques: group -> its settings, one of which is the method; `none` for a trial older than the group.
         plain: the mapping that was read, as the store keeps it.
     """
 
@@ -46,10 +47,7 @@ class TrialConfig(Group):
     imbalance: Part
     network: Part
     init: Part
-    growth: Part
-    sharing: Part
-    sparsity: Part
-    bits: Part
+    techniques: dict[str, Part]
     optimizer: Part
     schedule: Part
     regime: Part
@@ -63,7 +61,8 @@ class TrialConfig(Group):
         Raises:
             InputError: in one line, for the first value that makes no sense.
         """
-        return cls.read({**values, "plain": dict(values)})
+        techniques = {group: values.get(group, {"method": "none"}) for group in TECHNIQUES}
+        return cls.read({**values, "techniques": techniques, "plain": dict(values)})
 
     def with_changes(self, **groups: Any) -> Self:
         """Return the config with keys of groups changed: `with_changes(trainer={"device": "cpu"}, seed=3)`."""
@@ -78,9 +77,9 @@ class TrialConfig(Group):
         return self.from_resolved({**self.plain, **{group: {"method": "none"} for group in TECHNIQUES}})
 
     @property
-    def techniques(self) -> dict[str, str]:
+    def methods(self) -> dict[str, str]:
         """Group -> method of the techniques that the config asks for."""
-        methods = {group: getattr(self, group)["method"] for group in TECHNIQUES}
+        methods = {group: settings["method"] for group, settings in self.techniques.items()}
         return {group: method for group, method in methods.items() if method != "none"}
 
 

@@ -137,7 +137,7 @@ def export_trial(
     task.setup("test")  # nothing is chosen any more
     with console.status(f"trial {one.number}: comparing all forms on the test rows"):
         agreed = compare(done.network, files, task)
-    twin = dense_twin(config, task, judge.metric, console) if options.twin and config.techniques else None
+    twin = dense_twin(config, task, judge.metric, console) if options.twin and config.methods else None
     card = cards.card_of(study, one, done, files, task, judge, agreed, twin, config)
     for name, data in files.items():
         (into / name).write_bytes(data)

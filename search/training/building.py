@@ -78,7 +78,7 @@ def assemble(
     seed_everything(config.seed, verbose=False)
     module = build_module(config, task)
     network = network_of(module)
-    techniques = build_techniques(config)
+    techniques = build_techniques(config.techniques)
     measured: dict[str, float] = {}
     if is_measured:
         measured |= costs.macs(network, task)
@@ -103,7 +103,7 @@ def load(path: Path) -> tuple[nn.Module, TrialConfig]:
         config = TrialConfig.from_resolved(about["config"])
         with at("network"):
             network = network_of(models.build_network(config.network, **about["shapes"]))
-        for technique, recipe in zip(build_techniques(config), about["recipes"], strict=True):
+        for technique, recipe in zip(build_techniques(config.techniques), about["recipes"], strict=True):
             technique.restore(network, recipe)
         load_model(network, str(path))
     except (ValueError, TypeError, RuntimeError, ImportError) as error:
@@ -165,16 +165,19 @@ def shapes_of(task: tasks.Task) -> dict[str, Any]:
     }
 
 
-def build_techniques(config: TrialConfig) -> list[Technique]:
-    """Build the techniques that the config asks for, in the order grow, share, mask, quantise.
+def build_techniques(settings: Mapping[str, Mapping[str, Any]]) -> list[Technique]:
+    """Build the techniques that are asked for, in the order grow, share, mask, quantise.
+
+    Args:
+        settings: group -> its settings.
 
     Raises:
         ValueError: for an unknown method or key, or a value out of its range.
     """
     techniques = []
-    for group in groups.TECHNIQUES:
+    for group in (group for group in groups.TECHNIQUES if group in settings):
         with at(group):
-            techniques.append(import_module(f"{models.__name__}.{group}").build(getattr(config, group)))
+            techniques.append(import_module(f"{models.__name__}.{group}").build(settings[group]))
     return [technique for technique in techniques if technique is not None]
 
 
@@ -250,7 +253,7 @@ def calibrate(network: nn.Module, config: TrialConfig, task: tasks.Task) -> tupl
 
 def skips_gradients(config: TrialConfig) -> bool:
     """Tell whether parameters may go without a gradient: those of techniques that are hard, and a user's own."""
-    return "_target_" in config.network or bool(config.techniques)
+    return "_target_" in config.network or bool(config.methods)
 
 
 def figures(techniques: Sequence[Technique]) -> dict[str, Any]:

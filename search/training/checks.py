@@ -41,7 +41,7 @@ def check_untrained(config: TrialConfig) -> None:
     if config.init["name"] == "default":
         raise InputError("trainer.epochs must be at least 1 with init=default, but got 0. Set init=closed_form.")
     regime = config.regime["name"]
-    trained = config.techniques | ({} if regime in ("none", "backprop") else {"regime": regime})
+    trained = config.methods | ({} if regime in ("none", "backprop") else {"regime": regime})
     for group, value in trained.items():
         raise InputError(f"trainer.epochs must be at least 1 with {group}={value}, which needs training, but got 0.")
 
@@ -52,7 +52,7 @@ def check_devices(config: TrialConfig) -> None:
     Raises:
         InputError: naming it and saying why.
     """
-    count, techniques, regime = config.trainer.ranks, config.techniques, config.regime["name"]
+    count, techniques, regime = config.trainer.ranks, config.methods, config.regime["name"]
     if count == 1:
         return
     devices.of_ranks(config.trainer)

@@ -100,7 +100,7 @@ class TestLatency:
 
     def test_what_shrinks_is_trained_all_the_same(self, clock, monkeypatch):
         clock(2.5, 1.25)
-        made = building.build_techniques(TrialConfig.from_resolved(config_of("sparsity=magnitude")))
+        made = building.build_techniques({"sparsity": config_of("sparsity=magnitude")["sparsity"]})
         made[0].shrinks = True
         monkeypatch.setattr(building, "build_techniques", lambda config: made)
         outcome, job = run(config_of("sparsity=magnitude", latency_ms=2.0))

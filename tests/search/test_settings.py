@@ -7,6 +7,7 @@ import pytest
 from pydantic import Field, ValidationError
 
 from kirigami.search.config.compose import compose
+from kirigami.search.config.groups import FREE, KEYS, MADE_BY, QUESTION, TECHNIQUES
 from kirigami.search.config.pruner import PRUNERS as PRUNER_GROUPS
 from kirigami.search.config.resolve import resolve
 from kirigami.search.config.sampler import AnySampler
@@ -141,6 +142,17 @@ def test_a_trial_of_the_store_is_read_without_what_it_was_not_made_by(resolved):
     assert trial.budget.trials == 40
 
 
+def test_a_trial_older_than_a_group_of_techniques_did_without_it(resolved):
+    assert TrialConfig.from_resolved({key: part for key, part in resolved.items() if key != "bits"}).methods == {}
+
+
+def test_the_table_of_keys_has_what_a_study_reads():
+    fields = {*StudyConfig.model_fields} - {"plain", "techniques"}
+    assert {*KEYS} == {*fields, *TECHNIQUES, "space", "cost"}
+    assert not {*MADE_BY} & {*FREE, *QUESTION}
+    assert {*FREE, *QUESTION, *MADE_BY, "task", "output", "weight_entropy"} == {*KEYS}
+
+
 def test_a_changed_config_is_checked_again(resolved):
     trial = TrialConfig.from_resolved(resolved)
 
@@ -155,6 +167,6 @@ def test_a_changed_config_is_checked_again(resolved):
 def test_the_techniques_of_a_trial_can_be_left_out(resolved):
     trial = TrialConfig.from_resolved({**resolved, "bits": {"method": "uniform", "bits": 4}})
 
-    assert trial.techniques == {"bits": "uniform"}
-    assert trial.without_techniques().techniques == {}
+    assert trial.methods == {"bits": "uniform"}
+    assert trial.without_techniques().methods == {}
     assert trial.without_techniques().plain["bits"] == {"method": "none"}

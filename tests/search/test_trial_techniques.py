@@ -92,7 +92,7 @@ def test_gates_are_no_parameters_of_the_network_and_templates_are():
     task = building.open_task(shared)
     network = building.build_network(shared, task)
     before = models.cost.parameters(network)
-    building.attach(building.build_techniques(shared), network)
+    building.attach(building.build_techniques(shared.techniques), network)
     assert stored_parameters(network) < before
 
 
@@ -151,7 +151,7 @@ def test_links_stand_in_order():
     config = TrialConfig.from_resolved(config_of(*BLOCKS, *ALL))
     task = building.open_task(config)
     network = building.build_network(config, task)
-    building.attach(building.build_techniques(config), network)
+    building.attach(building.build_techniques(config.techniques), network)
     stages = {tuple(link.stage for link in chain(layer)) for _, layer in weighted(network)}
     assert ("share", "mask", "quantise") in stages
     with torch.no_grad():
