@@ -61,6 +61,12 @@ def proposed(**settings: dict[str, Any]) -> Proposal:
     return Proposal.read(settings)
 
 
+@functools.cache
+def bare() -> dict[str, Any]:
+    """Compose the defaults without a space."""
+    return compose(["space=[]"])
+
+
 def chosen(group: str, option: str) -> dict[str, Any]:
     """Compose one option of a group without a space, with placeholders for what the user must name."""
     return copy.deepcopy(composed(group, option))
@@ -73,6 +79,16 @@ def composed(group: str, option: str) -> dict[str, Any]:
     return with_folder(resolve({**raw, group: {**raw[group], **filled}})[group])
 
 
+@functools.cache
+def _studied(study: str) -> dict[str, Any]:
+    return compose([f"study={study}"])
+
+
+def studied(study: str) -> dict[str, Any]:
+    """Compose a study, once for all tests."""
+    return copy.deepcopy(_studied(study))
+
+
 def with_folder(config: dict[str, Any]) -> dict[str, Any]:
     """Make the folder where a task looks for its data, empty."""
     if "path" not in config:
@@ -82,10 +98,10 @@ def with_folder(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, "path": str(folder)}
 
 
-def stand_in(config: dict[str, Any]) -> Any:
+def stand_in(config: StudyConfig) -> Any:
     """Return what the loop asks of a task before it trains, without the task's data."""
-    name = config["task"]["name"]
-    tasks.build(with_folder(config["task"]), seed=0)
+    name = config.task["name"]
+    tasks.build(with_folder(dict(config.task)), seed=0)
     kind = KINDS.get(name, "classes")
     in_shape, out_features, vocabulary = SHAPES[kind]
     names = None if kind != "classes" else ("0", "1") if name in ("table", "breast_cancer") else tuple("0123456789")
@@ -192,7 +208,7 @@ def test_technique_builds(group: str, option: str) -> None:
 @pytest.mark.parametrize("option", options("space"))
 def test_space_is_valid_against_some_choice_of_its_groups(option: str) -> None:
     space = OmegaConf.to_container(OmegaConf.load(CONF / "space" / f"{option}.yaml"))
-    config = compose(["space=[]"])
+    config = copy.deepcopy(bare())
     groups = [group for group in space if (CONF / group).is_dir()]
     said = set()
     for choice in itertools.product(*(options(group) for group in groups)):
@@ -207,7 +223,7 @@ def test_space_is_valid_against_some_choice_of_its_groups(option: str) -> None:
 
 @pytest.mark.parametrize("study", options("study"))
 def test_study_composes_and_every_value_of_its_space_builds(study: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = StudySettings.from_raw(compose([f"study={study}"]))
+    settings = StudySettings.from_raw(studied(study))
     config = settings.config
     monkeypatch.setattr(rehearsal, "open_task", stand_in)
 
@@ -221,7 +237,7 @@ def test_study_composes_and_every_value_of_its_space_builds(study: str, monkeypa
 
 @pytest.mark.parametrize("study", options("study"))
 def test_study_prunes_before_the_end_of_a_trial(study: str) -> None:
-    config = StudyConfig.from_resolved(resolve(compose([f"study={study}"])))
+    config = StudyConfig.from_resolved(resolve(studied(study)))
     full = config.trainer.fidelities
     rungs = pruners.rungs(config.pruner, full)
 
@@ -234,7 +250,11 @@ def setting(group: str) -> list[str]:
     return named or ["breast_cancer"]
 
 
-@pytest.mark.parametrize(("study", "pruner"), itertools.product(setting("pruner"), options("pruner")))
+# Every study under none, and every pruner in place of one study's own.
+UNDER = [*((study, "none") for study in setting("pruner")), *((setting("pruner")[0], one) for one in options("pruner"))]
+
+
+@pytest.mark.parametrize(("study", "pruner"), dict.fromkeys(UNDER))
 def test_study_runs_under_every_pruner(study: str, pruner: str) -> None:
     """What a study sets for its own pruner must not stand in the way of `pruner=none` on the command line."""
     config = StudyConfig.from_resolved(resolve(compose([f"study={study}", f"pruner={pruner}"])))
@@ -262,9 +282,11 @@ def test_every_option_can_be_chosen_on_the_command_line(turn: int) -> None:
     assert raw["name"] == "digits"
 
 
-@pytest.mark.parametrize("space", options("space"))
-def test_every_space_can_be_chosen_on_the_command_line(space: str) -> None:
-    assert compose([f"space=[{space}]"])["space"]
+def test_every_space_can_be_chosen_on_the_command_line() -> None:
+    """All at once, so that a wrong one is named by Hydra's own line."""
+    raw = compose([f"space=[{','.join(options('space'))}]"])
+
+    assert raw["space"]
 
 
 def test_every_folder_of_conf_is_a_group() -> None:

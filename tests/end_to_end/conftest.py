@@ -5,11 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from e2e_command import ROOT
+
+from tests.end_to_end.commands import ROOT, SECONDS
 
 
 def call(*arguments: str, **options: str) -> None:
-    done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, timeout=180, **options)
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments], capture_output=True, text=True, timeout=SECONDS, **options
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

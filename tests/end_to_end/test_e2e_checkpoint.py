@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from e2e_command import Folder, finish, state_of, wait_for
 from optuna.trial import FrozenTrial
 
 from kirigami.search.study.record import Worker
 from kirigami.search.study.recovery import is_gone
+from tests.end_to_end.commands import Folder, finish, state_of, wait_for
 
 pytestmark = pytest.mark.slow
 

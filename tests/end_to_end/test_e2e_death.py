@@ -6,22 +6,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from e2e_command import LAST_CORE, TWO_CORES, Cores, Ended, Folder, finish, running, state_of, wait_for
 from optuna.trial import FrozenTrial
 
 from kirigami.search.study.record import Worker
 from kirigami.search.study.recovery import is_gone
+from tests.end_to_end.commands import LAST_CORE, TWO_CORES, Cores, Ended, Folder, finish, running, state_of, wait_for
 
 STUDY = ("search", "study=breast_cancer", "network._target_=slow.Slow", "space=[optimizer]", "pruner=none")
 SHORT = ("trainer.epochs=4", "trainer.batch_size=64")
-BUDGET = 6
+BUDGET = 7
 NAME = "breast_cancer"
 
 SLOW = """
-import os
 import time
+from pathlib import Path
 
 from torch import nn
+
+steps = 0  # of training, of all trials of this process
 
 
 class Slow(nn.Module):
@@ -30,15 +32,25 @@ class Slow(nn.Module):
         self.layer = nn.Linear(in_shape[0], out_features)
 
     def forward(self, inputs):
-        time.sleep(float(os.environ["PAUSE"]))
+        global steps
+        steps += self.training
+        if steps > int(Path(__file__).with_name("pace").read_text()):
+            time.sleep(1)
         return self.layer(inputs)
 """
-SLOWLY, FAST = {"PAUSE": "0.1"}, {"PAUSE": "0"}  # a trial of 24 steps: about 3 s, or 50 ms
+STEPS = 24  # of a trial
 
 
-def write_network(path: Path, env: dict[str, str], cores: Cores = LAST_CORE) -> Folder:
+def write_network(path: Path, cores: Cores = LAST_CORE) -> Folder:
     (path / "slow.py").write_text(SLOW)
-    return Folder(path, env, cores)
+    return Folder(path, cores=cores)
+
+
+def pace(folder: Folder, quick: int) -> None:
+    """Let each process train so many steps at once; every later one takes a second, so no trial ends unseen."""
+    new = folder.path / "pace.new"
+    new.write_text(str(quick))
+    new.replace(folder.path / "pace")
 
 
 @dataclass(frozen=True)
@@ -60,12 +72,13 @@ def states(trials: list[FrozenTrial]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    return write_network(tmp_path_factory.mktemp("deaths"), SLOWLY)
+    return write_network(tmp_path_factory.mktemp("deaths"), TWO_CORES)
 
 
 @pytest.fixture(scope="module")
 def killed(folder: Folder) -> Stage:
     """Run 1: all processes are killed at once in the second trial."""
+    pace(folder, STEPS + 2)
     process = folder.start(*STUDY, *SHORT, f"budget.trials={BUDGET}")
     struck = wait_for(lambda: running(folder, NAME, 1), process)
     os.killpg(process.pid, signal.SIGKILL)
@@ -77,6 +90,7 @@ def killed(folder: Folder) -> Stage:
 @pytest.fixture(scope="module")
 def interrupted(folder: Folder, killed: Stage) -> Stage:
     """Run 2: Ctrl-C for the supervisor alone, in the trial that repeats the killed one."""
+    pace(folder, 0)
     process = folder.start(*STUDY, *SHORT, f"budget.trials={BUDGET}")
     struck = wait_for(lambda: running(folder, NAME, len(killed.trials)), process)
     os.kill(process.pid, signal.SIGINT)
@@ -95,10 +109,20 @@ def orphaned(folder: Folder, interrupted: Stage) -> Stage:
 
 
 @pytest.fixture(scope="module")
-def finished(folder: Folder, orphaned: Stage) -> list[FrozenTrial]:
-    """Run 4: undisturbed."""
-    Folder(folder.path, FAST).run(*STUDY, *SHORT, f"budget.trials={BUDGET}").check()
-    return folder.trials(NAME)
+def replaced(folder: Folder, orphaned: Stage) -> Stage:
+    """Run 4: two workers, one of which is killed in the midst of its second trial; the study comes to its end."""
+    pace(folder, STEPS + 2)
+    process = folder.start(*STUDY, *SHORT, "workers=2", f"budget.trials={BUDGET}")
+    struck = wait_for(lambda: running(folder, NAME, len(orphaned.trials) + 1), process)
+    os.kill(struck.user_attrs["worker"]["pid"], signal.SIGKILL)
+    pace(folder, 1_000_000)
+    return Stage(struck, finish(process), folder.trials(NAME))
+
+
+@pytest.fixture(scope="module")
+def finished(replaced: Stage) -> list[FrozenTrial]:
+    """What is there after all four runs."""
+    return replaced.trials
 
 
 def test_killed_trial_is_left_as_it_was(killed: Stage) -> None:
@@ -150,9 +174,9 @@ def test_budget_is_met_exactly_after_all(finished: list[FrozenTrial]) -> None:
 
 
 def test_every_struck_trial_was_repeated_once(
-    killed: Stage, interrupted: Stage, orphaned: Stage, finished: list[FrozenTrial]
+    killed: Stage, interrupted: Stage, orphaned: Stage, replaced: Stage, finished: list[FrozenTrial]
 ) -> None:
-    for stage in (killed, interrupted, orphaned):
+    for stage in (killed, interrupted, orphaned, replaced):
         (again,) = retries(finished, stage.struck.number)
         assert again.params == stage.struck.params
     complete = [trial.params for trial in finished if state_of(trial) == "COMPLETE"]
@@ -166,30 +190,16 @@ def test_nothing_was_drawn_twice(finished: list[FrozenTrial]) -> None:
 
 
 def test_deaths_leave_no_litter(finished: list[FrozenTrial], folder: Folder) -> None:
-    own = {"slow.py", "studies.db", "studies"}
+    own = {"slow.py", "pace", "studies.db", "studies"}
 
     assert {name.split("/")[0] for name in folder.files()} == own
     assert not [name for name in folder.files() if name.endswith(".tmp")]
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[FrozenTrial, Ended, list[FrozenTrial]]:
-    """Two workers, one of which is killed in the midst of a trial: they meet the budget exactly."""
-    folder = write_network(tmp_path_factory.mktemp("pair"), SLOWLY, cores=TWO_CORES)
-    process = folder.start(*STUDY, *SHORT, "workers=2", "budget.trials=5")
-    struck = wait_for(lambda: running(folder, NAME, 2), process)
-    os.kill(struck.user_attrs["worker"]["pid"], signal.SIGKILL)
-    return struck, finish(process), folder.trials(NAME)
+def test_killed_worker_is_replaced(replaced: Stage) -> None:
+    replaced.ended.check()
 
-
-def test_killed_worker_is_replaced(pair: tuple[FrozenTrial, Ended, list[FrozenTrial]]) -> None:
-    struck, ended, trials = pair
-    ended.check()
-
-    assert "was killed by signal 9" in ended.out
-    complete = [trial for trial in trials if state_of(trial) == "COMPLETE"]
-    assert len({tuple(trial.params.values()) for trial in complete}) == len(complete) == 5
-    assert len({trial.user_attrs["worker"]["pid"] for trial in complete}) > 1
-    assert not {"RUNNING", "WAITING"} & set(states(trials))
-    (again,) = retries(trials, struck.number)
-    assert again.params == struck.params
+    assert "was killed by signal 9" in replaced.ended.out
+    (again,) = retries(replaced.trials, replaced.struck.number)
+    assert again.params == replaced.struck.params
+    assert again.user_attrs["worker"]["pid"] != replaced.struck.user_attrs["worker"]["pid"]

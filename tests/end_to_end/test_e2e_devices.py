@@ -5,7 +5,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from e2e_command import Folder
+
+from tests.end_to_end.commands import Folder
 
 SMALL = ["study=breast_cancer", "space=[optimizer]", "network.width=8", "trainer.epochs=2", "trainer.device=cpu"]
 SMALL += ["sampler=random", "pruner=none"]

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e_command import TWO_CORES, Folder, finish, running, state_of, wait_for
 from optuna.trial import FrozenTrial
 
 from kirigami.search.study.recovery import is_gone
+from tests.end_to_end.commands import TWO_CORES, Folder, finish, running, state_of, wait_for
 
 pytestmark = pytest.mark.slow
 

@@ -10,12 +10,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from e2e_command import Folder
 
 from kirigami.search.command.cli import main
 from kirigami.search.errors import InputError
 from kirigami.search.workers import worker
 from kirigami.search.workers.supervisor import Supervisor
+from tests.end_to_end.commands import Folder
 
 TABLE = "a,b,kind\n" + "".join(f"{n},{n * n},{'cat' if n % 2 else 'dog'}\n" for n in range(40))
 FILES = {

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from e2e_command import FIRST_CORE, Ended, Folder, finish
 from safetensors.numpy import load_file
 
 from kirigami.search.command.cli import main
+from tests.end_to_end.commands import FIRST_CORE, Ended, Folder, finish
 
 NETWORK = """
 import torch

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from e2e_command import Ended, Folder
+
+from tests.end_to_end.commands import Ended, Folder
 
 NET = """
 import sys

@@ -16,6 +16,7 @@ from kirigami.search.storage import Settings, open_storage
 from kirigami.search.study.study import create
 from kirigami.search.training.runners import surrogate
 from kirigami.spaces import Budget, PriorSampler, Space
+from tests.end_to_end.commands import SECONDS
 
 CHROMIUM = shutil.which("chromium")
 SPACE = {"x": {"low": 0.0, "high": 1.0}, "kind": {"choices": ["a", "b"]}}
@@ -67,7 +68,7 @@ def test_report_draws_its_figures_in_a_browser(study, tmp_path):
         [CHROMIUM, *flags, "--virtual-time-budget=10000", "--dump-dom", page.as_uri()],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=SECONDS,
     )
     figures = page.read_text().count("<h2>")
     assert figures >= 6

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e_command import FIRST_CORE, Ended, Folder, environment, finish
 
 from kirigami.search.command.cli import main
 from kirigami.search.study.states import STATES
+from tests.end_to_end.commands import FIRST_CORE, SECONDS, Ended, Folder, environment, finish
 
 STUDY = ("study=breast_cancer", "trainer.epochs=2", "pruner.min_resource=1")
 FEW, MORE = "budget.trials=4", "budget.trials=6"
@@ -206,7 +206,7 @@ def test_only_workers_wait_for_torch(story: Story) -> None:
         [sys.executable, "-c", ASK, json.dumps(TORCH_FREE)],
         cwd=story.resumed.path,
         env=environment({}),
-        timeout=180,
+        timeout=SECONDS,
         capture_output=True,
         text=True,
     )

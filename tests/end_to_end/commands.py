@@ -16,7 +16,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 COMMAND = [sys.executable, "-P", "-c", "from kirigami.search.command.cli import entry; entry()"]
-SECONDS = 180
+SECONDS = 900  # a guard against what hangs; on a busy machine a start of torch alone may take a minute
 Cores = tuple[int, int | None]
 FIRST_CORE, LAST_CORE, TWO_CORES = (0, 1), (-1, None), (0, 2)
 ROOT = Path(__file__).parents[2]
@@ -106,7 +106,7 @@ def read_trials(store: Path, study: str) -> list[FrozenTrial]:
     """Read a study's trials; none where the study or the store is not there yet."""
     if not store.exists() or not _is_whole(store):
         return []
-    storage = optuna.storages.RDBStorage(f"sqlite:///{store}", engine_kwargs={"connect_args": {"timeout": 20}})
+    storage = optuna.storages.RDBStorage(f"sqlite:///{store}", engine_kwargs={"connect_args": {"timeout": 120}})
     try:
         return optuna.load_study(study_name=study, storage=storage).get_trials()
     except KeyError:
@@ -118,7 +118,7 @@ def read_trials(store: Path, study: str) -> list[FrozenTrial]:
 
 def _is_whole(store: Path) -> bool:
     """Return whether the store has its tables; opening one that is being made would take part in making it."""
-    with closing(sqlite3.connect(store, timeout=20)) as connection:
+    with closing(sqlite3.connect(store, timeout=120)) as connection:
         try:
             return bool(connection.execute("SELECT count(*) FROM alembic_version").fetchone()[0])
         except sqlite3.OperationalError:
