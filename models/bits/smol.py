@@ -116,6 +116,7 @@ class SMOL(Quantisation[SmolLink]):
         self.price = Price(penalty, initial_bits, bits)
         self.progress, self.steps = 0.0, 0
         self.moments: dict[str, tuple[Tensor, Tensor]] = {}
+        self.gradients: dict[str, Tensor] = {}  # of a checkpoint: a trainer that goes on drops those in place
         self.generator: torch.Generator | None = None
 
     def link(self, name: str, layer: nn.Module) -> SmolLink:
@@ -147,6 +148,9 @@ class SMOL(Quantisation[SmolLink]):
         self.inputs.advance(progress)
         passed, self.progress = progress - self.progress, progress
         with torch.no_grad():
+            for name, gradient in self.gradients.items():
+                self.links[name].s.grad = gradient.to(self.links[name].s)
+            self.gradients.clear()
             if any(link.s.grad is not None for link in self.links.values()):
                 self.steps += 1
                 for name, link in self.links.items():
@@ -193,6 +197,8 @@ class SMOL(Quantisation[SmolLink]):
             "steps": self.steps,
             "integral": self.price.integral,
             "price": self.price.now,
+            # Of the last step, by which s has not moved yet.
+            "gradients": {name: link.s.grad.clone() for name, link in self.links.items() if link.s.grad is not None},
             "moments": {name: [value.clone() for value in pair] for name, pair in self.moments.items()},
             "generator": None if self.generator is None else self.generator.get_state(),
             "device": None if self.generator is None else str(self.generator.device),
@@ -204,6 +210,7 @@ class SMOL(Quantisation[SmolLink]):
         self.progress, self.steps = state_dict["progress"], state_dict["steps"]
         self.price.integral, self.price.now = state_dict["integral"], state_dict["price"]
         self.moments = {name: (pair[0].clone(), pair[1].clone()) for name, pair in state_dict["moments"].items()}
+        self.gradients = dict(state_dict.get("gradients", {}))
         if state_dict["generator"] is not None:
             self.generator = torch.Generator(state_dict["device"])
             self.generator.set_state(state_dict["generator"].cpu())

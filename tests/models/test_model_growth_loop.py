@@ -283,12 +283,6 @@ class TestErrors:
         with pytest.raises(ValueError, match=f"{name} must be"):
             make(**{name: value})
 
-    def test_refuses_a_second_network(self) -> None:
-        technique = make()
-        technique.attach(Foreign())
-        with pytest.raises(ValueError, match="attached to another network"):
-            technique.attach(Foreign())
-
     def test_refuses_a_network_without_units(self) -> None:
         class Linear(Foreign):
             def __init__(self) -> None:

@@ -97,14 +97,6 @@ class TestMethod:
         assert nonzero == technique.report()["kept"]
         assert not chain(module.layers[4])
 
-    def test_state_goes_round(self, method: str, trained: Mapping) -> None:
-        module, _ = trained[method]
-        fresh, technique = Foreign(seed=1).eval(), make(method)
-        technique.attach(fresh)
-        fresh.load_state_dict(module.state_dict())
-        assert technique.hard
-        assert torch.equal(fresh(rows()[0]), module(rows()[0]))
-
     def test_soft_state_goes_round(self, method: str) -> None:
         one, other = Foreign(seed=0), Foreign(seed=1)
         first, second = make(method), make(method)
@@ -114,10 +106,6 @@ class TestMethod:
         other.load_state_dict(one.state_dict())
         assert torch.equal(one(rows()[0]), other(rows()[0]))
         assert second.hard == first.hard
-
-    def test_copies(self, method: str, trained: Mapping) -> None:
-        module, _ = trained[method]
-        assert torch.equal(copy.deepcopy(module)(rows()[0]), module(rows()[0]))
 
     def test_is_a_function_of_its_state(self, method: str, trained: Mapping) -> None:
         module, _ = trained[method]

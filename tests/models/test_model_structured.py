@@ -2,7 +2,6 @@
 
 import copy
 import itertools
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,10 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from kirigami.models import bits, compact, sharing, sparsity
+from kirigami.models import bits, compact, sparsity
 from kirigami.models.cost import macs, parameters
 from kirigami.models.sparsity.structured import CRITERIA, StructuredPruning
 from kirigami.models.structure import shapes, units
@@ -265,15 +263,6 @@ class TestTraining:
 
 
 class TestSaved:
-    def test_recipe_and_weights_make_the_network_again(self, trained: Any, tmp_path: Path) -> None:
-        module, technique, _ = trained
-        save_model(module, str(tmp_path / "weights.safetensors"))
-        recipe, fresh = json.loads(json.dumps(technique.recipe())), Foreign(seed=1)
-        StructuredPruning(keep=0.5).restore(fresh, recipe)
-        assert repr(fresh) == repr(module)
-        load_model(fresh, str(tmp_path / "weights.safetensors"))
-        assert torch.equal(fresh.model.eval()(inputs()), module.model.eval()(inputs()))
-
     def test_a_recipe_of_another_network_is_refused(self, trained: Any) -> None:
         with pytest.raises(ValueError, match=r"Block has no 'model.stem.weight': the shapes are of another network"):
             StructuredPruning().restore(Block(), trained[1].recipe())
@@ -334,12 +323,6 @@ class TestTogether:
         mask = sparsity.ContinuousSparsification(density=0.3)
         fit(module, StructuredPruning(keep=0.6, harden_at=0.4), mask)
         assert mask.report()["density"] == pytest.approx(0.3, abs=0.01)
-
-    def test_sharing_is_refused(self) -> None:
-        network = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
-        sharing.SoftSharing(templates=2).attach(network)
-        with pytest.raises(ValueError, match="layers that share must keep theirs"):
-            StructuredPruning().attach(network)
 
 
 @pytest.mark.parametrize(
