@@ -25,7 +25,7 @@ from kirigami.search.training.job import Job, Outcome
 
 FOLDER = "confirm"
 Retrain = Callable[[Job, int], Outcome]
-Score = Callable[[Sequence[Path], Mapping[str, Any], int], list[dict[str, float]]]
+Score = Callable[[Sequence[Path], TrialConfig, int], list[dict[str, float]]]
 
 
 def confirm(
@@ -88,7 +88,7 @@ def confirm(
             "trials": rows,
             "winner": winner.value,
             "not_told_apart": [row["trial"] for row in rows[1:] if row["verdict"] != "worse"],
-            "test": summed(score(files, winner.config, split)),
+            "test": summed(score(files, TrialConfig.from_resolved(winner.config), split)),
             "opened_before": len(answered),
             "versions": provenance.versions(),
             "revision": provenance.revision(),
@@ -121,7 +121,7 @@ def leaders(study: Study, top: int) -> tuple[list[Arm], int]:
             raise InputError(f"{arm.label}: its data cannot be read: {one_line(error)}") from error
         studies.check_data(study, fingerprint)
     found = list(arms.values())
-    return found, int(found[0].config["seed"])
+    return found, TrialConfig.from_resolved(found[0].config).seed
 
 
 def check_forward(arm: Arm) -> None:

@@ -1,12 +1,12 @@
 """One repeat of a config, never trained on the study's test rows, and what a network scores on these in the end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from kirigami import tasks
 from kirigami.errors import at
+from kirigami.search.config.settings import TrialConfig
 from kirigami.search.errors import InputError
 from kirigami.search.export.finish import metrics_of
 from kirigami.search.training import alone as trial
@@ -39,7 +39,7 @@ def retrain(job: Job, split: int, threads: int | None = None) -> Outcome:
     return replace(outcome, metrics=measured)
 
 
-def scores_on_test(files: Sequence[Path], config: Mapping[str, Any], split: int) -> list[dict[str, float]]:
+def scores_on_test(files: Sequence[Path], config: TrialConfig, split: int) -> list[dict[str, float]]:
     """Open the test rows of a split and return all metrics of each network kept in a file.
 
     Raises:
@@ -47,7 +47,7 @@ def scores_on_test(files: Sequence[Path], config: Mapping[str, Any], split: int)
     """
     networks = [load(file)[0] for file in files]
     with at("task"):
-        task = tasks.build(config["task"], seed=split)
+        task = tasks.build(config.task, seed=split)
         task.setup("fit")
         task.setup("test")
     try:

@@ -27,6 +27,15 @@ def _budget(values: Any) -> Budget:
     return values if isinstance(values, Budget) else Budget.from_config(values)
 
 
+class Output(Group):
+    """What the network's outputs are taken for; `kirigami.models` knows which values suit a task."""
+
+    loss: Any
+    smoothing: Any
+    calibration: Any
+    threshold: Any
+
+
 class TrialConfig(Group):
     """What one trial is made by.
 
@@ -51,7 +60,7 @@ class TrialConfig(Group):
     optimizer: Part
     schedule: Part
     regime: Part
-    output: Part
+    output: Output
     plain: Part = Field(repr=False)
 
     @classmethod

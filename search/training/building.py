@@ -134,14 +134,15 @@ def open_task(config: TrialConfig, split: int | None = None, test_split: int | N
 def build_module(config: TrialConfig, task: tasks.Task) -> LightningModule:
     """Build what Lightning trains: a user's own LightningModule as it is, any other network inside a `Learner`."""
     network = build_network(config, task)
-    output = checks.check_output(config, task)
+    checks.check_output(config, task)
+    output = config.output
     with at("regime"):
         regime = models.regimes.build(config.regime)
     if not isinstance(network, LightningModule):
         loss, schedule = build_loss(config, task), config.schedule
         return models.Learner(network, loss, task.evaluate, config.optimizer, schedule, regime)
     check_regime(regime, network)
-    for key, value in (("output.calibration", output["calibration"]), ("output.threshold", output["threshold"])):
+    for key, value in (("output.calibration", output.calibration), ("output.threshold", output.threshold)):
         if value != "none":
             raise InputError(f"{key} must be none for a LightningModule, whose outputs are its own, but got {value!r}.")
     if task.class_weights is not None:
@@ -215,9 +216,9 @@ def check_regime(regime: Regime | None, network: nn.Module, techniques: Sequence
 def build_loss(config: TrialConfig, task: tasks.Task) -> Callable[[Tensor, Tensor], Tensor]:
     """Build the loss that `output:` names, with the task's class weights."""
     output = config.output
-    settings = {"smoothing": output["smoothing"], "weights": task.class_weights}
+    settings = {"smoothing": output.smoothing, "weights": task.class_weights}
     with at("output"):
-        return models.outputs.loss(output["loss"], task.kind, task.classes, **settings)
+        return models.outputs.loss(output.loss, task.kind, task.classes, **settings)
 
 
 def prepare(assembly: Assembly) -> dict[str, float]:
@@ -240,13 +241,13 @@ def calibrate(network: nn.Module, config: TrialConfig, task: tasks.Task) -> tupl
         nothing of either where neither is asked for.
     """
     output = config.output
-    if output["calibration"] == output["threshold"] == "none":
+    if output.calibration == output.threshold == "none":
         return {}, {}
-    methods = {"calibration": output["calibration"], "threshold": output["threshold"]}
+    methods = {"calibration": output.calibration, "threshold": output.threshold}
     with at("output"):
         figures, outputs, targets = models.calibration.finish(network, task.val_dataloader(), task.kind, **methods)
     metrics = task.evaluate(outputs, targets)
-    if output["loss"] in ("auto", "cross_entropy"):  # others are of outputs as they were trained, not of logits
+    if output.loss in ("auto", "cross_entropy"):  # others are of outputs as they were trained, not of logits
         metrics |= {"loss": float(build_loss(config, task)(outputs, targets))}
     return figures, metrics
 

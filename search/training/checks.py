@@ -1,33 +1,22 @@
 """What a config asks for that does not go together, said before anything is trained."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from kirigami import models, tasks
-from kirigami.errors import at, did_you_mean
+from kirigami.errors import at
 from kirigami.search.config.settings import TrialConfig
 from kirigami.search.errors import InputError
 from kirigami.search.training import devices
 
-OUTPUT_KEYS = ("loss", "smoothing", "calibration", "threshold")
 
-
-def check_output(config: TrialConfig, task: tasks.Task) -> Mapping[str, Any]:
-    """Check `output:` and return it.
+def check_output(config: TrialConfig, task: tasks.Task) -> None:
+    """Check `output:`.
 
     Raises:
-        InputError: for an unknown key.
         ValueError: for what does not suit the task.
     """
-    output = config.output
-    for key in output:
-        if key not in OUTPUT_KEYS:
-            names = ", ".join(OUTPUT_KEYS)
-            raise InputError(f"output.{key}: no such key.{did_you_mean(key, OUTPUT_KEYS)} Keys: {names}.")
     classes = len(task.classes) if task.classes else None
+    chosen = {"calibration": config.output.calibration, "threshold": config.output.threshold}
     with at("output"):
-        models.calibration.check(task.kind, classes, calibration=output["calibration"], threshold=output["threshold"])
-    return output
+        models.calibration.check(task.kind, classes, **chosen)
 
 
 def check_untrained(config: TrialConfig) -> None:

@@ -223,7 +223,7 @@ def test_digits_are_really_confirmed(make_study, sqlite_url, tmp_path, monkeypat
         assert json.loads(file.metadata()["kirigami"])["config"]["seed"] == 1003
     task = building.open_task(TrialConfig.from_resolved({**composed(), "seed": 3}))
     task.setup("test")
-    (again,) = scores_on_test(files[:1], composed(), 3)
+    (again,) = scores_on_test(files[:1], TrialConfig.from_resolved(composed()), 3)
     assert set(again) == set(task.metrics)
     assert verbs.confirm(["name=s", f"storage.url={sqlite_url}"], [], {**options, "format": "table"}) == 0
     assert "Trial 0 wins." in capsys.readouterr().out
