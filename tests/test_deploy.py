@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from kirigami.search.command import cli
+from kirigami.search.command.options import split
+from kirigami.search.command.verbs import VERBS
 from kirigami.search.config.compose import compose
 from kirigami.search.config.resolve import resolve
 
@@ -63,7 +64,7 @@ def test_commands_compose_against_the_config(words: list[str], monkeypatch: pyte
     monkeypatch.setenv("KIRIGAMI_STORAGE", URL)
     plain = [re.sub(r"\$\{\w+:-(.*?)\}", r"\1", str(word)) for word in words]
     verb, *given = plain
-    overrides, _ = cli._split(given, cli.VERBS[verb].options)
+    overrides, _ = split(given, VERBS[verb].options)
 
     config = resolve(compose(overrides))
 

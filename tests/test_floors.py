@@ -12,7 +12,8 @@ ROOMS = ("search", "spaces", "tasks", "models")
 # What is heavy stays out of these, so that the command answers at once.
 LIGHT = (
     *("storage/address", "storage/opening", "storage/postgres", "storage/store", "errors"),
-    *("command/cli", "command/verbs", "command/search", "report/progress", "report/results", "proposal/samplers"),
+    *("report/progress", "report/results", "proposal/samplers"),
+    *(f"command/{name}" for name in ("cli", "verb", "verbs", "words", "options", "searching")),
     *("config/compose", "config/identity", "config/own_code", "config/reading", "config/resolve", "schema"),
     *(f"config/{name}" for name in ("launcher", "objective", "pruner", "sampler", "settings", "study", "trainer")),
     *("config/groups", "training/devices"),

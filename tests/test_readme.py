@@ -11,7 +11,8 @@ import torch
 from kirigami.models.compact import encode
 from kirigami.models.graph import to_onnx
 from kirigami.models.networks import ConvNet
-from kirigami.search.command.cli import VERBS
+from kirigami.search.command.options import fields_of, flags_of
+from kirigami.search.command.verbs import VERBS
 from kirigami.search.config.compose import compose
 from kirigami.search.config.resolve import resolve
 from kirigami.search.config.study import checked
@@ -34,9 +35,11 @@ def test_command_is_understood(command: str, tmp_path: Path, monkeypatch: pytest
     (tmp_path / "mine" / "study" / "mine.yaml").write_text("# @package _global_\nbudget: {trials: 3}\n")
     _, verb, *rest = shlex.split(command)
     assert verb in VERBS
-    rest = [one for one in rest if one.partition("=")[0] not in VERBS[verb].options]
+    rest = [one for one in rest if one.partition("=")[0] not in fields_of(VERBS[verb].options)]
     if VERBS[verb].files:
-        assert len([one for one in rest if one.removeprefix("--") not in VERBS[verb].flags]) == len(VERBS[verb].files)
+        assert len([one for one in rest if one.removeprefix("--") not in flags_of(VERBS[verb].options)]) == len(
+            VERBS[verb].files
+        )
         return
     if "storage=postgres" in rest:
         monkeypatch.setenv("KIRIGAMI_STORAGE", "postgresql://me@127.0.0.1/db")

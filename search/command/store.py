@@ -2,35 +2,49 @@
 
 import platform
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
-from kirigami.search.errors import InputError, one_line, one_of
+from annotated_types import doc
+from pydantic import Field
+
+from kirigami.search.command.verb import Call
+from kirigami.search.errors import InputError, one_line
+from kirigami.search.schema import Group
 from kirigami.search.storage.server.folder import settings
 from kirigami.search.storage.server.local import LOCAL
 from kirigami.search.storage.server.ports import check_port, free_port, is_loopback
 from kirigami.search.storage.server.server import EVERYWHERE, LOOPBACK, Server
 
 FIRST_PORT = 5433  # one past PostgreSQL's own
-ACTIONS = ("start", "status", "stop")
 
 
-def store(options: dict[str, Any]) -> int:
+class Options(Group):
+    """What is done with the store, and where it listens."""
+
+    action: Annotated[Literal["start", "status", "stop"], doc("start, status or stop")] = "start"
+    host: Annotated[
+        str, doc("the address to listen on: at first 127.0.0.1, this machine alone; 0.0.0.0 lets others in")
+    ] = ""
+    port: Annotated[int | None, doc("at first 5433, or the next that is free; then the same again")] = Field(
+        None, ge=1, le=65535, description="a number from 1 to 65535"
+    )
+
+
+def run(_call: Call, options: Options) -> int:
     """Start, stop or ask after the local server; return the exit code, 1 where it was asked after and does not run."""
-    if options["action"] not in ACTIONS:
-        raise one_of("action", options["action"], ACTIONS)
     folder = Path(LOCAL).absolute()
     last = settings(folder)
     server = Server(folder, last.get("host", LOOPBACK), last.get("port", 0))
     try:
-        if options["action"] == "status":
+        if options.action == "status":
             return _status(server)
-        return _stop(server) if options["action"] == "stop" else _start(server, options)
+        return _stop(server) if options.action == "stop" else _start(server, options)
     except OSError as error:
         raise InputError(f"{folder} cannot be used: {error}.") from error
 
 
-def _start(server: Server, options: dict[str, Any]) -> int:
-    host, port = options["host"] or server.host, _port(options["port"]) or server.port
+def _start(server: Server, options: Options) -> int:
+    host, port = options.host or server.host, options.port or server.port
     if server.pid is not None:
         if (host, port) != (server.host, server.port):
             raise InputError(
@@ -100,11 +114,3 @@ def _use(server: Server) -> str:
     except psycopg.Error as error:
         return f"  it does not answer: {one_line(error)}"
     return f"  {count} connections, {size:.1f} MB"
-
-
-def _port(text: str) -> int:
-    if not text:
-        return 0
-    if not text.isdigit() or not 1 <= int(text) <= 65535:
-        raise InputError(f"port must be a number from 1 to 65535, but got {text!r}.")
-    return int(text)

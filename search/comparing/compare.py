@@ -1,4 +1,4 @@
-"""The `compare` verb: paired repeats of every arm, and a verdict on each against the reference."""
+"""Paired repeats of every arm, and a verdict on each against the reference."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import nan
@@ -7,15 +7,13 @@ from statistics import fmean, stdev
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from kirigami.search.comparing import plan as plans
 from kirigami.search.comparing import statistics
-from kirigami.search.comparing.asked import Asked
 from kirigami.search.comparing.paired import run_all, seeds_after
+from kirigami.search.comparing.question import Question
 from kirigami.search.comparing.record import Arm, Key, Record, Run
 from kirigami.search.files import stored, write_json
-from kirigami.search.report.tables import narrow, number
 from kirigami.search.study import provenance
 from kirigami.search.training.job import Job, Outcome
 
@@ -24,7 +22,7 @@ Repeat = Callable[[Job, int], Outcome]
 
 
 def compare(
-    overrides: Sequence[str], config_dirs: Sequence[Path], asked: Asked, repeat: Repeat, console: Console
+    overrides: Sequence[str], config_dirs: Sequence[Path], question: Question, repeat: Repeat, console: Console
 ) -> dict[str, Any]:
     """Run what is left to run, write `studies/<name>/compare/<over>.json` and return what is in it.
 
@@ -36,8 +34,8 @@ def compare(
         InputError: in one line.
         Interrupted: where the user asked to stop; the same command goes on.
     """
-    plan = plans.make(overrides, config_dirs, asked)
-    seeds = seeds_after(plan.seed, asked.repeats)
+    plan = plans.make(overrides, config_dirs, question)
+    seeds = seeds_after(plan.seed, question.repeats)
     base = plan.folder / FOLDER / plan.over.replace("/", "_")
     record = Record(base.with_name(base.name + ".jsonl"))
 
@@ -45,17 +43,17 @@ def compare(
         return repeat(job, plan.seed)
 
     runs = run_all(plan.arms, seeds, record, train, metric=plan.metric, console=console)
-    result = stored(judged(plan, asked, seeds, runs))
+    result = stored(judged(plan, question, seeds, runs))
     write_json(base.with_name(base.name + ".json"), result)
     return {**result, "file": str(base.with_name(base.name + ".json"))}
 
 
-def judged(plan: plans.Plan, asked: Asked, seeds: Sequence[int], runs: Mapping[Key, Run]) -> dict[str, Any]:
+def judged(plan: plans.Plan, question: Question, seeds: Sequence[int], runs: Mapping[Key, Run]) -> dict[str, Any]:
     """Return the verdicts as plain data, the reference first."""
     scores = {arm.label: [runs[arm.identity, seed].value(plan.metric) for seed in seeds] for arm in plan.arms}
     base = scores[plan.reference]
     others = {name: values for name, values in scores.items() if name != plan.reference}
-    found = statistics.compare(base, others, direction=plan.direction, margin=asked.margin)
+    found = statistics.compare(base, others, direction=plan.direction, margin=question.margin)
     reference = next(arm for arm in plan.arms if arm.label == plan.reference)
     rest = [arm for arm in plan.arms if arm is not reference]
     return {
@@ -65,7 +63,7 @@ def judged(plan: plans.Plan, asked: Asked, seeds: Sequence[int], runs: Mapping[K
         "direction": plan.direction,
         "from": plan.source,
         "reference": plan.reference,
-        "margin": asked.margin,
+        "margin": question.margin,
         "level": statistics.LEVEL,
         "seeds": list(seeds),
         "arms": [
@@ -116,57 +114,3 @@ def seconds(arm: Arm, reference: Arm, seeds: Sequence[int], runs: Mapping[Key, R
     mine, theirs = sum(one for one, _ in both), sum(one for _, one in both)
     ratio = mine / theirs if theirs > 0 else nan
     return {"seconds": round(mine, 3), "seconds_ratio": round(ratio, 4), "seconds_saved": round(theirs - mine, 3)}
-
-
-def table(result: Mapping[str, Any]) -> Table:
-    """Return the verdicts as a table."""
-    shown = narrow(f"{result['study']}: {result['metric']}, {len(result['seeds'])} paired repeats, {result['from']}")
-    level = f"{100 * result['level']:.0f} % interval"
-    for column in (result["over"].rpartition(".")[2], "mean ± sd", "median\ndiff.", level, "p\n(Holm)", "Cliff\nδ"):
-        shown.add_column(column, no_wrap=True)
-    for column in ("time", "verdict"):
-        shown.add_column(column, no_wrap=True)
-    for row in result["arms"]:
-        name, score = row["arm"], scored(row)
-        if "verdict" not in row:
-            shown.add_row(name, score, "", "", "", "", f"{row['seconds']:.1f} s", "reference")
-            continue
-        shown.add_row(
-            name,
-            score,
-            number(row["difference"], "+.3f"),
-            ", ".join(number(end, "+.3f") for end in row["interval"] if end is not None),
-            number(row["p_holm"], ".2g"),
-            number(row["cliffs_delta"], "+.2f"),
-            "" if row["seconds_ratio"] is None else f"{100 * (row['seconds_ratio'] - 1):+.0f} %",
-            row["verdict"],
-        )
-    return shown
-
-
-def scored(row: Mapping[str, Any]) -> str:
-    """Return mean and deviation of an arm, and how often it failed."""
-    failed = f"{row['failed']} failed"
-    if not row["runs"]:
-        return failed
-    return f"{number(row['mean'], '.3f')} ± {number(row['sd'], '.3f')}" + (f", {failed}" if row["failed"] else "")
-
-
-def said(result: Mapping[str, Any]) -> list[str]:
-    """Return each verdict as a sentence."""
-    unit = f"{result['metric']}, margin ±{result['margin']:g}"
-    return [
-        f"{result['over']}={row['arm']} is {row['verdict']} "
-        f"{'to' if row['verdict'] == 'equivalent' else 'against' if row['verdict'] == 'undecided' else 'than'} "
-        f"{result['reference']} ({unit}); {_saved(row)}"
-        for row in result["arms"]
-        if "verdict" in row
-    ]
-
-
-def _saved(row: Mapping[str, Any]) -> str:
-    if row["seconds_ratio"] is None:
-        return "no seconds to compare"
-    share = 100 * (1 - row["seconds_ratio"])
-    words = "fewer" if share >= 0 else "more"
-    return f"{abs(share):.0f} % {words} seconds of training"

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 from kirigami import tasks
 from kirigami.errors import did_you_mean
 from kirigami.search import storage
-from kirigami.search.comparing.asked import Asked
+from kirigami.search.comparing.question import Question
 from kirigami.search.comparing.record import Arm
 from kirigami.search.config.compose import compose
 from kirigami.search.config.groups import FREE, MADE_BY, QUESTION
@@ -54,7 +54,7 @@ class Plan:
     seed: int
 
 
-def make(overrides: Sequence[str], config_dirs: Sequence[Path], asked: Asked) -> Plan:
+def make(overrides: Sequence[str], config_dirs: Sequence[Path], question: Question) -> Plan:
     """Compose the arms that are asked for and build each of them once, untrained.
 
     Raises:
@@ -64,16 +64,16 @@ def make(overrides: Sequence[str], config_dirs: Sequence[Path], asked: Asked) ->
     settings = checked(compose(overrides, config_dirs))
     config = settings.config
     study = _found(config)
-    if asked.over == "study":
-        arms, reference, source = _studies(config, study, asked)
-    elif asked.over in MADE_BY:
-        arms, reference, source = _files(overrides, config_dirs, settings, study, asked)
+    if question.over == "study":
+        arms, reference, source = _studies(config, study, question)
+    elif question.over in MADE_BY:
+        arms, reference, source = _files(overrides, config_dirs, settings, study, question)
     else:
-        arms, reference, source = _leaves(settings, study, asked)
-    metric, direction = _metric(config, asked.metric)
-    over = f"study-{asked.against}" if asked.over == "study" else asked.over
+        arms, reference, source = _leaves(settings, study, question)
+    metric, direction = _metric(config, question.metric)
+    over = f"study-{question.against}" if question.over == "study" else question.over
     folder = storage.folder_of(config.storage.url, config.name)
-    arms = _rehearsed(asked.over, arms, metric, direction)
+    arms = _rehearsed(question.over, arms, metric, direction)
     return Plan(config.name, folder, over, arms, reference, metric, direction, source, config.seed)
 
 
@@ -84,23 +84,23 @@ def _found(config: StudyConfig) -> Study | None:
     return studies.find(storage.open_storage(config.storage, create=False), config.name)
 
 
-def _metric(config: StudyConfig, asked: str) -> tuple[str, str]:
+def _metric(config: StudyConfig, name: str) -> tuple[str, str]:
     try:
-        objectives = directed(named(asked) if asked else config.objective, direction_of)
+        objectives = directed(named(name) if name else config.objective, direction_of)
     except ValueError as error:
-        raise InputError(str(error).replace("objective", "metric", 1) if asked else str(error)) from error
+        raise InputError(str(error).replace("objective", "metric", 1) if name else str(error)) from error
     return next(iter(objectives.items()))
 
 
-def _best(config: StudyConfig, study: Study | None, asked: Asked) -> tuple[dict[str, Any], str]:
+def _best(config: StudyConfig, study: Study | None, question: Question) -> tuple[dict[str, Any], str]:
     """Return the best trial's values by dotted path, and where they come from; none where the config's own are meant.
 
     Raises:
         InputError: where there is no such trial, or the study was begun with another config.
     """
-    best = None if study is None or asked.source == "config" else ranking.best_trial(study)
+    best = None if study is None or question.from_ == "config" else ranking.best_trial(study)
     if best is None or study is None:
-        if asked.source == "best":
+        if question.from_ == "best":
             raise InputError(
                 f"from=best: study={config.name} has no complete trial within its budget. Set from=config."
             )
@@ -132,72 +132,78 @@ def _leaf(config: Mapping[str, Any], path: str) -> Any:
     return node
 
 
-def _leaves(settings: StudySettings, study: Study | None, asked: Asked) -> tuple[list[Arm], str, str]:
+def _leaves(settings: StudySettings, study: Study | None, question: Question) -> tuple[list[Arm], str, str]:
     """Make an arm of each value of one leaf of the config."""
     plain = {key: part for key, part in settings.config.plain.items() if key not in (*FREE, *QUESTION)}
     known = dict(leaves(plain))
-    if asked.over not in known:
+    if question.over not in known:
         names = [*known, *MADE_BY, "study"]
-        raise InputError(f"over={asked.over}: no such dimension in the config.{did_you_mean(asked.over, names)}")
+        raise InputError(f"over={question.over}: no such dimension in the config.{did_you_mean(question.over, names)}")
     space = settings.space
-    taken, source = _best(settings.config, study, asked)
+    taken, source = _best(settings.config, study, question)
     base = space.apply(settings.raw, taken)
-    own = _leaf(resolve(base), asked.over)
-    reference, values = asked.arranged(own, _choices(space, asked))
-    arms = [Arm(label(value), _plain(space.apply(base, {asked.over: value})), value) for value in values]
+    own = _leaf(resolve(base), question.over)
+    reference, values = question.arranged(own, _choices(space, question))
+    arms = [Arm(label(value), _plain(space.apply(base, {question.over: value})), value) for value in values]
     return arms, label(reference), source
 
 
-def _choices(space: Space, asked: Asked) -> list[Any]:
+def _choices(space: Space, question: Question) -> list[Any]:
     """Return the values asked for, or all choices that the space has of the dimension."""
-    if asked.values is not None:
-        return asked.values
-    given = next((one for one in space.dimensions if one.path == asked.over), None)
+    if question.values is not None:
+        return question.values
+    given = next((one for one in space.dimensions if one.path == question.over), None)
     if given is None:
-        raise InputError(f"over={asked.over} is no dimension of the study's space. Name its values: values=[A,B].")
+        raise InputError(f"over={question.over} is no dimension of the study's space. Name its values: values=[A,B].")
     if given.choices is None:
         raise InputError(
-            f"over={asked.over} is a range from {given.low} to {given.high}. Name some of its values: "
+            f"over={question.over} is a range from {given.low} to {given.high}. Name some of its values: "
             f"values=[{given.low},{given.high}]."
         )
     return list(given.choices)
 
 
 def _files(
-    overrides: Sequence[str], config_dirs: Sequence[Path], settings: StudySettings, study: Study | None, asked: Asked
+    overrides: Sequence[str],
+    config_dirs: Sequence[Path],
+    settings: StudySettings,
+    study: Study | None,
+    question: Question,
 ) -> tuple[list[Arm], str, str]:
     """Make an arm of each file of a group; what a search found for another file means nothing to an arm."""
-    if asked.values is None:
-        raise InputError(f"over={asked.over} is a group of files. Name some of them: values=[A,B].")
-    taken, source = _best(settings.config, study, asked)
-    chosen = {str(value): compose([*overrides, f"{asked.over}={value}"], config_dirs) for value in asked.all_values()}
-    before = settings.config.plain[asked.over]
-    own = next((name for name, one in chosen.items() if resolve(one)[asked.over] == before), None)
-    reference, values = asked.arranged(own, asked.values)
+    if question.values is None:
+        raise InputError(f"over={question.over} is a group of files. Name some of them: values=[A,B].")
+    taken, source = _best(settings.config, study, question)
+    chosen = {
+        str(value): compose([*overrides, f"{question.over}={value}"], config_dirs) for value in question.all_values()
+    }
+    before = settings.config.plain[question.over]
+    own = next((name for name, one in chosen.items() if resolve(one)[question.over] == before), None)
+    reference, values = question.arranged(own, question.values)
     arms = []
     for value in values:
         one = chosen[str(value)]
-        mine = {path: at for path, at in taken.items() if str(value) == own or not path.startswith(f"{asked.over}.")}
+        mine = {path: at for path, at in taken.items() if str(value) == own or not path.startswith(f"{question.over}.")}
         mine = {path: at for path, at in mine.items() if path in dict(leaves(one))}
         arms.append(Arm(str(value), _plain(Space.from_config({}, {}).apply(one, mine)), value))
     return arms, str(reference), source
 
 
-def _studies(config: StudyConfig, study: Study | None, asked: Asked) -> tuple[list[Arm], str, str]:
+def _studies(config: StudyConfig, study: Study | None, question: Question) -> tuple[list[Arm], str, str]:
     """Make an arm of the best trial of each of two studies."""
-    if not asked.against or asked.against == config.name:
-        raise InputError(f"over=study compares two studies, but got against={asked.against!r}. Set against=OTHER.")
-    if asked.values is not None or asked.source == "config":
+    if not question.against or question.against == config.name:
+        raise InputError(f"over=study compares two studies, but got against={question.against!r}. Set against=OTHER.")
+    if question.values is not None or question.from_ == "config":
         raise InputError("over=study compares the best trials of two studies. Leave out values= and from=config.")
     store = storage.open_storage(config.storage, create=False)
     arms = []
-    for name in (config.name, asked.against):
+    for name in (config.name, question.against):
         one = study if study is not None and name == config.name else studies.known(store, name)
         best = ranking.best_trial(one)
         if best is None:
             raise InputError(f"study={name} has no complete trial within its budget yet. Search on.")
         arms.append(Arm(name, {**unlimited(origin(best)), "seed": config.seed}, name))
-    reference, _ = asked.arranged(config.name, [arm.label for arm in arms])
+    reference, _ = question.arranged(config.name, [arm.label for arm in arms])
     return arms, str(reference), "the best trial of each study"
 
 

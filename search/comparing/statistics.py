@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from kirigami.search.comparing.question import LEAST_PAIRS
+
 LEVEL = 0.9  # of the interval: two one-sided tests at 5 % each
 ALPHA = 0.05
 MARGIN = 0.02
 RESAMPLES = 10_000
-LEAST_PAIRS = 5
 DIGITS = 12  # scores are ratios of counts: .9 - .8 and .8 - .7 are the same difference
 VERDICTS = ("equivalent", "better", "worse", "undecided")
 

@@ -1,7 +1,5 @@
 """The `export` verb: a trial's network, cut for the last time, as files that are checked before they are kept."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from kirigami.search.export import card as cards
 from kirigami.search.export.files import compare, written
 from kirigami.search.export.finish import Judge, finish
 from kirigami.search.export.folder import replaced
+from kirigami.search.export.options import Options
 from kirigami.search.export.twin import dense_twin
 from kirigami.search.storage.artifacts import Artifacts
 from kirigami.search.study import ranking
@@ -27,40 +26,6 @@ from kirigami.search.training.alone import train
 from kirigami.search.training.building import load, open_task
 from kirigami.search.training.job import Job
 from kirigami.search.training.networks import Networks, about_file
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the user asked for.
-
-    Attributes:
-        trial: "best", "front" or a number.
-        tolerance: share of the validation score that the last cuts may cost.
-        twin: whether the same network is trained without techniques, to stand beside.
-        path: where the data lie now; None is where the trial read them.
-    """
-
-    trial: str = "best"
-    tolerance: float = 0.005
-    twin: bool = True
-    path: str | None = None
-
-    @classmethod
-    def read(cls, given: Mapping[str, str]) -> "Options":
-        """Read the options of the command.
-
-        Raises:
-            InputError: where one is out of its range.
-        """
-        try:
-            tolerance = float(given["tolerance"])
-        except ValueError:
-            tolerance = -1.0
-        if not 0 <= tolerance <= 1:
-            raise InputError(f"tolerance must be a number from 0 to 1, but got {given['tolerance']!r}.")
-        if given["twin"] not in ("true", "false"):
-            raise InputError(f"twin must be true or false, but got {given['twin']!r}.")
-        return cls(given["trial"], tolerance, given["twin"] == "true", given.get("path") or None)
 
 
 def export_study(

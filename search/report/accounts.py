@@ -21,8 +21,6 @@ from kirigami.search.study.ledger import Ledger
 from kirigami.search.study.record import GivenUp, Worker, figure_of, result_of
 from kirigami.search.study.states import state_of
 
-BY = ("worker", "trial", "state")
-FORMATS = ("table", "json", "csv")
 HEADS = {"device_s": "device s", "energy_j": "joules", "stored_bytes": "bytes", "interrupted": "lost"}
 OF_A_TRIAL = re.compile(r"trial-0*(\d+)")
 SHARED = "energy is that of the whole package or device: of trials that shared one, each counts all of it"

@@ -10,7 +10,8 @@ from math import isnan
 import pytest
 from rich.console import Console
 
-from kirigami.search.comparing.asked import Asked, read_value
+from kirigami.search.command.compare import Options
+from kirigami.search.command.options import read, read_value
 from kirigami.search.comparing.paired import run_all, seeds_after
 from kirigami.search.comparing.record import Arm, Record, Run
 from kirigami.search.config.resolve import unlimited
@@ -18,17 +19,7 @@ from kirigami.search.errors import InputError, StudyStopped
 from kirigami.search.files import append_line, as_json, lines, write_json
 from kirigami.search.training.job import Interrupted, Job, Outcome
 
-OPTIONS = {
-    "over": "task.fraction",
-    "values": "",
-    "reference": "",
-    "against": "",
-    "repeats": 20,
-    "margin": "0.02",
-    "from": "auto",
-    "metric": "",
-    "format": "table",
-}
+OPTIONS = {"over": "task.fraction"}
 ARMS = [Arm(label, {"x": x, "seed": 0}, x) for label, x in (("low", 0.1), ("high", 0.5))]
 RUN = Run("abc", 1000, "low", "complete", {"score": 0.5, "loss": None}, 0.1)
 
@@ -172,7 +163,7 @@ def test_results_are_whole_json(tmp_path):
     ("given", "match"),
     [
         ({"over": ""}, r"^over= is missing"),
-        ({"repeats": 4}, r"^repeats must be at least 5, but got 4"),
+        ({"repeats": "4"}, r"^repeats must be a whole number of at least 5, but got '4'. Set repeats=20"),
         ({"from": "bset"}, r"^from must be one of .*Did you mean 'best'"),
         ({"values": "0.5"}, r"^values must be a list .*got '0.5'"),
         ({"values": "[0.5"}, r"^values=\[0.5 cannot be read"),
@@ -182,7 +173,7 @@ def test_results_are_whole_json(tmp_path):
 )
 def test_wrong_options_are_one_line(given, match):
     with pytest.raises(InputError, match=match) as error:
-        Asked.read({**OPTIONS, **given})
+        read(Options, {**OPTIONS, **given})
     assert "\n" not in str(error.value)
 
 
@@ -207,10 +198,10 @@ def test_values_are_read_as_a_config_reads_them(text, value):
 def test_the_reference_is_the_configs_own_value_or_the_largest_fraction(
     over, given, own, values, reference, all_of_them
 ):
-    asked = Asked.read({**OPTIONS, "over": over, "reference": given})
-    assert asked.arranged(own, values) == (reference, all_of_them)
+    question = read(Options, {"over": over, "reference": given})
+    assert question.arranged(own, values) == (reference, all_of_them)
 
 
 def test_one_value_is_no_comparison():
     with pytest.raises(InputError, match=r"needs at least two values, but got \[0.5\]"):
-        Asked.read({**OPTIONS}).arranged(0.5, [0.5])
+        read(Options, OPTIONS).arranged(0.5, [0.5])

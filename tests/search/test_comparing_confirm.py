@@ -13,13 +13,14 @@ import pytest
 from rich.console import Console
 from safetensors import safe_open
 
-from kirigami.search.command import compare as verbs
+from kirigami.search.command.cli import main
 from kirigami.search.comparing.confirm import confirm, leaders
 from kirigami.search.comparing.training import retrain, scores_on_test
 from kirigami.search.config.compose import compose
 from kirigami.search.config.resolve import resolve
 from kirigami.search.config.settings import TrialConfig
 from kirigami.search.errors import InputError, StudyStopped
+from kirigami.search.report import confirmed
 from kirigami.search.study import study as studies
 from kirigami.search.training import building
 from kirigami.search.training.job import Interrupted, Job, Outcome
@@ -121,7 +122,7 @@ def test_the_same_question_opens_nothing_again_and_another_one_says_so(make_stud
     more = asked(study, tmp_path, train, score, seeds=9)
     assert [seed for _, seed in train.calls] == [1011, 1011]
     assert (first["opened_before"], more["opened_before"]) == (0, 1)
-    assert "opened 1 time before" in " ".join(verbs.winner_said(more))
+    assert "opened 1 time before" in " ".join(confirmed.sentences(more))
 
 
 def test_what_is_not_told_apart_is_no_loser(make_study, tmp_path):
@@ -129,7 +130,7 @@ def test_what_is_not_told_apart_is_no_loser(make_study, tmp_path):
     (tied,) = found["not_told_apart"]
     assert {found["winner"], tied} == {0, 1}
     assert found["trials"][-1]["trial"] == 2
-    assert f"is not told apart from {tied}." in verbs.winner_said(found)[0]
+    assert f"is not told apart from {tied}." in confirmed.sentences(found)[0]
 
 
 def test_a_stopped_one_resumes(make_study, tmp_path):
@@ -152,17 +153,17 @@ def test_a_leader_that_fails_does_not_win(make_study, tmp_path):
     found = asked(study, tmp_path, Retrain(fails=[(0.3, 1005)]), Score())
     assert [(row["trial"], row["failed"]) for row in found["trials"]] == [(1, 0), (0, 1)]
     assert found["winner"] == 1
-    assert verbs.leaders_table(found).row_count == 2
+    assert confirmed.table(found).row_count == 2
     never = asked(study, tmp_path, Retrain(fails=[0.3]), Score(), seeds=5, top=2)
     assert never["trials"][1]["failed"] == 1  # four of these five seeds are on record
-    assert verbs.leaders_table(asked(study, tmp_path, Retrain(), Score(), seeds=5)).row_count == 2
+    assert confirmed.table(asked(study, tmp_path, Retrain(), Score(), seeds=5)).row_count == 2
 
 
 def test_a_leader_that_always_fails_has_no_figures(make_study, tmp_path):
     found = asked(make_study([(0.3, 0.9), (0.01, 0.8)]), tmp_path, Retrain(fails=[0.3]), Score())
     assert (found["trials"][1]["difference"], found["trials"][1]["mean"]) == (None, None)
     shown = io.StringIO()
-    Console(file=shown, width=120).print(verbs.leaders_table(found))
+    Console(file=shown, width=120).print(confirmed.table(found))
     assert "8 failed" in shown.getvalue()
 
 
@@ -173,7 +174,7 @@ def test_it_stops_where_all_fail(make_study, tmp_path):
 
 def test_networks_over_the_budget_are_told(make_study, tmp_path):
     found = asked(make_study([(0.3, 0.9)], budget={"bytes": 20}), tmp_path, Retrain(), Score())
-    assert "over budget.bytes=20." in " ".join(verbs.winner_said(found))
+    assert "over budget.bytes=20." in " ".join(confirmed.sentences(found))
     assert found["trials"][0]["bytes"] == {"median": 30.0, "most": 30.0}
 
 
@@ -211,8 +212,8 @@ def test_digits_are_really_confirmed(make_study, sqlite_url, tmp_path, monkeypat
     make_study([(0.3, 0.9), (1e-4, 0.8)], url=sqlite_url)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    options = {"top": 2, "seeds": 6, "format": "json"}
-    assert verbs.confirm(["name=s", f"storage.url={sqlite_url}"], [], options) == 0
+    command = ["confirm", "name=s", f"storage.url={sqlite_url}", "top=2", "seeds=6"]
+    assert main([*command, "format=json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["winner"] == 0
     assert found["trials"][1]["verdict"] == "worse"
@@ -225,5 +226,5 @@ def test_digits_are_really_confirmed(make_study, sqlite_url, tmp_path, monkeypat
     task.setup("test")
     (again,) = scores_on_test(files[:1], TrialConfig.from_resolved(composed()), 3)
     assert set(again) == set(task.metrics)
-    assert verbs.confirm(["name=s", f"storage.url={sqlite_url}"], [], {**options, "format": "table"}) == 0
+    assert main(command) == 0
     assert "Trial 0 wins." in capsys.readouterr().out

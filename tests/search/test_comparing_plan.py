@@ -5,8 +5,9 @@ from functools import cache
 
 import pytest
 
+from kirigami.search.command.compare import Options
+from kirigami.search.command.options import read
 from kirigami.search.comparing import plan
-from kirigami.search.comparing.asked import Asked
 from kirigami.search.config.compose import compose
 from kirigami.search.config.identity import identity
 from kirigami.search.config.resolve import resolve
@@ -15,17 +16,7 @@ from kirigami.search.study import study as studies
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning", "ignore:Heartbeat of storage")
 
-OPTIONS = {
-    "over": "network.activation",
-    "values": "",
-    "reference": "",
-    "against": "",
-    "repeats": 8,
-    "margin": "0.02",
-    "from": "auto",
-    "metric": "",
-    "format": "json",
-}
+OPTIONS = {"over": "network.activation", "repeats": "8"}
 STUDY = ["study=breast_cancer", "network.width=8", "network.depth=1", "trainer.epochs=1", "trainer.device=cpu"]
 BEST = {"optimizer.lr": 0.25, "network.width": 16, "network.activation": "silu"}
 
@@ -69,7 +60,7 @@ def searched(overrides, open_store, sqlite_url):
 
 
 def planned(overrides, **given):
-    return plan.make(overrides, [], Asked.read({**OPTIONS, **given}))
+    return plan.make(overrides, [], read(Options, {**OPTIONS, **given}))
 
 
 def test_arms_are_the_choices_of_the_space(overrides):

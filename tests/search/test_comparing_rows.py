@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kirigami import tasks
-from kirigami.search.command import compare as verbs
+from kirigami.search.command.cli import main
 from kirigami.search.comparing import confirm as confirming
 from kirigami.search.comparing.record import Arm
 from kirigami.search.config.compose import compose
@@ -17,8 +17,7 @@ from kirigami.search.training import alone as trial
 from kirigami.search.training import building
 from kirigami.search.training.job import Outcome
 
-OPTIONS = {"reference": "", "against": "", "repeats": 6, "margin": "0.02", "from": "config", "format": "json"}
-OVER = {"over": "network.width", "values": "[4,8]", "metric": "balanced_accuracy"}
+OPTIONS = ["over=network.width", "values=[4,8]", "metric=balanced_accuracy", "repeats=6", "from=config", "format=json"]
 OWN = """
 import torch
 from lightning.pytorch import LightningModule
@@ -70,7 +69,7 @@ def test_no_test_row_of_the_study_takes_part_in_a_repeat(kind, table, tmp_path, 
         return Outcome("complete", {"balanced_accuracy": 0.5})
 
     monkeypatch.setattr(trial, "train", look)
-    assert verbs.compare([*overrides, f"storage.url={sqlite_url}"], [], {**OPTIONS, **OVER}) == 0
+    assert main(["compare", *overrides, f"storage.url={sqlite_url}", *OPTIONS]) == 0
     assert capsys.readouterr().out
     assert seeds == set(range(1003, 1009))
     assert len(splits) == 6  # each repeat has validation rows of its own

@@ -6,22 +6,14 @@ import sys
 import numpy as np
 import pytest
 
-from kirigami.search.command import compare as verbs
+from kirigami.search.command.cli import main
+from kirigami.search.command.compare import Options
+from kirigami.search.command.options import read
 from kirigami.search.comparing import training
 from kirigami.search.errors import InputError
 from kirigami.search.training.job import Interrupted, Job, Outcome
 
-OPTIONS = {
-    "over": "network.activation",
-    "values": "",
-    "reference": "",
-    "against": "",
-    "repeats": 8,
-    "margin": "0.02",
-    "from": "auto",
-    "metric": "",
-    "format": "json",
-}
+OPTIONS = {"over": "network.activation", "repeats": 8, "format": "json"}
 
 
 @pytest.fixture
@@ -29,6 +21,10 @@ def overrides(tmp_path, sqlite_url, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     return ["study=breast_cancer", "network.width=8", "trainer.device=cpu", f"storage.url={sqlite_url}"]
+
+
+def compare(overrides, options):
+    return main(["compare", *overrides, *(f"{key}={value}" for key, value in options.items())])
 
 
 def pretend(job: Job) -> Outcome:
@@ -43,7 +39,7 @@ def pretend(job: Job) -> Outcome:
 def test_verdicts_are_told_and_written(overrides, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(training.trial, "train", lambda job, threads, test_split: pretend(job))
     options = {**OPTIONS, "values": "[relu,silu,sin]"}
-    assert verbs.compare(overrides, [], options) == 0
+    assert compare(overrides, options) == 0
     told = json.loads(capsys.readouterr().out)
     relu, silu, sin = told["arms"]
     assert "verdict" not in relu
@@ -52,7 +48,7 @@ def test_verdicts_are_told_and_written(overrides, monkeypatch, capsys, tmp_path)
     assert sin["interval"][0] < sin["difference"] < sin["interval"][1] < -0.02
     written = tmp_path / "studies" / "breast_cancer" / "compare" / "network.activation.json"
     assert json.loads(written.read_text()) == {key: part for key, part in told.items() if key != "file"}
-    assert verbs.compare(overrides, [], {**options, "format": "table"}) == 0
+    assert compare(overrides, {**options, "format": "table"}) == 0
     out = capsys.readouterr().out
     assert "network.activation=silu is equivalent to relu" in out
     assert "network.activation=sin is worse than relu" in out
@@ -67,7 +63,7 @@ def test_an_arm_that_fails_is_shown_as_one(overrides, monkeypatch, capsys):
         return pretend(job)
 
     monkeypatch.setattr(training.trial, "train", train)
-    assert verbs.compare(overrides, [], {**OPTIONS, "values": "[relu,sin]", "format": "table"}) == 0
+    assert compare(overrides, {**OPTIONS, "values": "[relu,sin]", "format": "table"}) == 0
     out = capsys.readouterr().out
     assert "8 failed" in out
     assert "is undecided against relu" in out
@@ -82,17 +78,17 @@ def test_ctrl_c_ends_with_one_and_the_same_command_resumes(overrides, monkeypatc
 
     options = {**OPTIONS, "values": "[relu,silu]"}
     monkeypatch.setattr(training.trial, "train", stop)
-    assert verbs.compare(overrides, [], options) == 1
+    assert compare(overrides, options) == 1
     told = capsys.readouterr()
     assert (told.out, "the same command resumes it" in told.err) == ("", True)
     monkeypatch.setattr(training.trial, "train", lambda job, threads, test_split: pretend(job))
-    assert verbs.compare(overrides, [], options) == 0
+    assert compare(overrides, options) == 0
     assert "resuming: 6 of 16 runs are done" in capsys.readouterr().err
 
 
 def test_a_wrong_format_is_refused_before_anything_runs():
     with pytest.raises(InputError, match=r"^format must be one of"):
-        verbs.compare([], [], {**OPTIONS, "format": "yaml"})
+        read(Options, {"over": "task.fraction", "format": "yaml"})
 
 
 def test_digits_are_really_trained(tmp_path, overrides, capsys):
@@ -100,7 +96,7 @@ def test_digits_are_really_trained(tmp_path, overrides, capsys):
     small = ["study=digits_dense", "network=mlp", "network.width=8", "network.depth=1", "~space.network", "space=[]"]
     run = [*small, "trainer.epochs=1", *overrides[2:]]
     options = {**OPTIONS, "repeats": 5, "over": "task.fraction", "values": "[0.999999,1.0,0.1]"}
-    assert verbs.compare(run, [], options) == 0
+    assert compare(run, options) == 0
     full, same, tenth = json.loads(capsys.readouterr().out)["arms"]
     assert (full["arm"], same["arm"], tenth["arm"]) == ("1.0", "0.999999", "0.1")
     assert same["scores"] == full["scores"]

@@ -13,12 +13,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from kirigami.search.command import copy as copying
 from kirigami.search.command.cli import main
 from kirigami.search.errors import StudyStopped
 from kirigami.search.report.results import summary
 from kirigami.search.storage import Store
-from kirigami.search.study import recovery
+from kirigami.search.study import copying, recovery
 from kirigami.search.study import study as studies
 
 SPACE = {"x": {"low": 0.0, "high": 1.0}, "y": {"low": 1, "high": 8}, "k": {"choices": ["a", "b"]}}

@@ -9,7 +9,8 @@ import pytest
 
 from kirigami.models.schedules import RangeTest
 from kirigami.search.command import cli
-from kirigami.search.comparing.range_test import Asked, sentences, steepest
+from kirigami.search.comparing.range_test import sentences, steepest
+from kirigami.search.comparing.rates import Rates
 
 SMALL = ["study=breast_cancer", "network.width=8", "trainer.device=cpu"]
 OWN = """
@@ -112,7 +113,7 @@ def test_what_is_left_out_is_said(run):
         (["lowest=0"], "lowest must be a rate above 0, such as 1e-3, but got '0'."),
         (["highest=fast"], "highest must be a rate above 0, such as 1e-3, but got 'fast'."),
         (["lowest=1", "highest=0.1"], "lowest must be below highest=0.1, but got 1. Set lowest=1e-6."),
-        (["steps=9"], "steps must be at least 10, but got 9. Set steps=100."),
+        (["steps=9"], "steps must be a whole number of at least 10, but got '9'. Set steps=100."),
         (["format=yaml"], "format must be one of (table, json), but got 'yaml'."),
         (["study=digist"], "study=digist: no such file in the config. Did you mean 'digits'?"),
         (["study=breast_cancer", "network.width=-1"], "network.width"),
@@ -141,6 +142,6 @@ def test_steepest_is_where_the_loss_falls_most_for_a_factor():
     ],
 )
 def test_what_to_do_where_the_range_was_wrong(losses, expected):
-    asked = Asked(1e-6, 10.0, 10)
-    said = " ".join(sentences(asked, made(losses), left_out=[], own=False, fixed=False))
+    rates = Rates(lowest=1e-6, highest=10.0, steps=10)
+    said = " ".join(sentences(rates, made(losses), left_out=[], own=False, fixed=False))
     assert re.search(expected, said)

@@ -16,17 +16,19 @@ from rich.console import Console
 from scipy import stats
 from torch import nn
 
-from kirigami.search.command.screen import said, table
+from kirigami.search.command.options import read
+from kirigami.search.command.screen import Options
 from kirigami.search.comparing.record import Run
 from kirigami.search.comparing.screening import screen as screening
 from kirigami.search.comparing.screening.draws import draw
 from kirigami.search.comparing.screening.queue import enqueue, trial_of
 from kirigami.search.comparing.screening.ranks import spearman
-from kirigami.search.comparing.screening.screen import Asked, ranked
+from kirigami.search.comparing.screening.screen import ranked
 from kirigami.search.comparing.screening.smoothness import smoothness, train
 from kirigami.search.config.compose import compose
 from kirigami.search.config.resolve import resolve
 from kirigami.search.errors import InputError
+from kirigami.search.report.screened import sentences, table
 from kirigami.search.study import study as studies
 from kirigami.search.study.states import state_of
 from kirigami.search.training.job import Interrupted, Job, Outcome
@@ -78,7 +80,7 @@ def run(tmp_path, sqlite_url, monkeypatch):
 
     def screened(train, more=(), **asked):
         console = Console(file=io.StringIO())
-        return screening.screen([*STUDY, *more], [], Asked(**{"draws": 6, "top": 2, **asked}), train, console)
+        return screening.screen([*STUDY, *more], [], Options(**{"draws": 6, "top": 2, **asked}), train, console)
 
     return screened
 
@@ -152,7 +154,7 @@ def test_what_is_over_the_budget_is_not_queued(run, study):
 def test_no_more_wait_than_the_budget_has_room_for(run, study):
     found = run(Trainer(), more=["budget.trials=1"])
     assert len(found["queued"]) == len(study().get_trials()) == 1
-    assert any("1 of the best 2 found no room: raise budget.trials" in line for line in said({**found, "file": "x"}))
+    assert any("1 of the best 2 found no room: raise budget.trials" in line for line in sentences(found))
 
 
 def test_the_correlation_appears_when_the_search_has_trained_them(run, study):
@@ -166,7 +168,7 @@ def test_the_correlation_appears_when_the_search_has_trained_them(run, study):
     assert found["correlation"]["score"]["n"] == 5
     assert found["correlation"]["score"]["rho"] == pytest.approx(-1)
     assert found["correlation"]["smoothness"]["rho"] == pytest.approx(1)
-    assert any("n = 5" in line and "score -1.00" in line for line in said({**found, "file": "x"}))
+    assert any("n = 5" in line and "score -1.00" in line for line in sentences(found))
     text = io.StringIO()
     Console(file=text, width=200).print(table(found))
     assert "balanced_accuracy" in text.getvalue()
@@ -245,10 +247,10 @@ def test_spearman_against_scipy():
     ("given", "match"),
     [
         ({"by": "smothness"}, r"^by must be one of .*Did you mean 'smoothness'"),
-        ({"draws": 5, "top": 6}, r"^top must be at most draws=5, but got 6. Set top=5"),
+        ({"draws": "5", "top": "6"}, r"^top must be at most draws=5, but got 6. Set top=5"),
     ],
 )
 def test_wrong_options_are_one_line(given, match):
     with pytest.raises(InputError, match=match) as error:
-        Asked(**given)
+        read(Options, given)
     assert "\n" not in str(error.value)

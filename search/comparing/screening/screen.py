@@ -1,7 +1,7 @@
 """Draw, train for an epoch, rank, queue: and, once the search has trained them, how well the ranks foretold it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ from kirigami.search import storage
 from kirigami.search.comparing.paired import Train, run_all
 from kirigami.search.comparing.record import Record, Run
 from kirigami.search.comparing.screening.draws import Draw, draw
+from kirigami.search.comparing.screening.question import Question
 from kirigami.search.comparing.screening.queue import enqueue, trial_of
 from kirigami.search.comparing.screening.ranks import spearman
 from kirigami.search.config.compose import compose
 from kirigami.search.config.objective import directed
 from kirigami.search.config.study import checked
-from kirigami.search.errors import InputError, one_of
+from kirigami.search.errors import InputError
 from kirigami.search.files import stored, write_json
 from kirigami.search.rehearsal.building import rehearse
 from kirigami.search.rehearsal.objectives import check_objectives
@@ -29,38 +30,10 @@ from kirigami.search.study import study as studies
 from kirigami.search.study.states import state_of
 
 FILE = "screen"
-BY = ("score", "smoothness", "flatness")
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The options of `screen`.
-
-    Attributes:
-        draws: how many configurations are trained.
-        top: how many of them are queued.
-        epochs: for which each is trained.
-        by: "score" of the validation rows after that; "smoothness", the largest Kz/‖W‖ first, as the published scripts
-            rank networks; "flatness", the smallest first, as the formula reads: it bounds a curvature.
-
-    Raises:
-        InputError: where they make no sense.
-    """
-
-    draws: int = 30
-    top: int = 10
-    epochs: int = 1
-    by: str = "score"
-
-    def __post_init__(self) -> None:
-        if self.by not in BY:
-            raise one_of("by", self.by, BY)
-        if self.top > self.draws:
-            raise InputError(f"top must be at most draws={self.draws}, but got {self.top}. Set top={self.draws}.")
 
 
 def screen(
-    overrides: Sequence[str], config_dirs: Sequence[Path], asked: Asked, train: Train, console: Console
+    overrides: Sequence[str], config_dirs: Sequence[Path], question: Question, train: Train, console: Console
 ) -> dict[str, Any]:
     """Train what is left to train, queue the best, write `studies/<name>/screen.json` and return what is in it.
 
@@ -84,7 +57,7 @@ def screen(
         begun = studies.find(storage.open_storage(config.storage, create=False), config.name)
         if begun is not None:
             studies.check_same(begun, mine)
-    drawn = draw(settings.raw, space, asked.draws, asked.epochs, seed=config.seed, data=data)
+    drawn = draw(settings.raw, space, question.draws, question.epochs, seed=config.seed, data=data)
     folder = storage.folder_of(config.storage.url, config.name)
     metric, direction = next(iter(objectives.items()))
     record = Record(folder / f"{FILE}.jsonl")
@@ -94,9 +67,9 @@ def screen(
     study = studies.create(storage.open_storage(config.storage), config.name, objectives, mine)
     studies.check_same(study, mine)
     studies.check_data(study, data)
-    best = ranked(drawn, by_draw, asked.by, metric, direction)[: asked.top]
+    best = ranked(drawn, by_draw, question.by, metric, direction)[: question.top]
     added = enqueue(study, best, config.budget.trials)
-    result = stored(judged(drawn, by_draw, study, asked, metric, direction, added))
+    result = stored(judged(drawn, by_draw, study, question, metric, direction, added))
     write_json(folder / f"{FILE}.json", result)
     return {**result, "file": str(folder / f"{FILE}.json")}
 
@@ -119,14 +92,14 @@ def judged(
     drawn: Sequence[Draw],
     runs: Mapping[int, Run],
     study: Study,
-    asked: Asked,
+    question: Question,
     metric: str,
     direction: str,
     added: Sequence[Draw],
 ) -> dict[str, Any]:
     """Return what is known of every draw as plain data, best first, and how well it foretold what the search found."""
     trials = study.get_trials(deepcopy=False)
-    order = ranked(drawn, runs, asked.by, metric, direction)
+    order = ranked(drawn, runs, question.by, metric, direction)
     rest = [one for one in drawn if one not in order]
     rows = [_row(one, runs[one.number], trial_of(one, trials), metric) for one in (*order, *rest)]
     sign = 1 if direction == "maximize" else -1
@@ -136,9 +109,9 @@ def judged(
         "study": study.study_name,
         "metric": metric,
         "direction": direction,
-        "by": asked.by,
-        "epochs": asked.epochs,
-        "top": asked.top,
+        "by": question.by,
+        "epochs": question.epochs,
+        "top": question.top,
         "seconds": round(sum(row["seconds"] for row in rows), 3),
         "queued": [one.number for one in added],
         "draws": rows,

@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
@@ -18,7 +17,7 @@ from bottle import response
 from optuna.storages import BaseStorage
 from optuna_dashboard import wsgi
 
-from kirigami.search.errors import InputError, one_of
+from kirigami.search.errors import InputError
 from kirigami.search.report import page as report
 from kirigami.search.report.dashboard.page import Page, load
 from kirigami.search.storage.optuna_private import cached
@@ -26,50 +25,31 @@ from kirigami.search.storage.optuna_private import cached
 PORT = 8080
 TRIES = 20
 IDLE_SECONDS = 60
-CHANGES = ("notes", "all")
 HTML = "text/html; charset=UTF-8"
 
 
-@dataclass(frozen=True)
-class Options:
-    """How the dashboard is served.
-
-    Args:
-        host: the address it listens on; loopback unless told otherwise, for it asks nobody for a password.
-        port: where 8080, the default, is taken the next free one is used; any other must be free.
-        change: what a visitor may change: "notes", or "all" (rename and delete studies, fail trials).
-    """
-
-    host: str = "127.0.0.1"
-    port: int = PORT
-    change: str = "notes"
-
-    def __post_init__(self) -> None:
-        if self.change not in CHANGES:
-            raise one_of("change", self.change, CHANGES)
-        if not 1 <= self.port <= 65535:
-            raise InputError(f"port must be a whole number from 1 to 65535, but got {self.port}.")
-
-
-def serve(store: BaseStorage, options: Options, study: int | None = None) -> None:
+def serve(store: BaseStorage, host: str, port: int, change: str, study: int | None = None) -> None:
     """Serve the dashboard until Ctrl-C or SIGTERM.
 
     Args:
+        host: the address it listens on; whoever reaches it needs no password.
+        port: where 8080, the default, is taken the next free one is used; any other must be free.
+        change: what a visitor may change: "notes", or "all" (rename and delete studies, fail trials).
         study: the number in the store of the study whose page the printed address opens; None: the list of studies.
 
     Raises:
         InputError: where the address or the port cannot be used.
     """
     _log_lines()
-    server = _bound(application(store, options.change), options)
+    server = _bound(application(store, change), host, port)
     place = f"dashboard/studies/{study}" if study is not None else ""
-    if not _is_loopback(options.host):
+    if not _is_loopback(host):
         print(
-            f"kirigami: host={options.host}: whoever reaches this machine can read every study here and change "
-            f"{'its notes' if options.change == 'notes' else 'and delete it'}; there is no login.",
+            f"kirigami: host={host}: whoever reaches this machine can read every study here and change "
+            f"{'its notes' if change == 'notes' else 'and delete it'}; there is no login.",
             file=sys.stderr,
         )
-    print(f"dashboard http://{_shown(options.host)}:{server.server_port}/{place}  (Ctrl-C ends it)", flush=True)
+    print(f"dashboard http://{_shown(host)}:{server.server_port}/{place}  (Ctrl-C ends it)", flush=True)
     with server, _ended_by_signals(), suppress(KeyboardInterrupt):
         server.serve_forever()
     print()
@@ -124,22 +104,22 @@ class _Handler(WSGIRequestHandler):
         """Log no requests."""
 
 
-def _bound(app: Callable[..., Any], options: Options) -> _Server:
-    ports = range(PORT, PORT + TRIES) if options.port == PORT else (options.port,)
-    kind = _Server6 if ":" in options.host else _Server
+def _bound(app: Callable[..., Any], host: str, wanted: int) -> _Server:
+    ports = range(PORT, PORT + TRIES) if wanted == PORT else (wanted,)
+    kind = _Server6 if ":" in host else _Server
     for port in ports:
         try:
-            server = kind((options.host, port), _Handler)
+            server = kind((host, port), _Handler)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 continue
-            wrong = f"host={options.host}" if not _is_port_error(error) else f"port={port}"
+            wrong = f"host={host}" if not _is_port_error(error) else f"port={port}"
             raise InputError(f"{wrong} cannot be used: {error.strerror}. Set host=127.0.0.1 or port=OTHER.") from error
         server.set_app(app)
-        if port != options.port:
-            print(f"port {options.port} is taken; this is {port}")
+        if port != wanted:
+            print(f"port {wanted} is taken; this is {port}")
         return server
-    shown = f"port={options.port} is" if len(ports) == 1 else f"ports {ports[0]} to {ports[-1]} are"
+    shown = f"port={wanted} is" if len(ports) == 1 else f"ports {ports[0]} to {ports[-1]} are"
     raise InputError(f"{shown} taken by another program. Set port=OTHER.")
 
 

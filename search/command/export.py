@@ -1,0 +1,21 @@
+"""The `export` verb: networks of a study as files that run elsewhere."""
+
+from kirigami.search.command.verb import Call, open_study
+from kirigami.search.export.options import Options
+
+
+def run(call: Call, options: Options) -> int:
+    """Write a trial's network as files that run elsewhere."""
+    from rich.console import Console
+
+    from kirigami.search.config import own_code
+    from kirigami.search.storage.artifacts import open_artifacts
+
+    named = call.named()
+    study = open_study(named)
+    shared = open_artifacts(named.storage.artifacts, named.folder) if named.storage.artifacts else None
+    from kirigami.search.export.run import export_study  # torch comes with it: after what can be said without
+
+    own_code.add_folders(call.folders())
+    print(export_study(study, named.folder, options, Console(soft_wrap=True), shared))
+    return 0

@@ -1,0 +1,31 @@
+"""The `results` verb: what a study has found."""
+
+from typing import Annotated
+
+from annotated_types import doc
+from pydantic import Field
+
+from kirigami.search.command.options import Format
+from kirigami.search.command.verb import Call, open_study
+from kirigami.search.schema import Group
+
+
+class Options(Group):
+    """How results are shown."""
+
+    format: Format = "table"
+    top: Annotated[int, doc("how many of the best trials")] = Field(10, ge=1)
+
+
+def run(call: Call, options: Options) -> int:
+    """Print what a study has found."""
+    from rich.console import Console
+
+    from kirigami.search.report import results
+
+    study = open_study(call.named())
+    if options.format == "json":
+        results.print_json(study, options.top)
+    else:
+        results.print_table(study, options.top, Console())
+    return 0

@@ -1,0 +1,76 @@
+"""The words that follow a verb on the command line: what help says of them, and what they mean."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from kirigami.search.command.options import fields_of, flags_of, help_lines, meaning_of, read, split
+from kirigami.search.command.verb import Call, Verb
+from kirigami.search.errors import InputError
+from kirigami.search.schema import Group
+
+OVERRIDES = """\
+overrides are key=value pairs, as Hydra reads them:
+  study=digits                     which study (a file in conf/study, or in --config-dir)
+  name=digits-2                    another name for its record in the store
+  workers=2                        worker processes; the cores are split between them
+  workers=auto                     one for each GPU, else for each cores_per_worker=2 cores
+  launcher=ray | slurm             start them on a Ray cluster, or as SLURM jobs (files in conf/launcher)
+  budget.trials=100                stop after so many trials, over all workers
+  budget.wall_s=600                stop after so many seconds of work
+  budget.device_s=3600             stop after so many seconds of devices, over all workers
+  budget.money=20 cost.per_device_hour=2.5     stop when they have cost so much
+  objective=f1                     the validation metric; two give a Pareto search: objective=[accuracy,params]
+  sampler=gp pruner=hyperband      files in conf/sampler and conf/pruner
+  space.optimizer.lr.high=0.5      change a range; ~space.network freezes a branch
+  network=wrn optimizer.lr=0.1     choose a file of a group, set a leaf
+  network._target_=mine.Net        your own torch.nn.Module or LightningModule
+  task.path=FOLDER                 where the data lie (or the environment variable KIRIGAMI_DATA)
+  storage.url=sqlite:///my.db      the store (or the environment variable KIRIGAMI_STORAGE)
+  storage=postgres                 the store that `kirigami store` started here
+"""
+
+
+def describe(parser: ArgumentParser, verb: Verb) -> None:
+    """Add what a verb takes to its parser."""
+    options = "".join(f"{line}\n" for line in help_lines(verb.options))
+    parser.epilog = (f"options:\n{options}\n" if options else "") + (
+        OVERRIDES if verb.configured and not verb.files else ""
+    )
+    metavar = " ".join((*verb.files, "key=value"))
+    meaning = "the file, and options" if verb.files else "overrides of the config" if verb.configured else "options"
+    parser.add_argument("words", nargs="*", metavar=metavar, help=meaning)
+    for flag, field in flags_of(verb.options).items():
+        parser.add_argument(f"--{flag}", action="store_true", help=meaning_of(field))
+
+
+def understood(verb: Verb, parsed: Namespace, words: Sequence[str]) -> tuple[Call, Group]:
+    """Return what a verb is called with, and its options.
+
+    Raises:
+        InputError: in one line, where a word means nothing.
+    """
+    files, rest = _files(verb, words)
+    overrides, texts = split(rest, verb.options)
+    if overrides and (verb.files or not verb.configured):
+        raise InputError(f"{overrides[0]!r} means nothing to {verb.name}. See `kirigami {verb.name} --help`.")
+    flags = [flag for flag in flags_of(verb.options) if getattr(parsed, flag)]
+    return Call(overrides, [*parsed.config_dirs, *parsed.config_dir], files), read(verb.options, texts, flags)
+
+
+def _files(verb: Verb, words: Sequence[str]) -> tuple[list[Path], Sequence[str]]:
+    """Take the files that a verb wants out of the words that follow it.
+
+    Raises:
+        InputError: where they are too many or too few.
+    """
+    if not verb.files:
+        return [], words
+    options = tuple(f"{key}=" for key in fields_of(verb.options))
+    files = [word for word in words if not word.startswith(options)]
+    if len(files) != len(verb.files):
+        wanted = " ".join(verb.files)
+        raise InputError(
+            f"{verb.name} takes {wanted}, but got {len(files)} of them. See `kirigami {verb.name} --help`."
+        )
+    return [Path(file) for file in files], [word for word in words if word not in files]

@@ -1,0 +1,55 @@
+"""How the draws of a screen are shown: as a table, and what became of them in sentences."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from kirigami.search.report.tables import narrow, number, settings
+
+
+def table(result: Mapping[str, Any]) -> Table:
+    """Return the draws, best first, each with what the search made of it."""
+    epochs = "1 epoch" if result["epochs"] == 1 else f"{result['epochs']} epochs"
+    shown = narrow(f"{result['study']}: {len(result['draws'])} draws after {epochs}, by {result['by']}")
+    for column in ("draw", result["metric"], "Kz/‖W‖", "seconds", "trial", "final"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    shown.add_column("settings", overflow="fold")
+    for row in result["draws"]:
+        drawn = settings({path.rpartition(".")[2]: value for path, value in row["params"].items()})
+        shown.add_row(
+            str(row["draw"]),
+            number(row["score"], ".4f"),
+            number(row["smoothness"], ".3g"),
+            number(row["seconds"] or None, ".2f"),
+            "" if row["trial"] is None else str(row["trial"]),
+            row["state"] if row["final"] is None else number(row["final"], ".4f"),
+            row["reason"] or drawn,
+        )
+    return shown
+
+
+def sentences(result: Mapping[str, Any]) -> list[str]:
+    """Return in sentences what was queued, and how well the screen foretold what is trained by now."""
+    queued, waiting = result["queued"], sum(row["state"] == "waiting" for row in result["draws"])
+    lines = [
+        f"{result['seconds']:.1f} s of training. {len(queued)} draws queued; {waiting} wait for `kirigami search`."
+    ]
+    best = [row for row in result["draws"] if row["score"] is not None][: result["top"]]
+    left = sum(row["trial"] is None for row in best)
+    if left:
+        lines.append(f"{left} of the best {len(best)} found no room: raise budget.trials and give the command again.")
+    ended = max(found["n"] for found in result["correlation"].values())
+    if ended:
+        told = ", ".join(f"{name} {_correlation(found)}" for name, found in result["correlation"].items())
+        lines.append(
+            f"Rank correlation with the final {result['metric']} (better is higher), n = {ended}: {told}. "
+            "They were chosen by the screen, so it says little of the others."
+        )
+    return lines
+
+
+def _correlation(found: Mapping[str, Any]) -> str:
+    if found["rho"] is None:
+        return "(too few)"
+    return f"{found['rho']:+.2f} [{found['low']:+.2f}, {found['high']:+.2f}]"
