@@ -117,11 +117,11 @@ def interval(metric: str, task: tasks.Task, outputs: Tensor, targets: Tensor, va
         half = Z / (1 + Z**2 / rows) * math.sqrt(value * (1 - value) / rows + Z**2 / (4 * rows**2))
         return max(0.0, centre - half), min(1.0, centre + half)
     generator = torch.Generator().manual_seed(0)
-    found = []
+    scores = []
     for _ in range(RESAMPLES):
         drawn = torch.randint(rows, (rows,), generator=generator)
-        found.append(task.evaluate(outputs[drawn], targets[drawn])[metric])
-    low, high = torch.tensor(found, dtype=torch.float64).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
+        scores.append(task.evaluate(outputs[drawn], targets[drawn])[metric])
+    low, high = torch.tensor(scores, dtype=torch.float64).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
     return float(low), float(high)
 
 
@@ -210,10 +210,10 @@ def _beside(card: Mapping[str, Any], twin: Mapping[str, Any] | None) -> list[str
     for name in ("density", "bits", "shared"):
         if name in card["techniques"]:
             rows.append((name, f"{card['techniques'][name]:.4g}", twin and "1" if name != "bits" else twin and "32"))
-    found = [f"| {name} | {ours} | {theirs or '–'} |" for name, ours, theirs in rows]
+    lines = [f"| {name} | {ours} | {theirs or '–'} |" for name, ours, theirs in rows]
     if "density" in card["techniques"]:
-        found.append("| masks | save size, not time | |")
-    return found
+        lines.append("| masks | save size, not time | |")
+    return lines
 
 
 def _scores(test: Mapping[str, Any]) -> list[str]:

@@ -10,25 +10,25 @@ from kirigami.models import compact
 WIDTHS = {"half": 16}
 
 
-def table(found: compact.File, costs: Mapping[str, float] | None = None) -> list[dict[str, Any]]:
+def table(file: compact.File, costs: Mapping[str, float] | None = None) -> list[dict[str, Any]]:
     """Return a row for each tensor: name, shape, form, share of entries that are not zero, bits an entry, and bytes.
 
     Args:
-        found: the file.
+        file: which one.
         costs: bytes by tensor, of `kirigami.models.compact.costs`; a file alone does not tell them.
     """
-    rows = [_row(name, value, found.parts[name]) for name, value in found.state.items()]
+    rows = [_row(name, value, file.parts[name]) for name, value in file.state.items()]
     return rows if costs is None else [{**row, "bytes": round(costs[row["name"]], 1)} for row in rows]
 
 
 def _row(name: str, value: torch.Tensor, part: Any) -> dict[str, Any]:
     count = max(value.numel(), 1)
-    kept = int(torch.count_nonzero(value)) / count
+    share = int(torch.count_nonzero(value)) / count
     return {
         "name": name,
         "shape": list(value.shape),
         "form": part.form,
-        "kept": f"{kept:.1%}",
+        "kept": f"{share:.1%}",
         "bits": _bits(value, part),
     }
 

@@ -77,32 +77,32 @@ def metrics_of(network: nn.Module, task: tasks.Task, rows: str) -> dict[str, flo
 def finish(network: nn.Module, config: TrialConfig, judge: Judge) -> Finished:
     """Return the smallest form that the judge lets pass."""
     before = judge.score(network)
-    found = Finished(copy.deepcopy(network), before, before)
-    _fold(found, config, judge)
-    _reduce(found, judge)
-    _round(found, judge)
-    return found
+    finished = Finished(copy.deepcopy(network), before, before)
+    _fold(finished, config, judge)
+    _reduce(finished, judge)
+    _round(finished, judge)
+    return finished
 
 
-def _fold(found: Finished, config: TrialConfig, judge: Judge) -> None:
+def _fold(finished: Finished, config: TrialConfig, judge: Judge) -> None:
     """Fold layers that soft sharing has made alike, and fine-tune."""
-    if not banks(found.network):
+    if not banks(finished.network):
         return
-    folded = copy.deepcopy(found.network)
+    folded = copy.deepcopy(finished.network)
     done = fold(folded)
     if done.after >= done.before:
-        found.notes.append("fold: no layers are alike enough")
+        finished.notes.append("fold: no layers are alike enough")
         return
     tune(folded, config, judge.task)
     score = judge.score(folded)
-    smaller = compact.encoded_bytes(folded) < compact.encoded_bytes(found.network)
-    kept = smaller and judge.is_enough(score, found.before)
-    found.notes.append(
+    smaller = compact.encoded_bytes(folded) < compact.encoded_bytes(finished.network)
+    is_kept = smaller and judge.is_enough(score, finished.before)
+    finished.notes.append(
         f"fold: {done.before:,} to {done.after:,} parameters, {judge.metric} {score:.4f} after fine-tuning"
-        + ("" if kept else ": not kept")
+        + ("" if is_kept else ": not kept")
     )
-    if kept:
-        found.network, found.score = folded, score
+    if is_kept:
+        finished.network, finished.score = folded, score
 
 
 def tune(network: nn.Module, config: TrialConfig, task: tasks.Task) -> None:
@@ -119,26 +119,26 @@ def tune(network: nn.Module, config: TrialConfig, task: tasks.Task) -> None:
     network.eval()
 
 
-def _reduce(found: Finished, judge: Judge) -> None:
+def _reduce(finished: Finished, judge: Judge) -> None:
     """Bring every batch norm to one factor and one offset a channel, and a scale of each folded weight to 1."""
-    reduced = compact.reduce(found.network)
+    reduced = compact.reduce(finished.network)
     normalise(reduced)
     score = judge.score(reduced)
-    if judge.is_enough(score, found.before):
-        found.network, found.score = reduced, score
+    if judge.is_enough(score, finished.before):
+        finished.network, finished.score = reduced, score
 
 
-def _round(found: Finished, judge: Judge) -> None:
+def _round(finished: Finished, judge: Judge) -> None:
     """Round what has no link, norms, biases and the last layer, to the fewest bits that pass."""
-    start, sizes = found.network, {}
+    start, sizes = finished.network, {}
     for bits in ROUNDINGS:
         rounded = start if bits is None else compact.rounded(start, bits)
         score = judge.score(rounded)
-        if judge.is_enough(score, found.before):
+        if judge.is_enough(score, finished.before):
             sizes[bits] = (compact.encoded_bytes(rounded), score, rounded)
-    found.bits = min(sizes, key=lambda bits: sizes[bits][0])
-    size, found.score, found.network = sizes[found.bits]
-    found.notes.append(
-        f"what no technique had rounded has {found.bits or 32} bits: {judge.metric} {found.score:.4f}, "
+    finished.bits = min(sizes, key=lambda bits: sizes[bits][0])
+    size, finished.score, finished.network = sizes[finished.bits]
+    finished.notes.append(
+        f"what no technique had rounded has {finished.bits or 32} bits: {judge.metric} {finished.score:.4f}, "
         f"{size:,} bytes of tensors"
     )

@@ -32,12 +32,12 @@ def inspect_file(file: Path, *, unpack: bool, to: Path | None) -> None:
     from kirigami.models import compact
 
     try:
-        found = compact.read(data)
+        content = compact.read(data)
     except ValueError as error:
         raise InputError(f"{file}: {one_line(error)}") from error
     console.print(f"{file}: {len(data):,} bytes, every tensor as its digest says", highlight=False)
-    console.print(_tensors(contents.table(found)))
-    about = json.loads(found.extra.get("about", b"{}"))
+    console.print(_tensors(contents.table(content)))
+    about = json.loads(content.extra.get("about", b"{}"))
     if about:
         named = " ".join(f"{key}={value}" for key, value in about.get("network", {}).items())
         console.print(f"network {named}", highlight=False, markup=False)
@@ -68,16 +68,16 @@ def _card(file: Path, data: bytes) -> str:
     if not card.exists():
         return "no card.json beside it"
     try:
-        told = json.loads(card.read_text())
-        wanted = told["sha256"].get(file.name)
+        facts = json.loads(card.read_text())
+        wanted = facts["sha256"].get(file.name)
     except (ValueError, KeyError, OSError) as error:
         raise InputError(f"{card}: is no card of an export ({one_line(error)}).") from error
     if wanted is None:
         return "card.json beside it does not name it"
     if wanted != hashlib.sha256(data).hexdigest():
         raise InputError(f"{file}: is not the file that card.json beside it describes: its SHA-256 differs.")
-    test = told["test"]
-    return f"as card.json says: {told['study']}, trial {told['trial']}, test {test['metric']} {test['value']:.4f}"
+    test = facts["test"]
+    return f"as card.json says: {facts['study']}, trial {facts['trial']}, test {test['metric']} {test['value']:.4f}"
 
 
 def _onnx(file: Path, data: bytes, console: Console) -> None:
@@ -88,16 +88,16 @@ def _onnx(file: Path, data: bytes, console: Console) -> None:
         onnx.checker.check_model(model)
     except Exception as error:  # protobuf, onnx and its checker each raise their own
         raise InputError(f"{file}: is no sound ONNX model ({one_line(error)}).") from error
-    said = _card(file, data)
-    console.print(f"{file}: {len(data):,} bytes, {said}", highlight=False)
+    verified = _card(file, data)
+    console.print(f"{file}: {len(data):,} bytes, {verified}", highlight=False)
     table = Table("initialiser", "type", "shape", "bytes")
-    for one in model.graph.initializer:
-        kind = onnx.TensorProto.DataType.Name(one.data_type).lower()
-        table.add_row(one.name, kind, "×".join(map(str, one.dims)) or "1", str(len(one.raw_data)))
+    for tensor in model.graph.initializer:
+        kind = onnx.TensorProto.DataType.Name(tensor.data_type).lower()
+        table.add_row(tensor.name, kind, "×".join(map(str, tensor.dims)) or "1", str(len(tensor.raw_data)))
     console.print(table)
-    told = {one.key: one.value for one in model.metadata_props}
-    if told:
-        console.print("  ".join(f"{key} {value}" for key, value in told.items()), highlight=False, markup=False)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    if metadata:
+        console.print("  ".join(f"{key} {value}" for key, value in metadata.items()), highlight=False, markup=False)
 
 
 def _tensors(rows: list[dict[str, Any]]) -> Table:

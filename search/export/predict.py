@@ -31,13 +31,13 @@ def predict(file: Path, data: Path, to: Path | None) -> Path | None:
     import pandas
 
     session = onnx_session(onnx_bytes(file), threads=0)
-    told = session.get_modelmeta().custom_metadata_map
-    given = session.get_inputs()[0]
+    metadata = session.get_modelmeta().custom_metadata_map
+    argument = session.get_inputs()[0]
     if not data.exists():
         raise InputError(f"{data}: no such file or folder.")
-    names, rows = _rows(data, given, json.loads(told.get("preparation", "{}")))
-    outputs = session.run(None, {given.name: rows})[0]
-    table = pandas.DataFrame({"input": names, **columns(outputs, told)})
+    names, rows = _rows(data, argument, json.loads(metadata.get("preparation", "{}")))
+    outputs = session.run(None, {argument.name: rows})[0]
+    table = pandas.DataFrame({"input": names, **columns(outputs, metadata)})
     if to is None:
         print(table.to_csv(index=False), end="")
         return None
@@ -60,18 +60,18 @@ def onnx_bytes(file: Path) -> bytes:
     if file.suffix == ".onnx":
         return data
     try:
-        found = compact.read(data)
-        if "graph" not in found.extra:
+        content = compact.read(data)
+        if "graph" not in content.extra:
             raise ValueError("it holds a network's tensors but no graph.")
-        return graph.fill(found.extra["graph"], found)
+        return graph.fill(content.extra["graph"], content)
     except ValueError as error:
         raise InputError(f"{file}: {one_line(error)}") from error
 
 
-def columns(outputs: NDArray[Any], told: Mapping[str, str]) -> dict[str, Any]:
+def columns(outputs: NDArray[Any], metadata: Mapping[str, str]) -> dict[str, Any]:
     """Return the columns of the answer: the class and its probability, or the values."""
-    classes = json.loads(told.get("classes", "[]"))
-    if told.get("kind", "classes") == "classes" and outputs.ndim == 2 and outputs.shape[1] > 1:
+    classes = json.loads(metadata.get("classes", "[]"))
+    if metadata.get("kind", "classes") == "classes" and outputs.ndim == 2 and outputs.shape[1] > 1:
         shifted = np.exp(outputs - outputs.max(1, keepdims=True))
         best = outputs.argmax(1)
         named = [classes[index] if index < len(classes) else str(index) for index in best]
@@ -80,15 +80,15 @@ def columns(outputs: NDArray[Any], told: Mapping[str, str]) -> dict[str, Any]:
     return {"value": flat[:, 0]} if flat.shape[1] == 1 else {f"output {i}": flat[:, i] for i in range(flat.shape[1])}
 
 
-def _rows(data: Path, given: Any, rules: Mapping[str, Any]) -> tuple[Sequence[Any], NDArray[Any]]:
+def _rows(data: Path, argument: Any, rules: Mapping[str, Any]) -> tuple[Sequence[Any], NDArray[Any]]:
     if data.is_dir() or data.suffix.lower() in IMAGES:
-        return _images(data, given)
+        return _images(data, argument)
     if data.suffix.lower() not in TABLES:
         raise InputError(f"{data}: must be a folder of images, an image, or one of (*{', *'.join(TABLES)}).")
-    return _table(data, given, rules)
+    return _table(data, argument, rules)
 
 
-def _table(data: Path, given: Any, rules: Mapping[str, Any]) -> tuple[Sequence[Any], NDArray[Any]]:
+def _table(data: Path, argument: Any, rules: Mapping[str, Any]) -> tuple[Sequence[Any], NDArray[Any]]:
     import pandas
 
     try:
@@ -109,44 +109,44 @@ def _table(data: Path, given: Any, rules: Mapping[str, Any]) -> tuple[Sequence[A
     pictures = next((name for name in frame.columns if isinstance(_first(frame[name]), bytes | dict)), None)
     if pictures is not None:
         cells = (cell["bytes"] if isinstance(cell, dict) else cell for cell in frame[pictures])
-        return range(len(frame)), _decoded(((f"row {i}", io.BytesIO(cell)) for i, cell in enumerate(cells)), given)
-    shape = [int(one) for one in given.shape[1:]]
+        return range(len(frame)), _decoded(((f"row {i}", io.BytesIO(cell)) for i, cell in enumerate(cells)), argument)
+    shape = [int(size) for size in argument.shape[1:]]
     numbers = frame.select_dtypes("number").to_numpy(np.float32)
     if numbers.shape[1] != int(np.prod(shape)):
         raise InputError(
             f"{data}: has {numbers.shape[1]} columns of numbers, but the network takes {int(np.prod(shape))} a row."
         )
-    return range(len(frame)), numbers.reshape(-1, *shape).astype(_type(given))
+    return range(len(frame)), numbers.reshape(-1, *shape).astype(_type(argument))
 
 
-def _images(data: Path, given: Any) -> tuple[Sequence[Any], NDArray[Any]]:
-    files = [data] if data.is_file() else sorted(one for one in data.rglob("*") if one.suffix.lower() in IMAGES)
+def _images(data: Path, argument: Any) -> tuple[Sequence[Any], NDArray[Any]]:
+    files = [data] if data.is_file() else sorted(file for file in data.rglob("*") if file.suffix.lower() in IMAGES)
     if not files:
         raise InputError(f"{data}: holds no images (*{', *'.join(IMAGES)}).")
-    return [str(file) for file in files], _decoded(((str(file), file) for file in files), given)
+    return [str(file) for file in files], _decoded(((str(file), file) for file in files), argument)
 
 
-def _decoded(sources: Iterable[tuple[str, Any]], given: Any) -> NDArray[Any]:
+def _decoded(sources: Iterable[tuple[str, Any]], argument: Any) -> NDArray[Any]:
     """Return images (n, c, h, w) brought to the network's size."""
     from PIL import Image, UnidentifiedImageError
 
-    if len(given.shape) != 4:
-        raise InputError(f"the network takes rows of shape {given.shape[1:]}, no images.")
-    channels, height, width = (int(one) for one in given.shape[1:])
-    found = []
+    if len(argument.shape) != 4:
+        raise InputError(f"the network takes rows of shape {argument.shape[1:]}, no images.")
+    channels, height, width = (int(size) for size in argument.shape[1:])
+    images = []
     for name, source in sources:
         try:
             with Image.open(source) as image:
                 sized = image.convert("L" if channels == 1 else "RGB").resize((width, height))
         except (UnidentifiedImageError, OSError) as error:
             raise InputError(f"{name}: is no readable image ({one_line(error)}).") from error
-        found.append(np.asarray(sized).reshape(height, width, channels).transpose(2, 0, 1))
-    return np.stack(found).astype(_type(given))
+        images.append(np.asarray(sized).reshape(height, width, channels).transpose(2, 0, 1))
+    return np.stack(images).astype(_type(argument))
 
 
 def _first(column: Any) -> Any:
     return column.iloc[0] if len(column) else None
 
 
-def _type(given: Any) -> type:
-    return {"tensor(uint8)": np.uint8, "tensor(int64)": np.int64}.get(given.type, np.float32)
+def _type(argument: Any) -> type:
+    return {"tensor(uint8)": np.uint8, "tensor(int64)": np.int64}.get(argument.type, np.float32)

@@ -24,7 +24,7 @@ from kirigami.search.study.record import Origin
 from kirigami.search.training import trainer as trainers
 from kirigami.search.training.alone import train
 from kirigami.search.training.building import load, open_task
-from kirigami.search.training.job import Job
+from kirigami.search.training.job import Job, Made
 from kirigami.search.training.networks import Networks, about_file
 
 
@@ -44,48 +44,48 @@ def export_study(
         InputError: where there is no such trial.
         StudyStopped: where the forms of the network do not agree; then what was there stays.
     """
-    chosen = choose(study, options.trial)
+    trials = choose(study, options.trial)
     target = folder / "export"
     with replaced(target) as unfinished:
-        for one in chosen:
-            into = unfinished if len(chosen) == 1 else unfinished / f"trial-{one.number:05d}"
+        for trial in trials:
+            into = unfinished if len(trials) == 1 else unfinished / f"trial-{trial.number:05d}"
             into.mkdir(exist_ok=True)
-            Networks(folder / "networks", study.study_name, artifacts).fetch(one.number)
-            card = export_trial(study, one, folder, into, options, console)
+            Networks(folder / "networks", study.study_name, artifacts).fetch(trial.number)
+            card = export_trial(study, trial, folder, into, options, console)
             console.print(cards.summary(card), highlight=False)
     return target
 
 
-def choose(study: Study, asked: str) -> list[FrozenTrial]:
+def choose(study: Study, choice: str) -> list[FrozenTrial]:
     """Return the trials meant by "best", "front" or a number.
 
     Raises:
         InputError: where there are none.
     """
-    if asked == "front" and len(study.directions) == 1:
+    if choice == "front" and len(study.directions) == 1:
         raise InputError("trial=front needs a study of several objectives. Set trial=best, or trial=NUMBER.")
-    if asked in ("best", "front"):
+    if choice in ("best", "front"):
         best = ranking.best_trial(study)
-        found = ranking.front(study) if asked == "front" else [best] if best else []
-        if not found:
+        trials = ranking.front(study) if choice == "front" else [best] if best else []
+        if not trials:
             raise InputError(f"study={study.study_name} has no complete trial within its budget yet. Search on.")
-        return found
-    if not asked.isdigit():
-        raise InputError(f"trial must be best, front or a trial's number, but got {asked!r}.")
-    known = study.get_trials(deepcopy=False)
-    if int(asked) >= len(known) or known[int(asked)].state is not TrialState.COMPLETE:
-        state = known[int(asked)].state.name.lower() if int(asked) < len(known) else "not there"
-        raise InputError(f"trial={asked} of study={study.study_name} is {state}, and only complete ones are exported.")
-    return [known[int(asked)]]
+        return trials
+    if not choice.isdigit():
+        raise InputError(f"trial must be best, front or a trial's number, but got {choice!r}.")
+    trials = study.get_trials(deepcopy=False)
+    if int(choice) >= len(trials) or trials[int(choice)].state is not TrialState.COMPLETE:
+        state = trials[int(choice)].state.name.lower() if int(choice) < len(trials) else "not there"
+        raise InputError(f"trial={choice} of study={study.study_name} is {state}, and only complete ones are exported.")
+    return [trials[int(choice)]]
 
 
 def export_trial(
-    study: Study, one: FrozenTrial, folder: Path, into: Path, options: Options, console: Console
+    study: Study, trial: FrozenTrial, folder: Path, into: Path, options: Options, console: Console
 ) -> dict[str, Any]:
-    """Write the files of one trial and return its card."""
+    """Write the files of a trial and return its card."""
     trainers.quiet()
-    with console.status(f"trial {one.number}: reading its network"):
-        network, trained, recipes = obtain(study, one, folder, console, options.path)
+    with console.status(f"trial {trial.number}: reading its network"):
+        network, trained, recipes = obtain(study, trial, folder, console, options.path)
     config = trained.with_changes(trainer={"device": "cpu"})
     try:
         task = open_task(config)
@@ -93,17 +93,17 @@ def export_trial(
         raise InputError(f"{one_line(error)} Or say where the data lie now: path=FOLDER.") from error
     check_data(study, task)
     judge = Judge(task, judged_by(study, task), options.tolerance)
-    with console.status(f"trial {one.number}: last cuts, judged on validation rows"):
+    with console.status(f"trial {trial.number}: last cuts, judged on validation rows"):
         done = finish(network, config, judge)
     try:
         files = written(done, config.network, recipes, task)
     except ValueError as error:
-        raise StudyStopped(f"trial {one.number} cannot be exported: {one_line(error)}") from error
+        raise StudyStopped(f"trial {trial.number} cannot be exported: {one_line(error)}") from error
     task.setup("test")  # nothing is chosen any more
-    with console.status(f"trial {one.number}: comparing all forms on the test rows"):
+    with console.status(f"trial {trial.number}: comparing all forms on the test rows"):
         agreed = compare(done.network, files, task)
     twin = dense_twin(config, task, judge.metric, console) if options.twin and config.methods else None
-    card = cards.card_of(study, one, done, files, task, judge, agreed, twin, config)
+    card = cards.card_of(study, trial, done, files, task, judge, agreed, twin, config)
     for name, data in files.items():
         (into / name).write_bytes(data)
     (into / "card.json").write_text(cards.as_json(card))
@@ -112,33 +112,41 @@ def export_trial(
 
 
 def obtain(
-    study: Study, one: FrozenTrial, folder: Path, console: Console, data: str | None = None
+    study: Study, trial: FrozenTrial, folder: Path, console: Console, data: str | None = None
 ) -> tuple[nn.Module, TrialConfig, list[dict[str, Any]]]:
     """Return a trial's network, config and recipes: as it was kept, or trained again from its record.
 
     Args:
         study: its study.
-        one: the trial.
+        trial: which one.
         folder: the study's.
         console: where to say that it is trained again.
         data: where the data lie now; None is where the trial read them.
     """
-    path = Networks(folder / "networks", study.study_name).path(one.number)
-    if path.exists():
-        network, config = load(path)
-        return network, _moved(config, data), about_file(path)["recipes"]
-    origin = Origin.from_attrs(one.user_attrs)
+    path = Networks(folder / "networks", study.study_name).path(trial.number)
+    if not path.exists():
+        console.print(f"trial {trial.number}: its weights were not kept; training it again", highlight=False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        train_again(trial, data).save(path)
+    network, config = load(path)
+    return network, _moved(config, data), about_file(path)["recipes"]
+
+
+def train_again(trial: FrozenTrial, data: str | None = None) -> Made:
+    """Train a trial again from its record; return what it has trained.
+
+    Raises:
+        InputError: where its data or its own code are not what they were.
+    """
+    origin = Origin.from_attrs(trial.user_attrs)
     assert origin is not None, "a trial that has ended was begun"
     config = _moved(TrialConfig.from_resolved(origin.config), data)
-    console.print(f"trial {one.number}: its weights were not kept; training it again", highlight=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        outcome = train(Job(one.number, config.plain, lambda fidelity, metrics: None))
+        outcome = train(Job(trial.number, config.plain, lambda fidelity, metrics: None))
     except ValueError as error:
-        raise InputError(f"trial {one.number} cannot be trained again: {one_line(error)}") from error
+        raise InputError(f"trial {trial.number} cannot be trained again: {one_line(error)}") from error
     assert outcome.made is not None, "a trial without pruner and budget is complete"
-    outcome.made.save(path)
-    return obtain(study, one, folder, console, data)
+    return outcome.made
 
 
 def _moved(config: TrialConfig, data: str | None) -> TrialConfig:

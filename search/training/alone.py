@@ -10,7 +10,7 @@ from kirigami import models
 from kirigami.search.config.settings import TrialConfig
 from kirigami.search.training import costs
 from kirigami.search.training.building import Assembly, assemble, calibrate, figures, prepare
-from kirigami.search.training.checkpoints.keeper import Found, Keeper
+from kirigami.search.training.checkpoints.keeper import Keeper, Start
 from kirigami.search.training.checkpoints.state import Refused
 from kirigami.search.training.checks import check_untrained
 from kirigami.search.training.job import Job, Outcome, say
@@ -33,7 +33,7 @@ def train(job: Job, threads: int | None = None, split: int | None = None, test_s
     """
     config = TrialConfig.from_resolved(job.config)
     for checkpoint in () if job.checkpoints is None else job.checkpoints.read():
-        start = Found(*checkpoint)
+        start = Start(*checkpoint)
         try:
             return _train(job, config, threads, split, test_split, start)
         except Refused as reason:
@@ -43,7 +43,7 @@ def train(job: Job, threads: int | None = None, split: int | None = None, test_s
 
 
 def _train(
-    job: Job, config: TrialConfig, threads: int | None, split: int | None, test_split: int | None, start: Found | None
+    job: Job, config: TrialConfig, threads: int | None, split: int | None, test_split: int | None, start: Start | None
 ) -> Outcome:
     """Train from a checkpoint, or from the beginning where there is none.
 
@@ -67,7 +67,7 @@ def _train(
 
 
 def _fit(
-    job: Job, assembly: Assembly, start: Found | None, split: int | None, test_split: int | None
+    job: Job, assembly: Assembly, start: Start | None, split: int | None, test_split: int | None
 ) -> dict[str, float]:
     """Train and calibrate an assembly under the pruner; return the metrics of its last validation."""
     config = assembly.config
@@ -106,12 +106,12 @@ def _run(trainer: Trainer, assembly: Assembly, keeper: Keeper) -> None:
     if trainer.max_epochs == 0:
         trainer.validate(module, task.val_dataloader(), verbose=False)
         return
-    checkpoint: dict[str, Any] = {} if keeper.found is None else {"ckpt_path": "bytes", "weights_only": True}
+    checkpoint: dict[str, Any] = {} if keeper.start is None else {"ckpt_path": "bytes", "weights_only": True}
     try:
         trainer.fit(module, task.train_dataloader(), task.val_dataloader(), **checkpoint)
     except Refused:
         raise
     except Exception as error:
-        if keeper.found is None or keeper.restored:
+        if keeper.start is None or keeper.restored:
             raise
         raise Refused(" ".join(str(error).split())[:300]) from error

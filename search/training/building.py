@@ -85,7 +85,7 @@ def assemble(
         if threads is not None:
             work, shares = int(measured.get("macs", 0)) * task.batch_size, config.trainer.ranks
             torch.set_num_threads(devices.threads_for(work, threads, shares))
-        measured |= costs.latency(config, network, task)
+        measured |= costs.working(config, network, task)
     attach(techniques, network)
     if is_measured:
         measured |= costs.sizes(config, network, techniques)

@@ -41,18 +41,18 @@ def check_devices(config: TrialConfig) -> None:
     Raises:
         InputError: naming it and saying why.
     """
-    count, techniques, regime = config.trainer.ranks, config.methods, config.regime["name"]
+    count, methods, regime = config.trainer.ranks, config.methods, config.regime["name"]
     if count == 1:
         return
     devices.of_ranks(config.trainer)
     apart = "each process would change its own copy of the network's shapes"
-    refused = {"growth": apart} if "growth" in techniques else {}
-    if techniques.get("sparsity") == "structured":
+    refused = {"growth": apart} if "growth" in methods else {}
+    if methods.get("sparsity") == "structured":
         refused["sparsity"] = apart
     if regime != "backprop":
         refused["regime"] = "its blocks go backward by themselves, out of DDP's sight"
     for group, reason in refused.items():
-        value = (techniques | {"regime": regime})[group]
+        value = (methods | {"regime": regime})[group]
         raise InputError(
             f"trainer.devices must be 1 with {group}={value}, since {reason}, but got {count}. Set trainer.devices=1."
         )

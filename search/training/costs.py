@@ -27,7 +27,7 @@ def after(
     measured: dict[str, float] = {}
     with suppress(ValueError):  # somebody's network may hold what the file cannot: then its bytes are not known
         measured["bytes"] = models.compact.encoded_bytes(network)
-    measured |= latency(config, network, task)
+    measured |= working(config, network, task)
     if any(technique.shrinks for technique in techniques):
         measured |= {"params": stored_parameters(network), **macs(models.compact.plain(network), task)}
     return measured
@@ -47,19 +47,30 @@ def macs(network: nn.Module, task: tasks.Task) -> dict[str, int]:
         return {}
 
 
-def latency(config: TrialConfig, network: nn.Module, task: tasks.Task) -> dict[str, float]:
-    """Return the median milliseconds of a forward pass for one sample on the trial's device, where they are asked for.
+def working(config: TrialConfig, network: nn.Module, task: tasks.Task) -> dict[str, float]:
+    """Return the costs for which the network has to work for a while, those that somebody asks for, as details."""
+    measured: dict[str, float] = {}
+    for name, measure in WORKING.items():
+        if is_asked(config, name):
+            measured |= measure(network, task)
+    return measured
+
+
+def latency(network: nn.Module, task: tasks.Task) -> dict[str, float]:
+    """Return the median milliseconds of a forward pass for one sample on the trial's device.
 
     Weights that techniques compute from others are computed once, as in the network's final file.
     """
-    if not is_asked(config, "latency_ms"):
-        return {}
     sample, _ = next(iter(task.val_dataloader()))
     try:
         with parametrize.cached():
             return {"latency_ms": models.cost.latency_ms(network.to(sample.device), sample[:1])}
     except NotImplementedError:
         return {}
+
+
+WORKING = {"latency_ms": latency}
+"""Costs that take a while to measure: before training, which bounds them, and after it. Name -> details of a trial."""
 
 
 def least_bytes(network: nn.Module, techniques: Sequence[Technique]) -> int:

@@ -119,7 +119,7 @@ class TestLatency:
     def test_is_a_number_for_a_real_network(self):
         config = TrialConfig.from_resolved(config_of(latency_ms=1.0))
         task = building.open_task(config)
-        assert costs.latency(config, building.build_network(config, task), task)["latency_ms"] > 0
+        assert costs.latency(building.build_network(config, task), task)["latency_ms"] > 0
 
     def test_is_nothing_for_a_module_without_forward(self, monkeypatch):
         def refuse(*_):
@@ -128,7 +128,7 @@ class TestLatency:
         monkeypatch.setattr(models.cost, "latency_ms", refuse)
         config = TrialConfig.from_resolved(config_of(latency_ms=1.0))
         task = building.open_task(config)
-        assert costs.latency(config, building.build_network(config, task), task) == {}
+        assert costs.latency(building.build_network(config, task), task) == {}
 
     @pytest.mark.parametrize("value", [0, -1, True, "2", float("inf"), float("nan")])
     def test_a_budget_of_it_is_a_number_above_0(self, value):

@@ -31,7 +31,7 @@ SHARE = 0.05  # of the time at most that writing may take, where a checkpoint ta
 
 
 @dataclass(frozen=True)
-class Found:
+class Start:
     """A checkpoint that a trial goes on from.
 
     Attributes:
@@ -52,12 +52,12 @@ class Keeper(Callback):
 
     Args:
         job: whose state it is; without `checkpoints` nothing is written.
-        found: what the run goes on from, None from the start.
+        start: what the run goes on from, None from the start.
     """
 
-    def __init__(self, job: Job, found: Found | None = None) -> None:
-        self.job, self.found = job, found
-        self.bytes = Bytes(b"" if found is None else found.data)
+    def __init__(self, job: Job, start: Start | None = None) -> None:
+        self.job, self.start = job, start
+        self.bytes = Bytes(b"" if start is None else start.data)
         self.every_s = 0.0 if job.checkpoints is None else job.checkpoints.every_s
         self.off = job.checkpoints is None
         self.restored = False
@@ -140,18 +140,18 @@ class Keeper(Callback):
             return
         self.restored = True
         self.bytes.data = b""
-        assert self.found is not None
-        found, job = self._resume, self.job
+        assert self.start is not None
+        state, job = self._resume, self.job
         job.details |= {
-            **found["details"],
-            "resumed_from": {"trial": self.found.attempt, "fidelity": self.found.fidelity},
+            **state["details"],
+            "resumed_from": {"trial": self.start.attempt, "fidelity": self.start.fidelity},
         }
-        job.spent_s = float(found["seconds"])
-        job.recall(self.found.attempt, found["curve"])
-        trainer.callback_metrics.update(found["metrics"])
-        if found["batches"]:
-            trainer.train_dataloader.skip = found["batches"]  # type: ignore[union-attr]
-        fidelity, attempt = self.found.fidelity, self.found.attempt
+        job.spent_s = float(state["seconds"])
+        job.recall(self.start.attempt, state["curve"])
+        trainer.callback_metrics.update(state["metrics"])
+        if state["batches"]:
+            trainer.train_dataloader.skip = state["batches"]  # type: ignore[union-attr]
+        fidelity, attempt = self.start.fidelity, self.start.attempt
         say(f"trial {job.number} goes on from fidelity {fidelity}, the checkpoint of trial {attempt}")
         self.began = time.monotonic()
 
@@ -184,4 +184,4 @@ def _can_go_on(callback: Callback, batches: int) -> bool:
     return bool(getattr(callback, "resumable", True)) and (not batches or getattr(callback, "resumable_within", True))
 
 
-__all__ = ["Found", "Keeper", "Refused"]
+__all__ = ["Keeper", "Refused", "Start"]

@@ -53,12 +53,12 @@ def loaded(data: bytes) -> dict[str, Any]:
         Refused: where they hold anything but tensors and plain values, or are none of ours.
     """
     try:
-        found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever the bytes lead it to
         raise Refused("it cannot be read: " + " ".join(str(error).split())[:200]) from error
-    if not isinstance(found, dict) or not isinstance(found.get(KEY), dict) or found[KEY].get("format") != FORMAT:
+    if not isinstance(state, dict) or not isinstance(state.get(KEY), dict) or state[KEY].get("format") != FORMAT:
         raise Refused(f"it is none of format {FORMAT}")
-    return dict(found)
+    return dict(state)
 
 
 def about(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,19 +73,19 @@ def versions() -> dict[str, str]:
     return {name: str(version) for name, version in provenance.versions().items()}
 
 
-def check(found: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+def check(state: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """Refuse the checkpoint of another config, or of other versions.
 
     Raises:
         Refused: saying what differs.
     """
     expected = about(config)
-    if found["config"] != expected["config"]:
+    if state["config"] != expected["config"]:
         raise Refused("it is that of another config")
     now = expected["versions"]
-    changed = [name for name in sorted({*now, *found["versions"]}) if now.get(name) != found["versions"].get(name)]
+    changed = [name for name in sorted({*now, *state["versions"]}) if now.get(name) != state["versions"].get(name)]
     if changed:
-        before = found["versions"].get(changed[0], "none")
+        before = state["versions"].get(changed[0], "none")
         raise Refused(f"it was written with {changed[0]} {before}, and this is {now.get(changed[0], 'none')}")
 
 

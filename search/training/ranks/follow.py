@@ -20,22 +20,22 @@ from kirigami.search.training.trainer import build_trainer
 class Follower(Member):
     """Waits after each validation for rank 0, who alone asks the pruner."""
 
-    def __init__(self, place: Place, config: TrialConfig, told: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, place: Place, config: TrialConfig, receive: Callable[[], dict[str, Any]]) -> None:
         super().__init__(place, config)
-        self.told = told
+        self.receive = receive
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go on, or end the trial as rank 0 does."""
-        if "stop" in self.told():
+        if "stop" in self.receive():
             raise Pruned("by rank 0")
 
 
-def follow(order: dict[str, Any], told: Callable[[], dict[str, Any]], ready: Callable[[], None]) -> None:
+def follow(order: dict[str, Any], receive: Callable[[], dict[str, Any]], ready: Callable[[], None]) -> None:
     """Build the trial that rank 0 has built, meet it, and train.
 
     Args:
         order: place, config, threads and the seeds of the splits.
-        told: waits for rank 0's next word.
+        receive: waits for rank 0's next message.
         ready: says that all is built.
     """
     add_folders(order["paths"])
@@ -47,10 +47,10 @@ def follow(order: dict[str, Any], told: Callable[[], dict[str, Any]], ready: Cal
     assembly = assemble(
         config.with_changes(trainer={"device": place.device}), order["split"], order["test_split"], is_measured=False
     )
-    trainer = build_trainer(config.trainer, assembly.techniques, Follower(place, config, told))
+    trainer = build_trainer(config.trainer, assembly.techniques, Follower(place, config, receive))
     prepare(assembly)
     ready()
-    told()
+    receive()
     meet(place)
     try:
         with suppress(Pruned):

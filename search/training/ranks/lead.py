@@ -44,7 +44,7 @@ class Member(Callback):
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of a Trainer that differ from those for one device."""
-        numbers = [torch.device(one).index for one in self.place.devices]
+        numbers = [torch.device(name).index for name in self.place.devices]
         return {
             "devices": self.place.world if self.place.device == "cpu" else numbers,
             "strategy": Sharing(
@@ -163,14 +163,14 @@ class Lead(Member):
             except RankLost as lost:
                 return lost
             time.sleep(0.1)
-        said = " ".join(str(error).split())[:200]
-        return RankLost(f"the other ranks did not answer within {self.place.patience_s:g} s ({said})")
+        reason = " ".join(str(error).split())[:200]
+        return RankLost(f"the other ranks did not answer within {self.place.patience_s:g} s ({reason})")
 
 
 def _of_exchange(error: RuntimeError) -> bool:
     """Tell whether an error comes from an exchange between ranks."""
-    said = str(error).lower()  # gloo raises plain RuntimeErrors
-    return isinstance(error, torch.distributed.DistError) or any(word in said for word in EXCHANGE_WORDS)
+    text = str(error).lower()  # gloo raises plain RuntimeErrors
+    return isinstance(error, torch.distributed.DistError) or any(word in text for word in EXCHANGE_WORDS)
 
 
 def lead(job: Job, config: TrialConfig, split: int | None, test_split: int | None) -> Lead | None:

@@ -65,9 +65,9 @@ class Sharing(DDPStrategy):
         """Take this rank's rows of the batch, and step on them."""
         rows, self.weight = share(len(batch[0]), self.place.rank, self.place.world, self.least)
         assert self.lightning_module is not None
-        mine = tuple(part[rows] for part in batch)
+        shares = tuple(part[rows] for part in batch)
         with own_chance(self.seed, self.place.rank, self.lightning_module.global_step):
-            return super().training_step(mine, *arguments, **keywords)
+            return super().training_step(shares, *arguments, **keywords)
 
     def backward(self, closure_loss: Tensor, *arguments: Any, **keywords: Any) -> Tensor:
         """Go backward from the loss as it counts among the ranks'."""
@@ -172,10 +172,10 @@ def part() -> None:
 def differing(network: nn.Module) -> str | None:
     """Return the first parameter that is not the same on all ranks to the bit; all of them must ask."""
     named = dict(network.named_parameters())
-    own = torch.stack([_sum(parameter) for parameter in named.values()])
-    first = own.clone()
+    sums = torch.stack([_sum(parameter) for parameter in named.values()])
+    first = sums.clone()
     dist.broadcast(first, src=0)
-    unlike = (first != own).long()
+    unlike = (first != sums).long()
     dist.all_reduce(unlike)
     return next((name for name, ranks in zip(named, unlike.tolist(), strict=True) if ranks), None)
 
