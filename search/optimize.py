@@ -81,8 +81,8 @@ def optimize(
     base = dict(config) if config is not None else _skeleton(space)
     searched = Space.from_config(space, base)
     directions = directed(named(objective or {"value": "minimize"}), lambda name: "minimize")
-    given = {"sampler": _named(sampler)} | ({} if isinstance(pruner, Judge) else {"pruner": _named(pruner)})
-    proposal = Proposal.read(given)
+    pruning = {} if isinstance(pruner, Judge) else {"pruner": _named(pruner)}
+    proposal = Proposal.read({"sampler": _named(sampler), **pruning})
     check_several(proposal.sampler, len(directions))
     judge = pruner if isinstance(pruner, Judge) else _judge(proposal.pruner, len(directions), fidelities)
     study = optuna.create_study(

@@ -78,7 +78,7 @@ def explained(group: type[BaseModel], error: ErrorDetails, path: str = "") -> st
             return f"{where} is not set. Set {where}=VALUE."
         case "union_tag_invalid" | "union_tag_not_found":
             chosen = value.get("name") if isinstance(value, Mapping) else value
-            return str(one_of(f"{where}.name", chosen, _tags(field)))
+            return str(one_of(f"{where}.name", chosen, names_of(*_groups(field.annotation))))
         case "model_type" | "model_attributes_type":
             return f"{where} must be a mapping, but got {value!r}."
     return refused(where, value, field)
@@ -115,7 +115,7 @@ def allowed(annotation: Any, metadata: Sequence[Any] = ()) -> str:
 
 def _constraints(metadata: Iterable[Any]) -> list[Any]:
     """Return the constraints of an annotation, those that stand inside `Field(…)` too."""
-    return [part for one in metadata for part in (one.metadata if isinstance(one, FieldInfo) else [one])]
+    return [part for entry in metadata for part in (entry.metadata if isinstance(entry, FieldInfo) else [entry])]
 
 
 def _range(metadata: Sequence[Any]) -> str:
@@ -145,7 +145,7 @@ def _located(group: type[BaseModel], loc: Sequence[int | str]) -> tuple[type[Bas
         names.append(key)
         members = _groups(field.annotation)
         if len(members) > 1:
-            members = [one for one in members if parts and parts[0] in get_args(one.model_fields["name"].annotation)]
+            members = [member for member in members if parts and parts[0] in names_of(member)]
             del parts[:1]
         if not members:
             break
@@ -160,7 +160,6 @@ def _groups(annotation: Any) -> list[type[BaseModel]]:
     return [group for part in get_args(annotation) for group in _groups(part)]
 
 
-def _tags(field: FieldInfo) -> list[str]:
-    """Return the names by which the members of a union of groups are chosen."""
-    groups = _groups(field.annotation)
+def names_of(*groups: type[BaseModel]) -> list[str]:
+    """Return the names by which groups are chosen where one of several can stand."""
     return [str(word) for group in groups for word in get_args(group.model_fields["name"].annotation)]

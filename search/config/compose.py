@@ -44,8 +44,8 @@ def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> dict[
 
 def _own_network(overrides: Sequence[str]) -> list[str]:
     """Select the group option `own` where a user's class is named: another network's knobs are not its arguments."""
-    names_class = any(re.match(r"\+*network\._target_=", one) for one in overrides)
-    chooses = any(one.startswith("network=") for one in overrides)
+    names_class = any(re.match(r"\+*network\._target_=", override) for override in overrides)
+    chooses = any(override.startswith("network=") for override in overrides)
     return [*overrides, "network=own"] if names_class and not chooses else list(overrides)
 
 
@@ -99,9 +99,9 @@ def _options(group: str, config_dirs: Sequence[Path]) -> list[str]:
 
 def _nearest_key(path: str, overrides: Sequence[str], config_dirs: Sequence[Path]) -> str:
     """Compose without the override at fault and look for the nearest path in what comes out."""
-    kept = [one for one in overrides if path not in one]
+    others = [override for override in overrides if path not in override]
     try:
-        raw = compose(kept, config_dirs)
+        raw = compose(others, config_dirs)
     except InputError:
         return ""
     known = {"study"} | {path for path, _ in leaves(raw)} | {path.rpartition(".")[0] for path, _ in leaves(raw)}

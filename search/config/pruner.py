@@ -1,12 +1,12 @@
 """`pruner:` of the config: the pruners by name, each with the arguments and the defaults of Optuna's class."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
 from kirigami.search.errors import InputError
-from kirigami.search.schema import Group
+from kirigami.search.schema import Group, names_of
 
 Count = Annotated[int, Field(ge=0)]
 Auto = Literal["auto"]
@@ -121,11 +121,10 @@ def _without_siblings(values: Any) -> Any:
     """Drop the arguments of other pruners: a study that sets its own pruner's runs under any other."""
     if not isinstance(values, Mapping):
         return values
-    by_name = {get_args(one.model_fields["name"].annotation)[0]: one for one in PRUNERS}
-    chosen = by_name.get(values.get("name"))
+    chosen = next((pruner for pruner in PRUNERS if values.get("name") in names_of(pruner)), None)
     if chosen is None:
         return values
-    others = {key for one in PRUNERS for key in one.model_fields} - set(chosen.model_fields)
+    others = {key for pruner in PRUNERS for key in pruner.model_fields} - set(chosen.model_fields)
     return {key: value for key, value in values.items() if key not in others}
 
 
@@ -143,7 +142,7 @@ def check_several(pruner: Pruner, objectives: int) -> None:
         InputError: in one line.
     """
     if objectives > 1 and not isinstance(pruner, SEVERAL_OBJECTIVES):
-        names = ", ".join(get_args(one.model_fields["name"].annotation)[0] for one in SEVERAL_OBJECTIVES)
+        names = ", ".join(names_of(*SEVERAL_OBJECTIVES))
         raise InputError(
             f"pruner.name must be one of ({names}) in a study of several objectives, but got {pruner.name!r}. "
             "Set pruner=asha."

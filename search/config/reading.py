@@ -80,7 +80,7 @@ def _is_elsewhere(entry: str) -> bool:
 
 def _default(config: Any, group: str) -> str:
     """Return which file of a group the defaults take."""
-    return next(str(one[group]) for one in config["defaults"] if not isinstance(one, str) and group in one)
+    return next(str(entry[group]) for entry in config["defaults"] if not isinstance(entry, str) and group in entry)
 
 
 def _composed(overrides: Sequence[str], config_dirs: Sequence[Path]) -> dict[str, Any]:
@@ -89,6 +89,6 @@ def _composed(overrides: Sequence[str], config_dirs: Sequence[Path]) -> dict[str
     try:
         return compose(overrides, config_dirs)
     except InputError:
-        chosen = [one.partition("=")[2] for one in overrides if one.startswith(("study=", "name="))]
-        raw = compose([one for one in overrides if not one.startswith(("study=", "name="))], config_dirs)
-        return {**raw, "name": chosen[-1] if chosen else raw["name"]}
+        names = [override for override in overrides if override.startswith(("study=", "name="))]
+        raw = compose([override for override in overrides if override not in names], config_dirs)
+        return {**raw, "name": names[-1].partition("=")[2] if names else raw["name"]}

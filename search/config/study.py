@@ -37,7 +37,9 @@ class StudySettings:
         resolved = resolve(raw)
         config = StudyConfig.from_resolved(resolved)
         try:
-            space = Space.from_config(raw.get("space") or {}, {k: v for k, v in resolved.items() if k != "space"})
+            space = Space.from_config(
+                raw.get("space") or {}, {key: part for key, part in resolved.items() if key != "space"}
+            )
         except ValueError as error:
             raise InputError(str(error)) from error
         return cls(raw, config, space)
