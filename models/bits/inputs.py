@@ -68,8 +68,8 @@ class InputQuantiser(nn.Module):
         if not inputs.numel():
             return
         with torch.no_grad():
-            found = fitted(inputs, self.wanted).to(self.range.dtype)
-            self.range.copy_(torch.where(self.range.any(), self.range.lerp(found, 1 - MEMORY), found))
+            ends = fitted(inputs, self.wanted).to(self.range.dtype)
+            self.range.copy_(torch.where(self.range.any(), self.range.lerp(ends, 1 - MEMORY), ends))
 
     def fix(self) -> None:
         """Round from now on, if any input was seen."""

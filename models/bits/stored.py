@@ -42,9 +42,9 @@ def layer_sizes(parts: Mapping[str, Tensor]) -> dict[str, float]:
     if bits.numel() != levels.numel() and bool((levels == 0).any()):
         coded += code_length(levels == 0, 2)
     spread = bits.expand_as(levels)
-    found = 0.0
+    levels_bits = 0.0
     for p in torch.unique(bits).tolist():
         chosen = levels[(spread == p) & (levels != 0)]
         if chosen.numel():
-            found += min(code_length(chosen, 2**p), float(p * chosen.numel()))
-    return {"map": coded, "levels": found, "scale": 8.0 * scale.element_size() * scale.numel()}
+            levels_bits += min(code_length(chosen, 2**p), float(p * chosen.numel()))
+    return {"map": coded, "levels": levels_bits, "scale": 8.0 * scale.element_size() * scale.numel()}

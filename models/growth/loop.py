@@ -162,13 +162,13 @@ class GrowAndShrink(Reshaping):
         self._side = side
         if side > 0 and len(self.inserted) < self.layers_most and self._deepen(ground, inputs):
             return sum(layer["features"] for layer in self.inserted[-1:])
-        found = units(ground.network, inputs, self.names)
-        if not found:
+        groups = units(ground.network, inputs, self.names)
+        if not groups:
             raise ValueError(f"{type(ground.network).__name__} has no units that can be added or removed.")
-        total = sum(one.count for one in found)
+        total = sum(group.count for group in groups)
         wanted = abs((self.budget.amount / measured) ** (1 / POWER) - 1)
         count = max(1, round(min(self._limit, wanted) * total))
-        return self._grow(ground, found, count) if side > 0 else self._shrink(ground, found, count)
+        return self._grow(ground, groups, count) if side > 0 else self._shrink(ground, groups, count)
 
     def settle(self, ground: Ground) -> None:
         """Change the network until it is within a part of the band, as far as whole units go, and fix its shapes."""
@@ -210,30 +210,32 @@ class GrowAndShrink(Reshaping):
         rows = self.rows or len(seen[0])
         return seen[0].detach().repeat(-(-rows // len(seen[0])), *[1] * (seen[0].dim() - 1))[:rows]
 
-    def _grow(self, ground: Ground, found: Sequence[Units], count: int) -> int:
+    def _grow(self, ground: Ground, groups: Sequence[Units], count: int) -> int:
         """Add so many units, to each layer in proportion to what it has."""
-        total = sum(one.count for one in found)
-        shares = [count * one.count / total for one in found]
+        total = sum(group.count for group in groups)
+        shares = [count * group.count / total for group in groups]
         wanted = [int(share) for share in shares]
-        rest = sorted(range(len(found)), key=lambda place: wanted[place] - shares[place])
+        rest = sorted(range(len(groups)), key=lambda place: wanted[place] - shares[place])
         for place in rest[: count - sum(wanted)]:
             wanted[place] += 1
-        for one, more in zip(found, wanted, strict=True):
+        for group, more in zip(groups, wanted, strict=True):
             if more:
-                INITS[self.init](ground, one, more)
+                INITS[self.init](ground, group, more)
         self.grown += count
         return count
 
-    def _shrink(self, ground: Ground, found: Sequence[Units], count: int) -> int:
+    def _shrink(self, ground: Ground, groups: Sequence[Units], count: int) -> int:
         """Remove so many units of the lowest score, as long as their layer keeps the least."""
-        scores = unit_scores(ground.network, found, ground.batches, ground.loss, self.criterion)
-        ranked = sorted((float(s), place, i) for place, one in enumerate(found) for i, s in enumerate(scores[one.name]))
-        gone: list[list[int]] = [[] for _ in found]
+        scores = unit_scores(ground.network, groups, ground.batches, ground.loss, self.criterion)
+        ranked = sorted(
+            (float(s), place, i) for place, group in enumerate(groups) for i, s in enumerate(scores[group.name])
+        )
+        gone: list[list[int]] = [[] for _ in groups]
         for _, place, index in ranked:
-            if sum(map(len, gone)) < count and found[place].count - len(gone[place]) > self.fewest:
+            if sum(map(len, gone)) < count and groups[place].count - len(gone[place]) > self.fewest:
                 gone[place].append(index)
-        for one, indices in zip(found, gone, strict=True):
-            remove(ground.network, one, indices, ground.optimizers)
+        for group, indices in zip(groups, gone, strict=True):
+            remove(ground.network, group, indices, ground.optimizers)
         fewer = sum(map(len, gone))
         self.removed += fewer
         return -fewer

@@ -132,8 +132,8 @@ class ContinuousSparsification(Masking):
         if self.density is not None:
             with torch.no_grad():
                 logits = torch.cat([gate.logits.flatten() for gate in self.gates])
-                own = (self.sharpness * progress**4 / logits.std()).nan_to_num(0.0).clamp(max=SHARPEST)
-                beta = torch.maximum(beta, own.to(beta.dtype))
+                sharp = (self.sharpness * progress**4 / logits.std()).nan_to_num(0.0).clamp(max=SHARPEST)
+                beta = torch.maximum(beta, sharp.to(beta.dtype))
                 offset = shift(logits, beta, self.path(progress))
                 for gate in self.gates:
                     gate.logits.sub_(offset)

@@ -113,7 +113,7 @@ class StructuredPruning(Reshaping):
         self._shapes = shapes(self.network)
         if not self.before:
             self.before = self.sizes()
-            smallest = self.price().total([_first(one.count, self.fewest) for one in self.units])
+            smallest = self.price().total([_first(group.count, self.fewest) for group in self.units])
             if smallest > self.keep * self.before[self.of]:
                 raise ArgumentError(
                     "keep",
@@ -123,8 +123,8 @@ class StructuredPruning(Reshaping):
 
     def sizes(self) -> dict[str, float]:
         """Return the units, parameters and multiplications of the network as it is."""
-        kept = [_first(one.count, one.count) for one in self.units]
-        return {of: self.price(of).total(kept) for of in OF}
+        everything = [_first(group.count, group.count) for group in self.units]
+        return {of: self.price(of).total(everything) for of in OF}
 
     def price(self, of: str | None = None) -> Price:
         """Return what the network costs as a function of its units."""
@@ -133,8 +133,8 @@ class StructuredPruning(Reshaping):
 
     def scores(self) -> list[Tensor]:
         """Return the worth of each unit: one tensor (count,) for each set of units."""
-        found = unit_scores(self.network, self.units, list(self._seen), self._loss, self.criterion, seed=self.seed)
-        scores = [found[one.name] for one in self.units]
+        by_name = unit_scores(self.network, self.units, list(self._seen), self._loss, self.criterion, seed=self.seed)
+        scores = [by_name[group.name] for group in self.units]
         return [score / score.mean().clamp(min=1e-12) for score in scores] if self.criterion in BY_LAYER else scores
 
     def _loss(self, batch: Any) -> Tensor:
@@ -158,10 +158,10 @@ class StructuredPruning(Reshaping):
         if self._shapes != shapes(self.network):  # a checkpoint of another shape was loaded
             self.trace(self._inputs)
         limit, now = share * self.before[self.of], self.price()
-        if now.total([_first(one.count, one.count) for one in self.units]) <= limit:
+        if now.total([_first(group.count, group.count) for group in self.units]) <= limit:
             return
-        for one, kept in zip(self.units, lowest(now, self.scores(), limit, self.fewest), strict=True):
-            remove(self.network, one, torch.nonzero(~kept).flatten(), self._optimizers)
+        for group, stays in zip(self.units, lowest(now, self.scores(), limit, self.fewest), strict=True):
+            remove(self.network, group, torch.nonzero(~stays).flatten(), self._optimizers)
         self._shapes = shapes(self.network)
 
     def finish(self) -> None:

@@ -41,16 +41,16 @@ def units(network: nn.Module, inputs: Inputs, names: Iterable[str] | None = None
     calls = calls_of(inputs).plain()
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         bare = _bare(network)
-        found = [one for one in _coupled(bare, calls) if wanted is None or one.name in wanted]
-        found = _proven(bare, found, calls)
-    for one in found:
-        one.family = found
-        for axis in one.axes:
+        groups = [group for group in _coupled(bare, calls) if wanted is None or group.name in wanted]
+        groups = _proven(bare, groups, calls)
+    for group in groups:
+        group.family = groups
+        for axis in group.axes:
             check_links(axis.module, network.get_submodule(axis.module))
-    missing = sorted((wanted or set()) - {one.name for one in found})
+    missing = sorted((wanted or set()) - {group.name for group in groups})
     if missing:
         raise ValueError(f"{missing[0]!r} has no units that can be removed. Leave it out of the names.")
-    return found
+    return groups
 
 
 def _bare(network: nn.Module) -> nn.Module:
@@ -128,22 +128,22 @@ def _units(name: str, free: list[int], sides: list[tuple[str, nn.Module, Role, l
                 return None
             axes.append(axis)
     axes.sort(key=lambda axis: ROLES.index(axis.role))
-    found = Units(name, len(free), axes)
-    return _blocks(found) if found.of("in") else None
+    group = Units(name, len(free), axes)
+    return _blocks(group) if group.of("in") else None
 
 
-def _blocks(found: Units) -> Units | None:
+def _blocks(group: Units) -> Units | None:
     """Return the units with the channels of each group of a group norm made one; None where the groups do not fit."""
-    block = max(step for axis in found.axes for step in axis.attributes.values())
-    if found.count % block:
+    block = max(step for axis in group.axes for step in axis.attributes.values())
+    if group.count % block:
         return None
-    for axis in found.axes:
+    for axis in group.axes:
         for step in axis.attributes.values():
             if block % step or (step > 1 and not _aligned(axis, step)):
                 return None
         axis.unit = axis.unit // block
-    found.count //= block
-    return found
+    group.count //= block
+    return group
 
 
 def _aligned(axis: Axis, step: int) -> bool:
@@ -161,39 +161,39 @@ def _tied(bare: nn.Module) -> set[int]:
     return {id(module) for modules in holders.values() if len(modules) > 1 for module in modules}
 
 
-def _proven(bare: nn.Module, found: Iterable[Units], calls: Calls) -> list[Units]:
+def _proven(bare: nn.Module, groups: Iterable[Units], calls: Calls) -> list[Units]:
     """Return the units whose removal does what it should: all at once if that holds, else those that join in turn."""
-    everything = list(found)
+    everything = list(groups)
     if _holds(bare, everything, calls):
         return everything
     good: list[Units] = []
-    for one in everything:
-        good += [one] if _holds(bare, [*good, one], calls) else []
+    for group in everything:
+        good += [group] if _holds(bare, [*good, group], calls) else []
     return good
 
 
 @torch.no_grad()
-def _holds(bare: nn.Module, found: list[Units], calls: Calls) -> bool:
+def _holds(bare: nn.Module, groups: list[Units], calls: Calls) -> bool:
     """Tell whether removing half of the units equals setting to 0 what reads them; a single unit is copied instead."""
     zeroed, removed = copy.deepcopy(bare), copy.deepcopy(bare)
-    trial = copy.deepcopy(found)
-    for one in trial:
-        one.family = trial
-    halves = [torch.randperm(one.count)[: one.count // 2] for one in found]
-    for one, half in zip(found, halves, strict=True):
-        for axis in one.of("in"):
+    trial = copy.deepcopy(groups)
+    for group in trial:
+        group.family = trial
+    halves = [torch.randperm(group.count)[: group.count // 2] for group in groups]
+    for group, half in zip(groups, halves, strict=True):
+        for axis in group.of("in"):
             for tensor, dim in axis.tensors.items():
                 zeroed.get_submodule(axis.module).get_parameter(tensor).index_fill_(dim, axis.entries(half), 0)
     try:
-        for one, half in zip(trial, halves, strict=True):
-            remove(removed, one, half) if one.count > 1 else widen(removed, one, [0])
+        for group, half in zip(trial, halves, strict=True):
+            remove(removed, group, half) if group.count > 1 else widen(removed, group, [0])
         after = calls.outputs(removed)
     except (RuntimeError, ValueError, IndexError, AttributeError, TypeError):  # whatever a forward pass makes of it
         return False
     return all(_alike(*pair) for pair in zip(calls.outputs(zeroed), after, strict=True))
 
 
-def _alike(one: Tensor, other: Tensor) -> bool:
-    if one.shape != other.shape or not one.is_floating_point():
-        return one.shape == other.shape
-    return torch.allclose(one, other, rtol=1e-3, atol=1e-4 * float(one.abs().max()))
+def _alike(first: Tensor, second: Tensor) -> bool:
+    if first.shape != second.shape or not first.is_floating_point():
+        return first.shape == second.shape
+    return torch.allclose(first, second, rtol=1e-3, atol=1e-4 * float(first.abs().max()))

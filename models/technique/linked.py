@@ -124,8 +124,8 @@ class Linked(Technique, Generic[AnyLink]):
             if self.lr_scale is None:
                 withdraw(optimizer, self.learned())
                 continue
-            mine = [schedule for schedule in schedules if schedule.optimizer is optimizer]
-            regroup(optimizer, mine, self.learned(), {"weight_decay": 0.0, "lr_scale": self.lr_scale})
+            followers = [schedule for schedule in schedules if schedule.optimizer is optimizer]
+            regroup(optimizer, followers, self.learned(), {"weight_decay": 0.0, "lr_scale": self.lr_scale})
 
     @final
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
