@@ -1,15 +1,15 @@
 """Who runs the worker command N times: this machine, a Ray cluster, SLURM. Chosen by `launcher=`."""
 
+import importlib
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kirigami.search.config.launcher import Ray, Slurm
 from kirigami.search.config.study import StudySettings
-from kirigami.search.workers.launchers.base import Launcher
-from kirigami.search.workers.launchers.places import Share, share_out
+from kirigami.search.workers.launchers.base import Assignment, Launcher
+from kirigami.search.workers.launchers.places import Share
 from kirigami.search.workers.worker import Orders
 
 
@@ -30,21 +30,9 @@ def build(settings: StudySettings, folder: Path, paths: Sequence[Path], finished
     def orders(index: int, share: Share) -> Orders:
         return Orders(raw, str(folder), index, share.threads, [str(path) for path in paths], dict(share.env))
 
-    if isinstance(config.launcher, Ray):
-        from kirigami.search.workers.launchers.ray import build as on_ray
-
-        return on_ray(config, config.launcher, orders, finished, carried(raw))
-    if isinstance(config.launcher, Slurm):
-        from kirigami.search.workers.launchers.slurm import build as on_slurm
-
-        return on_slurm(config, config.launcher, orders, finished)
-    from kirigami.search.workers.launchers.local import Local
-
-    trainer = config.trainer
-    shares, dealt = share_out(config.workers, config.cores_per_worker, trainer.device, trainer.devices)
-    team = [orders(index, share) for index, share in enumerate(shares)]
-    notes = [dealt] if config.workers == "auto" else []
-    return Local(team, config.launcher.deaths_in_a_row, finished, notes=notes)
+    module = importlib.import_module(f"{__name__}.{config.launcher.name}")
+    launcher: Launcher = module.build(Assignment(config, orders, finished, carried(raw)))
+    return launcher
 
 
 def carried(raw: Any) -> dict[str, str]:

@@ -4,11 +4,32 @@ A launcher only starts the worker command, with its orders, so many times. The s
 which trial is next, what a dead worker left, when the budget is met.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from kirigami.search.config.settings import StudyConfig
+from kirigami.search.workers.launchers.places import Share
+from kirigami.search.workers.worker import Orders
+
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a launcher is made for: `build(assignment)` of the module that has the launcher's name makes it.
+
+    Attributes:
+        config: the study's; `config.launcher` are the launcher's own settings, from `search/config/launcher.py`.
+        orders: makes a worker's orders from its number and its share of a machine.
+        finished: returns how many trials of the study have ended; None where that cannot be read now.
+        env: the environment that the config means something else without.
+    """
+
+    config: StudyConfig
+    orders: Callable[[int, Share], Orders]
+    finished: Callable[[], int | None]
+    env: Mapping[str, str]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from kirigami.search.training.devices import cores
 from kirigami.search.workers.launchers import process
-from kirigami.search.workers.launchers.base import Patience, Report
+from kirigami.search.workers.launchers.base import Assignment, Patience, Report
+from kirigami.search.workers.launchers.places import share_out
 from kirigami.search.workers.launchers.process import WorkerProcess
 from kirigami.search.workers.worker import Orders
 
@@ -154,3 +155,12 @@ class Local:
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / "worker-start.log").write_text(said)
         return folder
+
+
+def build(assignment: Assignment) -> Local:
+    """Share this machine out among the workers; start them later."""
+    config = assignment.config
+    shares, sharing = share_out(config.workers, config.cores_per_worker, config.trainer.device, config.trainer.devices)
+    team = [assignment.orders(index, share) for index, share in enumerate(shares)]
+    notes = [sharing] if config.workers == "auto" else []
+    return Local(team, config.launcher.deaths_in_a_row, assignment.finished, notes=notes)

@@ -13,11 +13,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from kirigami.search.config.launcher import Ray
-from kirigami.search.config.settings import StudyConfig
 from kirigami.search.errors import InputError
 from kirigami.search.storage import Settings
 from kirigami.search.study.watching import counter, reader
-from kirigami.search.workers.launchers.base import Patience, Report
+from kirigami.search.workers.launchers.base import Assignment, Patience, Report
 from kirigami.search.workers.launchers.cluster import check_store, connect, counted, needs_of, no_room
 from kirigami.search.workers.launchers.local import Local
 from kirigami.search.workers.launchers.places import Share
@@ -209,20 +208,16 @@ class OnRay:
             _ray().kill(seat.actor, no_restart=True)
 
 
-def build(
-    config: StudyConfig,
-    settings: Ray,
-    orders: Callable[[int, Share], Orders],
-    finished: Callable[[], int | None],
-    env: Mapping[str, str],
-) -> OnRay:
+def build(assignment: Assignment) -> OnRay:
     """Check that Ray is installed; connect later.
 
     Raises:
         InputError: where it is not.
     """
     _ray()
-    return OnRay(settings, config.workers, orders, env, config.storage.url, finished)
+    config, settings = assignment.config, assignment.config.launcher
+    assert isinstance(settings, Ray)
+    return OnRay(settings, config.workers, assignment.orders, assignment.env, config.storage.url, assignment.finished)
 
 
 def _ray() -> Any:

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from kirigami.search.config.launcher import Slurm
-from kirigami.search.config.settings import StudyConfig
 from kirigami.search.errors import InputError, one_line
 from kirigami.search.storage import Settings, shown
 from kirigami.search.study.watching import counter, reader
-from kirigami.search.workers.launchers.base import Patience, Report
+from kirigami.search.workers.launchers.base import Assignment, Patience, Report
 from kirigami.search.workers.launchers.local import Local
 from kirigami.search.workers.launchers.places import Share
 from kirigami.search.workers.worker import Orders
@@ -204,9 +203,7 @@ class OnSlurm:
             seat.due, seat.report = None, Report()
 
 
-def build(
-    config: StudyConfig, settings: Slurm, orders: Callable[[int, Share], Orders], finished: Callable[[], int | None]
-) -> OnSlurm:
+def build(assignment: Assignment) -> OnSlurm:
     """Check that submitit is installed and that the store can be reached; submit later.
 
     Raises:
@@ -219,14 +216,16 @@ def build(
             f"launcher=slurm needs submitit, which is not installed here ({error}). "
             "Run: pip install 'kirigami-search[slurm]'."
         ) from error
+    config, settings = assignment.config, assignment.config.launcher
+    assert isinstance(settings, Slurm)
     url = config.storage.url
     if settings.cluster == "slurm" and url.startswith("sqlite"):
         raise InputError(
             f"storage.url={shown(url)} is on this machine alone, but SLURM runs the workers on others. "
             "Set storage.url=postgresql://USER@HOST/DATABASE, where HOST is known to all of them."
         )
-    first = orders(0, Share(1))
-    return OnSlurm(settings, int(config.workers), orders, Path(first.folder), url, config.name, finished)
+    folder = Path(assignment.orders(0, Share(1)).folder)
+    return OnSlurm(settings, int(config.workers), assignment.orders, folder, url, config.name, assignment.finished)
 
 
 def _executor(settings: Slurm, logs: Path, name: str) -> Any:
