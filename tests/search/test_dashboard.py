@@ -21,6 +21,7 @@ from kirigami.search.report import page as report
 from kirigami.search.report.dashboard import note
 from kirigami.search.report.dashboard.serving import application
 from kirigami.search.study import study as studies
+from tests.waiting import GUARD_SECONDS
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
@@ -301,7 +302,7 @@ def free_port():
 
 def rendered(address, folder):
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={folder}", address]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=GUARD_SECONDS, check=True).stdout
 
 
 def check_note(page, study):
@@ -334,7 +335,7 @@ def test_a_browser_shows_the_best_trial_the_note_and_the_figures(
     if not warned:
         check_note(rendered(f"{address}/note", tmp_path / "profile"), study)
     process.send_signal(end)
-    _, error = process.communicate(timeout=30)
+    _, error = process.communicate(timeout=GUARD_SECONDS)
     assert process.returncode == 0
     assert warned in error
     assert error.count("\n") == (1 if warned else 0)

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from kirigami.search.workers.launchers.base import LONGEST_PAUSE_S, Patience
 from kirigami.search.workers.launchers.local import Local
 from kirigami.search.workers.supervisor import Supervisor
 from kirigami.search.workers.worker import Orders
+from tests.waiting import GUARD_SECONDS, wait_until
 
 # A worker without a study: does what the config says, after it has joined.
 FAKE_WORKER = """
@@ -30,7 +30,7 @@ say = lambda **answer: print(json.dumps(answer), flush=True)
 if does == "never joins":
     sys.exit("ModuleNotFoundError: no such thing")
 if does == "starts slowly":
-    time.sleep(60)
+    time.sleep(3600)
 say(joined=True)
 if does == "dies once" and not os.path.exists(orders["folder"] + "/died"):
     open(orders["folder"] + "/died", "w").close()
@@ -72,13 +72,6 @@ def supervise(capsys):
             return Supervisor(launcher, lambda: None, progress).run()
 
     return run
-
-
-def wait_until(what):
-    end = time.monotonic() + 30
-    while not what():
-        assert time.monotonic() < end, "what was waited for did not come"
-        time.sleep(0.01)
 
 
 def polled(launcher, what):
@@ -191,7 +184,7 @@ worker.main()
     assert json.loads(started.stdout.readline()) == {"joined": True}
     started.send_signal(signal.SIGUSR2)  # a warning for the process above
     started.send_signal(signal.SIGTERM)
-    out, _ = started.communicate(timeout=30)
+    out, _ = started.communicate(timeout=GUARD_SECONDS)
     assert json.loads(out) == {"ended": "stopped"}
     assert started.returncode == 0
 

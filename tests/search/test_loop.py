@@ -1,5 +1,6 @@
 """ask -> run -> tell, over formulas in place of networks: the budget, what ends a trial, who is stopped."""
 
+import itertools
 import json
 import math
 import threading
@@ -15,6 +16,7 @@ from kirigami.search.study.record import stored_result
 from kirigami.search.study.states import state_of
 from kirigami.search.training.job import Interrupted, Job, Outcome
 from kirigami.search.training.runners import Solo
+from tests.waiting import GUARD_SECONDS
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
@@ -106,7 +108,7 @@ class TestBudgetOfTrials:
         for worker in workers:
             assert worker.stdout.readline() == "ready\n"
         Path(sqlite_url.removeprefix("sqlite:///")).with_name("go").touch()
-        runs = [x for worker in workers for x in json.loads(worker.communicate(timeout=60)[0])]
+        runs = [x for worker in workers for x in json.loads(worker.communicate(timeout=GUARD_SECONDS)[0])]
         ledger = Ledger(trials_of(make_loop(bowl, url=sqlite_url, trials=12)))
         assert (ledger.finished, ledger.open, ledger.count("interrupted")) == (12, 0, 0)
         assert sorted(xs(ledger.by_state["complete"])) == sorted(runs)
@@ -137,11 +139,15 @@ class TestBudgetOfTrials:
         other = make_loop(bowl, url=sqlite_url)
         trial = other.study.ask()
         trial.set_user_attr("worker", vars(recovery.signature()))
-        timer = threading.Timer(0.2, lambda: trial.set_user_attr("worker", dead_worker))
-        timer.start()
-        loop = make_loop(bowl, url=sqlite_url, trials=1)
+        looks = itertools.count(1)
+
+        def dies_while_we_wait():
+            if next(looks) == 5:
+                trial.set_user_attr("worker", dead_worker)
+            return False
+
+        loop = make_loop(bowl, url=sqlite_url, trials=1, stop_requested=dies_while_we_wait)
         loop.run()
-        timer.join()
         assert states(loop) == ["interrupted", "complete"]
 
 
@@ -185,15 +191,13 @@ class TestBudgetOfSeconds:
                 time.sleep(0.02)
                 yield fidelity, 1.0
 
-        loop = make_loop(slow, wall_s=0.2, rungs=())
-        began = time.monotonic()
-        assert loop.run() == "budget.wall_s=0.2 is met"
-        assert 0.2 <= time.monotonic() - began < 2
+        loop = make_loop(slow, wall_s=1, rungs=())
+        assert loop.run() == "budget.wall_s=1 is met"
         assert states(loop) == ["pruned"]
         (trial,) = trials_of(loop)
         curve = stored_result(trial)["curve"]
-        assert reasons(loop) == [f"budget.wall_s=0.2 was met at fidelity {curve[-1][0]}"]
-        assert len(curve) > 1
+        assert reasons(loop) == [f"budget.wall_s=1 was met at fidelity {curve[-1][0]}"]
+        assert len(curve) < 999
 
     def test_earlier_runs_of_the_study_have_used_it(self, make_loop, sqlite_url):
         def slow(config):

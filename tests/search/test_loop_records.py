@@ -56,7 +56,7 @@ class TestWhatIsWritten:
         assert origin["seed"] == 7
         assert "optuna" in origin["versions"]
         assert not recovery.is_gone(Worker.from_attrs(trial.user_attrs))
-        assert 0.02 <= outcome["wall_s"] < 2
+        assert outcome["wall_s"] >= 0.02
         assert outcome["device_s"] == outcome["wall_s"]
         assert outcome["metrics"] == {"score": 1.0}
 

@@ -26,6 +26,7 @@ from kirigami.search.study.watching import reader
 from kirigami.search.training.job import Outcome
 from kirigami.search.training.runners import Solo, surrogate
 from kirigami.spaces import Budget, PriorSampler, Space
+from tests.waiting import GUARD_SECONDS, wait_until
 
 CONFIG = {"x": 0.5, "y": 2}
 SPACE = {"x": {"low": 0.0, "high": 1.0}, "y": {"low": 1, "high": 8}}
@@ -68,13 +69,6 @@ def workers(count, *arguments):
         for one in team:
             one.kill()
             one.join()
-
-
-def until(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came to that"
-        time.sleep(0.02)
 
 
 def busy(folder):
@@ -120,16 +114,16 @@ def started(postgres):
 
 def test_workers_wait_for_a_database_that_stops_and_starts_again(started, name, tmp_path, watching):
     with workers(3, started.url, name, tmp_path, 18, busy, {"grace_s": 4}) as team:
-        until(lambda: (watching("complete") or 0) >= 4)
+        wait_until(lambda: (watching("complete") or 0) >= 4)
         assert (tmp_path / "long").exists()
         started.stop("immediate")
         time.sleep(5)  # longer than the grace time: no heart has beaten
         assert all(one.is_alive() for one in team)
         started.start()
         before = watching("complete")
-        until(lambda: (watching("complete") or 0) >= before + 4)
+        wait_until(lambda: (watching("complete") or 0) >= before + 4)
         started.crash()
-        [one.join(60) for one in team]
+        [one.join(GUARD_SECONDS) for one in team]
         assert [one.exitcode for one in team] == [0] * 3
     ended = [file.read_text() for file in tmp_path.glob("*.ended")]
     assert ended == ["budget.trials=18 is met"] * 3
@@ -152,9 +146,9 @@ def test_workers_wait_for_a_database_that_stops_and_starts_again(started, name, 
 
 def test_a_worker_whose_patience_ends_says_so_in_one_line(started, name, tmp_path, watching):
     with workers(1, started.url, name, tmp_path, 1000, busy, {"patience_s": 1}) as (one,):
-        until(lambda: (watching("running") or 0) >= 1)
+        wait_until(lambda: (watching("running") or 0) >= 1)
         started.stop("immediate")
-        one.join(20)
+        one.join(GUARD_SECONDS)
         assert one.exitcode == 0
     (ended,) = [file.read_text() for file in tmp_path.glob("*.ended")]
     assert ended.startswith("StoreAway: storage.url=postgresql+psycopg://postgres")
@@ -176,18 +170,25 @@ def test_who_looks_on_does_not_wait(started, name, tmp_path, open_store):
     assert read() is not None
 
 
-def test_a_worker_that_joins_during_an_outage_waits(started, open_store, name, capfd):
+def test_a_worker_that_joins_during_an_outage_waits(started, open_store, name, monkeypatch):
     """One that died is replaced meanwhile; the command itself has said that the store is there."""
     studies.create(open_store(started.url), name, {"score": "minimize"}, {"space": "s"})
     started.stop()
-    later = threading.Timer(1, started.start)
+    away = threading.Event()
+    lines = []
+
+    def say(line):
+        lines.append(line)
+        away.set()
+
+    monkeypatch.setattr(patience, "_to_log", say)
+    later = threading.Thread(target=lambda: away.wait(GUARD_SECONDS) and started.start())
     later.start()
     store = storage.open_storage(storage.Settings.read({"url": started.url, **HEARTBEAT}), patient=True)
     later.join()
     assert studies.find(store, name) is not None
     assert not store.watch.is_calm, "the server has just started: nobody else could beat either"
-    said = capfd.readouterr().err.splitlines()
-    assert ["is away: " in line or "is back after" in line for line in said] == [True, True]
+    assert ["is away: " in line or "is back after" in line for line in lines] == [True, True]
 
 
 def test_a_worker_that_freezes_in_a_transaction_does_not_stop_the_others(postgres, name, open_store, monkeypatch):
@@ -224,10 +225,10 @@ def freezing(folder):
 )
 def test_a_worker_that_was_frozen_overwrites_nothing_when_it_wakes(store_url, name, tmp_path, make_loop, bowl, wakes):
     with workers(1, store_url, name, tmp_path, 3, freezing, {}) as (frozen,):
-        until((tmp_path / "frozen").exists)
+        wait_until((tmp_path / "frozen").exists)
         os.kill(frozen.pid, signal.SIGSTOP)
         other = make_loop(bowl, url=store_url, trials=1)
-        until(lambda: other.study.trials)
+        wait_until(lambda: other.study.trials)
         assert other.run() == "budget.trials=1 is met", "the grace time passes, and its trial is run again"
         before = other.study.trials
         assert [trial.state for trial in before] == [TrialState.FAIL, TrialState.COMPLETE]
@@ -236,7 +237,7 @@ def test_a_worker_that_was_frozen_overwrites_nothing_when_it_wakes(store_url, na
         if wakes == "at the end":
             (tmp_path / "end").touch()
         os.kill(frozen.pid, signal.SIGCONT)
-        frozen.join(30)
+        frozen.join(GUARD_SECONDS)
         assert frozen.exitcode == 0
     (ended,) = [file.read_text() for file in tmp_path.glob("*.ended")]
     assert ended == "budget.trials=3 is met", "it went on with other trials"

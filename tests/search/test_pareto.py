@@ -24,6 +24,7 @@ from kirigami.search.study.states import state_of
 from kirigami.search.training.job import Interrupted, Outcome
 from kirigami.search.training.runners import Solo
 from kirigami.spaces import Budget
+from tests.waiting import GUARD_SECONDS
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
@@ -282,7 +283,7 @@ from kirigami.spaces import Budget, PriorSampler, Space
 def run(job):
     job.report(1, {"loss": 0.0, "size": 0.0})
     print("rung", flush=True)
-    time.sleep(60)
+    time.sleep(3600)
 
 config = {"x": 0.5, "y": 2}
 space = Space.from_config({"x": {"low": 0.0, "high": 1.0}, "y": {"low": 1, "high": 8}}, config)
@@ -316,7 +317,7 @@ def test_what_a_killed_worker_had_reached_is_stored_and_not_counted_twice(
 
 def test_workers_share_the_rungs(store_url, name, make_loop):
     """Each of two workers sees what the other's trials reached: one in three of all of them goes on, not of its own."""
-    gate = threading.Barrier(2, timeout=20)
+    gate = threading.Barrier(2, timeout=GUARD_SECONDS)
 
     def evaluate(config):
         for epoch in range(1, 10):

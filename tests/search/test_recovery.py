@@ -1,7 +1,6 @@
 """Trials whose worker died are found and run again, once, on SQLite and on Postgres alike."""
 
 import threading
-import time
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -18,6 +17,7 @@ from kirigami.search.study.ledger import Ledger
 from kirigami.search.study.record import Worker
 from kirigami.search.study.states import state_of
 from kirigami.search.training.job import Interrupted, Outcome
+from tests.waiting import wait_until
 
 # A worker that asks for four trials at once, reports on each and then hangs.
 HANGING_WORKER = """
@@ -38,7 +38,7 @@ class Hanging:
         for _ in range(4):
             next_job().report(1, {"score": 1.0})
         print("hanging", flush=True)
-        time.sleep(60)
+        time.sleep(3600)
 
 config = {"x": 0.5, "y": 2}
 space = Space.from_config({"x": {"low": 0.0, "high": 1.0}, "y": {"low": 1, "high": 8}}, config)
@@ -73,6 +73,13 @@ def states(study):
     return [state_of(trial) for trial in study.get_trials(deepcopy=False)]
 
 
+def beating(store, study):
+    """Return how many trials of a study have a heartbeat."""
+    query = "SELECT COUNT(*) FROM trial_heartbeats JOIN trials USING (trial_id) WHERE study_id = :id"
+    with store.engine.connect() as connection:
+        return connection.execute(sqlalchemy.text(query), {"id": study._study_id}).scalar()
+
+
 def age(store, trial, seconds):
     """Set the trial's start, its last heartbeat and when it was first seen back."""
     if trial._trial_id in store._pulse.first_seen:
@@ -99,10 +106,7 @@ def test_the_trials_of_a_killed_worker_are_run_again_with_their_parameters(
     assert recovery.take_over(study, store) == 0
 
     process.kill()
-    until = time.monotonic() + 5
-    while not recovery.is_gone(Worker.from_attrs(running[0].user_attrs)):  # a zombie: nobody has waited for it yet
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    wait_until(lambda: recovery.is_gone(Worker.from_attrs(running[0].user_attrs)))  # a zombie, nobody waits for it yet
     process.wait()
     assert recovery.take_over(study, store) == 4
     assert states(study) == ["interrupted"] * 4 + ["waiting"] * 4
@@ -166,7 +170,7 @@ def test_a_retry_queued_twice_is_run_once_and_the_other_is_handed_back(study, st
 def test_silence_beyond_the_grace_time_is_death(study, store):
     trial = ask(study, ELSEWHERE)
     with recovery.heartbeat(store, trial):
-        time.sleep(0.1)  # long enough for the first beat
+        wait_until(lambda: beating(store, study) == 1)
     age(store, trial, 1)
     assert recovery.take_over(study, store) == 0
     age(store, trial, 3)
@@ -177,16 +181,14 @@ def test_silence_beyond_the_grace_time_is_death(study, store):
 def test_a_beating_trial_is_not_stale_however_long_it_runs(study, store):
     trial = ask(study, ELSEWHERE)
     with recovery.heartbeat(store, trial):
-        time.sleep(0.1)
-        stale, until = [], time.monotonic() + 20
-        while not stale and time.monotonic() < until:  # on a busy machine the next beat may come first
+        wait_until(lambda: beating(store, study) == 1)
+
+        def stale_once_aged():  # on a busy machine the next beat may come first
             age(store, trial, 100)
-            stale = store.stale_trials(study._study_id)
-        assert stale == [trial._trial_id]
-        until = time.monotonic() + 5
-        while store.stale_trials(study._study_id):
-            assert time.monotonic() < until, "the heart stopped"
-            time.sleep(0.05)
+            return store.stale_trials(study._study_id)
+
+        assert wait_until(stale_once_aged) == [trial._trial_id]
+        wait_until(lambda: not store.stale_trials(study._study_id))
         assert recovery.take_over(study, store) == 0
     assert states(study) == ["running"]
 
@@ -204,9 +206,8 @@ def test_the_heart_beats_on_after_the_store_was_away(study, store, monkeypatch):
     trial = ask(study)
     before = threading.active_count()
     with recovery.heartbeat(store, trial):
-        time.sleep(0.3)
+        wait_until(lambda: len(beats) > 2)
     assert threading.active_count() == before
-    assert len(beats) > 2
     assert set(beats) == {trial._trial_id}
 
 
@@ -422,12 +423,8 @@ def test_the_loop_beats_for_every_trial_that_runs(study, store, store_url, make_
             jobs = [job for _ in range(self.slots) if (job := next_job()) is not None]
             if not jobs:
                 return
-            time.sleep(0.1)
-            with store.engine.connect() as connection:
-                beating = sqlalchemy.text(
-                    "SELECT COUNT(*) FROM trial_heartbeats JOIN trials USING (trial_id) WHERE study_id = :id"
-                )
-                seen.append(connection.execute(beating, {"id": study._study_id}).scalar())
+            wait_until(lambda: beating(store, study) == len(jobs))
+            seen.append(len(jobs))
             yield from ((job, Outcome("complete", {"score": 0.0})) for job in jobs)
 
     make_loop(Watching(), url=store_url, trials=3).run()

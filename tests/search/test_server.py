@@ -47,7 +47,7 @@ def stopped(made: Server) -> Server:
 
 
 def asked(url: str, query: str) -> list[tuple]:
-    with psycopg.connect(url, connect_timeout=5) as connection:
+    with psycopg.connect(url, connect_timeout=60) as connection:
         return connection.execute(query).fetchall()
 
 

@@ -195,17 +195,23 @@ def test_a_budget_of_money_ends_a_study(make_loop):
 
 def test_a_stopped_attempt_is_charged(make_loop, sqlite_url):
     stop = threading.Event()
-    threading.Timer(0.3, stop.set).start()
-    loop = make_loop(endless, url=sqlite_url, device_s=0.1 + 60, rungs=(), stop_requested=stop.is_set)
+
+    def stopping(config):
+        for fidelity, value in endless(config):
+            if fidelity == 20:
+                stop.set()
+            yield fidelity, value
+
+    loop = make_loop(stopping, url=sqlite_url, device_s=3600, rungs=(), stop_requested=stop.is_set)
     assert loop.run() == "stopped"
     first = loop.study.trials[0]
     assert state_of(first) == "interrupted"
     lost = first.user_attrs["lost_s"]
     assert lost > 0.05
-    again = make_loop(endless, url=sqlite_url, device_s=lost + 0.05, rungs=())
-    again.run()
-    spent = sum(stored_result(one).get("device_s", 0.0) for one in again.study.trials)
-    assert spent < 0.05 + 0.5 + lost / 2, "the retry had what the stopped attempt had left"
+    attempts = []
+    again = make_loop(lambda config: attempts.append(config) or endless(config), url=sqlite_url, device_s=lost)
+    assert again.run() == f"budget.device_s={lost:g} is met"
+    assert attempts == [], "the stopped attempt had nothing left for the retry"
 
 
 @pytest.mark.parametrize(("store", "steps"), [("postgres", 100_000), ("sqlite", 13)], ids=["cut", "many"])
