@@ -1,6 +1,9 @@
 """The rooms stand on floors: search on top, spaces, tasks and models below, which never see each other."""
 
 import ast
+import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +25,7 @@ LIGHT = (
     "workers/launchers/slurm",
 )
 HEAVY = {"torch", "lightning", "sklearn", "pandas", "datasets", "ray", "submitit"}
+SOURCES = [file for room in (*ROOMS, "benchmarks") for file in sorted((ROOT / room).rglob("*.py"))]
 MODULES = [file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py"))]
 
 
@@ -41,16 +45,68 @@ def test_light_module_loads_nothing_heavy(name: str) -> None:
     assert not imported(ROOT / "search" / f"{name}.py") & {*HEAVY, "kirigami.models", "kirigami.tasks"}
 
 
-def lint(folder: Path) -> subprocess.CompletedProcess[str]:
+def lint(root: Path) -> subprocess.CompletedProcess[str]:
+    """Check the imports of the `kirigami` in a folder."""
     command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache", "--config", str(ROOT / ".importlinter")]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=600)
 
 
 def test_import_linter_agrees() -> None:
-    done = lint(ROOT)
+    done = lint(ROOT / "src")
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 broken" in done.stdout
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """A copy of the rooms, for a test to spoil."""
+    only_python = shutil.ignore_patterns("__pycache__", "*.yaml", "*.html", "*.csv", "*.npz", "*.gz")
+    shutil.copytree(ROOT / "src" / "kirigami", tmp_path / "kirigami", ignore=only_python)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "broken"),
+    [
+        ("search/study/ledger.py", "from kirigami.search.command import verbs", "the rooms of search"),
+        ("search/loop/shares.py", "from kirigami.search.export import folder", "the rooms of search"),
+        ("search/training/job.py", "from kirigami.search.training import alone", "the training of a trial"),
+        ("search/storage/outage.py", "from kirigami.search.storage import opening", "no circle between rooms"),
+        ("search/odds_and_ends.py", "", "the rooms of search"),
+        ("models/norms.py", "from kirigami.search import files", "search stands on"),
+    ],
+)
+def test_an_import_upwards_is_found(copied: Path, file: str, line: str, broken: str) -> None:
+    path = copied / "kirigami" / file
+    path.write_text(f"{path.read_text() if path.exists() else ''}\n{line}\n")
+    done = lint(copied)
+
+    assert done.returncode == 1
+    assert re.search(rf"{broken}((?!KEPT).)*? BROKEN", " ".join(done.stdout.split()))
+
+
+def test_search_has_few_rooms() -> None:
+    rooms = {path.stem for path in (ROOT / "search").iterdir() if (path.is_dir() or path.suffix == ".py")}
+
+    assert len(rooms - {"__init__", "__pycache__"}) <= 17
+
+
+def test_no_function_is_long() -> None:
+    long = [
+        f"{file.relative_to(ROOT)}: {node.name}"
+        for file in SOURCES
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or node.lineno) - node.lineno >= 60
+    ]
+
+    assert long == []
+
+
+def test_no_file_is_long() -> None:
+    assert [str(file.relative_to(ROOT)) for file in SOURCES if len(file.read_text().splitlines()) > 350] == []
 
 
 def test_no_room_for_odds_and_ends() -> None:

@@ -8,7 +8,7 @@ this is not it. His finding holds here as well: such a fit overfits, and is hung
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -96,12 +96,7 @@ class ClosedForm:
             hidden_layers = [one for one, count in calls(network, first)[0].items() if count == 1 and one != name]
             for hidden in hidden_layers:
                 even_out(network, network.get_submodule(hidden), first)
-            fresh: Iterable[tuple[Tensor, Tensor]] = placed
-            if self.cascade:
-                seen, fresh = halves(placed)
-                generator = torch.Generator().manual_seed(self.seed)
-                for hidden in hidden_layers:
-                    fit_hidden(network, hidden, seen, kind, head, self.cascade, self.ridge, generator)
+            fresh = self._fit_hidden(network, hidden_layers, placed, kind, head) if self.cascade else placed
             reestimate(network, placed)
             solution = gather(network, head, fresh, kind).solve(self.ridge)
             fitted, left, encoded = _outputs(network, head, fresh, kind, solution)
@@ -122,6 +117,16 @@ class ClosedForm:
             "init_train": score(fitted, targets, kind),
             "init_left_out": left_out,
         }
+
+    def _fit_hidden(
+        self, network: nn.Module, layers: Sequence[str], batches: Placed, kind: str, head: nn.Module
+    ) -> Iterable[tuple[Tensor, Tensor]]:
+        """Fit hidden layers, the first ones first, on one half of the batches; return the other half."""
+        seen, fresh = halves(batches)
+        generator = torch.Generator().manual_seed(self.seed)
+        for layer in layers:
+            fit_hidden(network, layer, seen, kind, head, self.cascade, self.ridge, generator)
+        return fresh
 
 
 def even_out(network: nn.Module, layer: nn.Module, inputs: Tensor) -> None:

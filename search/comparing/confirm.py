@@ -1,4 +1,4 @@
-"""The `confirm` verb: the leaders of a study under new seeds, a winner by paired test, and then the test rows, once."""
+"""The leaders of a study under new seeds, a winner by paired test, and then the test rows, once."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import nan
@@ -57,47 +57,66 @@ def confirm(
     """
     place = folder / FOLDER
     arms, split = leaders(study, top)
-    metric, direction = ranking.metric_names(study)[0], study.directions[0].name.lower()
-    repeats = seeds_after(split, seeds)
+    repeats, metric = seeds_after(split, seeds), ranking.metric_names(study)[0]
     question = digest({"arms": [arm.identity for arm in arms], "seeds": repeats, "metric": metric})
-    answered = lines(place / "results.jsonl")
-    result = next((one for one in answered if one.get("question") == question), None)
+    answers = lines(place / "results.jsonl")
+    result = next((answer for answer in answers if answer.get("question") == question), None)
     if result is None:
-        for arm in arms:
-            check_forward(arm)
         networks = Networks(place / "networks")
-
-        def train(job: Job) -> Outcome:
-            return retrain(job, split)
-
-        record = Record(place / "runs.jsonl")
-        runs = run_all(arms, repeats, record, train, metric=metric, console=console, keep=networks.keep)
-        rows = ranked(arms, repeats, runs, metric=metric, direction=direction)
-        if rows[0]["failed"]:
-            raise StudyStopped(f"no leader of {study.study_name} finished all repeats; {place / 'runs.jsonl'} says why")
-        winner = next(arm for arm in arms if arm.value == rows[0]["trial"])
-        files = networks.complete(winner, repeats, train)
-        result = {
-            "question": question,
-            "study": study.study_name,
-            "metric": metric,
-            "direction": direction,
-            "seeds": repeats,
-            "split": split,
-            "budget": TrialConfig.from_resolved(origin(study.trials[winner.value])).budget.limits,
-            "trials": rows,
-            "winner": winner.value,
-            "not_told_apart": [row["trial"] for row in rows[1:] if row["verdict"] != "worse"],
-            "test": summed(score(files, TrialConfig.from_resolved(winner.config), split)),
-            "opened_before": len(answered),
-            "versions": provenance.versions(),
-            "revision": provenance.revision(),
-        }
-        result = stored(result)
+        answer, files = _answer(study, arms, repeats, split, networks, console, retrain, score)
+        result = stored(
+            {
+                "question": question,
+                **answer,
+                "opened_before": len(answers),
+                "versions": provenance.versions(),
+                "revision": provenance.revision(),
+            }
+        )
         append_line(place / "results.jsonl", result)
         networks.drop_all_but(files)
     write_json(place / "confirm.json", result)
     return {**result, "file": str(place / "confirm.json")}
+
+
+def _answer(
+    study: Study,
+    arms: Sequence[Arm],
+    repeats: Sequence[int],
+    split: int,
+    networks: Networks,
+    console: Console,
+    retrain: Retrain,
+    score: Score,
+) -> tuple[dict[str, Any], list[Path]]:
+    """Train what is not on record, name the winner and score it; return what was found, and its networks' files."""
+    for arm in arms:
+        check_forward(arm)
+
+    def train(job: Job) -> Outcome:
+        return retrain(job, split)
+
+    metric, direction = ranking.metric_names(study)[0], study.directions[0].name.lower()
+    record = Record(networks.folder.parent / "runs.jsonl")
+    runs = run_all(arms, repeats, record, train, metric=metric, console=console, keep=networks.keep)
+    rows = ranked(arms, repeats, runs, metric=metric, direction=direction)
+    if rows[0]["failed"]:
+        raise StudyStopped(f"no leader of {study.study_name} finished all repeats; {record.path} says why")
+    winner = next(arm for arm in arms if arm.value == rows[0]["trial"])
+    files = networks.complete(winner, repeats, train)
+    answer = {
+        "study": study.study_name,
+        "metric": metric,
+        "direction": direction,
+        "seeds": list(repeats),
+        "split": split,
+        "budget": TrialConfig.from_resolved(origin(study.trials[winner.value])).budget.limits,
+        "trials": rows,
+        "winner": winner.value,
+        "not_told_apart": [row["trial"] for row in rows[1:] if row["verdict"] != "worse"],
+        "test": summed(score(files, TrialConfig.from_resolved(winner.config), split)),
+    }
+    return answer, files
 
 
 def leaders(study: Study, top: int) -> tuple[list[Arm], int]:

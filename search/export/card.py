@@ -44,8 +44,7 @@ def card_of(
     result, ledger = result_of(trial), Ledger().read(study)
     outputs, targets = tested(done.network, task)
     value = task.evaluate(outputs, targets)[judge.metric]
-    small, rows = compact.read(files["model.kgm"]), sample(task)
-    argument = parity.onnx_session(files["model.onnx"]).get_inputs()[0]
+    small = compact.read(files["model.kgm"])
     figures = {name: value for name, value in result.figures.items() if name in REACHED}
     return {
         "study": study.study_name,
@@ -68,16 +67,7 @@ def card_of(
         "techniques": figures,
         "notes": done.notes,
         "parity": agreed.differences,
-        "input": {
-            "name": argument.name,
-            "shape": [size if isinstance(size, int) else None for size in argument.shape],
-            "type": str(rows.numpy().dtype),
-            "what": f"raw rows of {tuple(rows.shape[1:])}, as the data have them",
-        },
-        "output": {
-            "kind": task.kind,
-            "what": f"{task.kind}" + (f" in the order ({', '.join(task.classes)})" if task.classes else ""),
-        },
+        **_interface(files["model.onnx"], task),
         "search": {
             "trials": ledger.finished,
             "wall_s": round(ledger.wall_seconds(), 1),
@@ -91,6 +81,23 @@ def card_of(
         "machine": f"{platform.machine()}, {platform.system()}",
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
         "sha256_of_tensors": dict(small.digests),
+    }
+
+
+def _interface(onnx: bytes, task: tasks.Task) -> dict[str, Any]:
+    """Return what a network takes and what it gives."""
+    argument, rows = parity.onnx_session(onnx).get_inputs()[0], sample(task)
+    return {
+        "input": {
+            "name": argument.name,
+            "shape": [size if isinstance(size, int) else None for size in argument.shape],
+            "type": str(rows.numpy().dtype),
+            "what": f"raw rows of {tuple(rows.shape[1:])}, as the data have them",
+        },
+        "output": {
+            "kind": task.kind,
+            "what": f"{task.kind}" + (f" in the order ({', '.join(task.classes)})" if task.classes else ""),
+        },
     }
 
 
@@ -147,18 +154,7 @@ def as_markdown(card: Mapping[str, Any]) -> str:
         "",
         *([f"The dense twin: {twin['what']}.", ""] if twin else []),
         *_scores(test),
-        "## Where the bytes are",
-        "",
-        "| tensor | shape | form | kept | bits | bytes |",
-        "| --- | --- | --- | --- | --- | --- |",
-        *(
-            f"| `{row['name']}` | {'×'.join(map(str, row['shape'])) or '1'} | {row['form']} | {row['kept']} | "
-            f"{row['bits']} | {row['bytes']:,.0f} |"
-            for row in card["tensors"]
-        ),
-        f"| graph, header, plan, digests | | | | | "
-        f"{size['model.kgm'] - sum(row['bytes'] for row in card['tensors']):,.0f} |",
-        "",
+        *_tensors(card),
         *(f"- {note}" for note in card["notes"]),
         "",
         "## What it cost",
@@ -181,9 +177,36 @@ def as_markdown(card: Mapping[str, Any]) -> str:
         f"Input: {card['input']['what']}. Output: {card['output']['what']}.",
         "",
         "```python",
-        'from models import load  # kirigami; checks every byte\n\nnetwork = load("model.kgm")  # a torch module',
+        'from kirigami.models import load  # checks every byte\n\nnetwork = load("model.kgm")  # a torch module',
         "```",
         "",
+        *_identity(card),
+    ]
+    return "\n".join(lines)
+
+
+def _tensors(card: Mapping[str, Any]) -> list[str]:
+    """Return where the bytes of the smallest file are."""
+    return [
+        "## Where the bytes are",
+        "",
+        "| tensor | shape | form | kept | bits | bytes |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *(
+            f"| `{row['name']}` | {'×'.join(map(str, row['shape'])) or '1'} | {row['form']} | {row['kept']} | "
+            f"{row['bits']} | {row['bytes']:,.0f} |"
+            for row in card["tensors"]
+        ),
+        f"| graph, header, plan, digests | | | | | "
+        f"{card['bytes']['model.kgm'] - sum(row['bytes'] for row in card['tensors']):,.0f} |",
+        "",
+    ]
+
+
+def _identity(card: Mapping[str, Any]) -> list[str]:
+    """Return what the files and the data are recognized by, and what made them."""
+    versions = ", ".join(f"{name} {version}" for name, version in card["versions"].items())
+    return [
         "## Identity",
         "",
         "| file | SHA-256 |",
@@ -191,10 +214,9 @@ def as_markdown(card: Mapping[str, Any]) -> str:
         *(f"| {name} | `{digest}` |" for name, digest in card["sha256"].items()),
         "",
         f"Data {card['data']['task']}, fingerprint `{card['data']['fingerprint']}`; code revision "
-        f"`{card['revision']}`; versions " + ", ".join(f"{name} {one}" for name, one in card["versions"].items()) + ".",
+        f"`{card['revision']}`; versions {versions}.",
         "",
     ]
-    return "\n".join(lines)
 
 
 def _beside(card: Mapping[str, Any], twin: Mapping[str, Any] | None) -> list[str]:
