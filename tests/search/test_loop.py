@@ -142,7 +142,7 @@ class TestBudgetOfTrials:
         looks = itertools.count(1)
 
         def dies_while_we_wait():
-            if next(looks) == 5:
+            if next(looks) == 2:
                 trial.set_user_attr("worker", dead_worker)
             return False
 
