@@ -13,7 +13,7 @@ from kirigami.search.rehearsal import building as rehearsal
 from kirigami.search.training import alone as trial
 from kirigami.search.training import devices
 from kirigami.search.training.checks import check_devices
-from kirigami.search.training.job import Interrupted, Job, Pruned
+from kirigami.search.training.job import Interrupted, Job, Paused, Pruned
 from kirigami.search.training.ranks.strategy import own_chance, share
 from kirigami.search.training.ranks.team import TEAM
 from kirigami.search.training.runners import Solo
@@ -44,6 +44,10 @@ def at_second_report(action):
 
 def prune():
     raise Pruned("bad")
+
+
+def pause():
+    raise Paused
 
 
 def interrupt():
@@ -124,12 +128,14 @@ class TestTogether:
         else:
             assert outcome.metrics["accuracy"] > 0.4
 
-    def test_a_pruned_trial_leaves_the_processes_for_the_next(self):
+    @pytest.mark.parametrize("end", [prune, pause])
+    def test_a_trial_that_ends_early_leaves_the_processes_for_the_next(self, end):
         before = [rank.process.pid for rank in TEAM.ranks]
-        pruned, _ = run(TWO, on_report=at_second_report(prune))
+        ended, job = run(TWO, on_report=at_second_report(end))
         complete, _ = run(TWO)
 
-        assert (pruned.state, pruned.reason) == ("pruned", "bad")
+        assert (ended.state, ended.reason) == (("pruned", "bad") if end is prune else ("paused", None))
+        assert [fidelity for fidelity, _ in job.curve] == [1, 2]
         assert complete.state == "complete"
         assert len(before) == 1
         assert [rank.process.pid for rank in TEAM.ranks] == before
