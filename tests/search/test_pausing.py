@@ -11,6 +11,7 @@ import pytest
 from test_checkpoint_contract import STEPS, Kept, assert_same, run
 from test_loop import states, trials_of
 
+from kirigami import optimize
 from kirigami.search.proposal.judge import Go, Judge, Pause
 from kirigami.search.storage.artifacts import Folder
 from kirigami.search.study import recovery
@@ -76,6 +77,15 @@ class TestSurrogate:
         assert ended(loop) == ended(plain)
         assert states(loop).count("paused") == 7 * len(RUNGS)
         assert len(trials_of(loop)) == 7 * (1 + len(RUNGS))
+
+    def test_the_search_from_python_takes_a_judge(self, bowl):
+        space = {"x": {"low": 0.0, "high": 1.0}, "y": {"low": 1, "high": 8}}
+        settings = {"budget": 5, "sampler": "random", "objective": {"score": "minimize"}}
+        paused, plain = (optimize(space, bowl, **settings, pruner=pruner).trials for pruner in (PauseAtRungs(), "none"))
+        assert [row["state"] for row in paused] == ["paused"] * 10 + ["complete"] * 5
+        assert [(row["params"], row["values"]) for row in paused[10:]] == [
+            (row["params"], row["values"]) for row in plain
+        ]
 
     def test_new_trials_come_first_by_default(self, make_loop, bowl):
         loop = make_loop(bowl, trials=3, judge=PauseAtRungs())
