@@ -134,8 +134,12 @@ class Ledger:
         return any(trial.number == number for trial in self.by_state[state])
 
     def unretried(self) -> list[FrozenTrial]:
-        """Return interrupted trials that no other trial stands for: their worker died between two writes."""
-        return sorted(self._orphans.values(), key=_number)
+        """Return interrupted trials that no other trial stands for: their worker died between two writes.
+
+        A second retry whose worker died before it could hand it back is none of them: the first retry stands for it.
+        """
+        orphans = (trial for trial in self._orphans.values() if not self._is_second_retry(trial))
+        return sorted(orphans, key=_number)
 
     def paused(self) -> list[FrozenTrial]:
         """Return paused trials that no other trial has taken up, the first one first."""
@@ -149,11 +153,15 @@ class Ledger:
         holds its place in the budget, so what goes on with it takes none.
         """
         before = bisect_left(self.trials, number, key=_number)
-        earlier = retry_of(self.trials[before])
-        others = self._retries.get(earlier, ()) if earlier is not None else ()
-        if any(other < number and not _holds(self.by_state["surplus"], other) for other in others):
+        if self._is_second_retry(self.trials[before]):
             return True
         return budget is not None and number not in self._resumed and before - self._uncounted(number) >= budget
+
+    def _is_second_retry(self, trial: FrozenTrial) -> bool:
+        """Return whether an earlier retry, which was not handed back, stands for the same attempt."""
+        earlier = retry_of(trial)
+        others = self._retries.get(earlier, ()) if earlier is not None else ()
+        return any(other < trial.number and not _holds(self.by_state["surplus"], other) for other in others)
 
     def _uncounted(self, number: int) -> int:
         """Return how many of the trials before one take no place in the budget."""

@@ -149,6 +149,14 @@ def test_the_second_retry_is_surplus_even_where_the_first_was_interrupted():
     assert not Ledger(trials).is_surplus(3, 10)
 
 
+def test_a_second_retry_whose_worker_died_before_it_was_handed_back_is_not_run_again():
+    """The first retry stands for both: a retry of the second would run the same parameters once more."""
+    trials = [failed(0), trial(1, "COMPLETE", 0, 1, retry_of=0), failed(2, retry_of=0)]
+    assert Ledger(trials).unretried() == []
+    trials[1] = failed(1, "surplus", retry_of=0)
+    assert [orphan.number for orphan in Ledger(trials).unretried()] == [2]
+
+
 @pytest.mark.parametrize(
     ("spans", "seconds"),
     [
@@ -238,7 +246,14 @@ class TestOneLedgerOfAStudyThatGrows:
 
 def unretried(trials, state="interrupted"):
     retried = {one.user_attrs.get("retry_of") for one in trials}
-    return [one.number for one in trials if state_of(one) == state and one.number not in retried]
+    orphans = [one for one in trials if state_of(one) == state and one.number not in retried]
+    return [one.number for one in orphans if state == "paused" or not is_second_retry(trials, one)]
+
+
+def is_second_retry(trials, one):
+    earlier = [other for other in trials if other.number < one.number and state_of(other) != "surplus"]
+    retry_of = one.user_attrs.get("retry_of")
+    return retry_of is not None and any(other.user_attrs.get("retry_of") == retry_of for other in earlier)
 
 
 def goes_on(trials, one):
@@ -253,8 +268,7 @@ def goes_on(trials, one):
 def is_surplus(trials, one, budget):
     """By the definition, over all trials."""
     earlier = [other for other in trials if other.number < one.number and state_of(other) != "surplus"]
-    retry_of = one.user_attrs.get("retry_of")
-    if retry_of is not None and any(other.user_attrs.get("retry_of") == retry_of for other in earlier):
+    if is_second_retry(trials, one):
         return True
     placed = [other for other in earlier if state_of(other) != "interrupted" and not goes_on(trials, other)]
     return not goes_on(trials, one) and len(placed) >= budget
