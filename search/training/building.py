@@ -197,8 +197,8 @@ def attach(techniques: Sequence[Technique], network: nn.Module) -> None:
 
 
 def group_of(technique: Technique) -> str:
-    """Return the group of the config that a technique is built from: its package has the same name."""
-    module = type(technique).__module__
+    """Return the group of the config that a technique is built from: its module has the same name."""
+    module = f"{type(technique).__module__}."
     return next(group for group in groups.TECHNIQUES if module.startswith(f"{models.__name__}.{group}."))
 
 
