@@ -222,6 +222,12 @@ def test_what_makes_another_study(override: str, line: str) -> None:
     assert difference(of(), of(override)) == [line]
 
 
+def test_a_group_of_techniques_that_is_new_changes_no_study_that_does_without() -> None:
+    before = {path: value for path, value in of().items() if path != "bits.method"}
+    assert difference(before, of()) == difference(of(), before) == []
+    assert difference(before, of("bits=uniform"))[-1] == "bits.method: none -> uniform"
+
+
 def test_identity_survives_the_store() -> None:
     there = of()
 

@@ -11,6 +11,7 @@ FREE = (
     *("trainer.device", "task.path"),
     *("budget.trials", "budget.wall_s", "budget.device_s", "budget.money", "budget.failures_in_a_row"),
 )
+METHODS = tuple(f"{group}.method" for group in groups.TECHNIQUES)
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,13 +24,17 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return one `path: old -> new` entry per leaf that differs."""
-    absent = "(absent)"
-    return [
-        f"{path}: {old.get(path, absent)} -> {new.get(path, absent)}"
-        for path in sorted({*old, *new})
-        if old.get(path, absent) != new.get(path, absent)
-    ]
+    """Return one `path: old -> new` entry per leaf that differs.
+
+    What was begun before there was a group of techniques did without: then its method counts as `none`.
+    """
+    lines = []
+    for path in sorted({*old, *new}):
+        absent = "none" if path in METHODS else "(absent)"
+        before, after = old.get(path, absent), new.get(path, absent)
+        if before != after:
+            lines.append(f"{path}: {before} -> {after}")
+    return lines
 
 
 def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
