@@ -1,6 +1,6 @@
 """What a trial costs, measured: before its training, as far as that can be known, and after it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -69,7 +69,7 @@ def latency(network: nn.Module, task: tasks.Task) -> dict[str, float]:
         return {}
 
 
-WORKING = {"latency_ms": latency}
+WORKING: dict[str, Callable[[nn.Module, tasks.Task], Mapping[str, float]]] = {"latency_ms": latency}
 """Costs that take a while to measure: before training, which bounds them, and after it. Name -> details of a trial."""
 
 
