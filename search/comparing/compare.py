@@ -53,7 +53,7 @@ def judged(plan: plans.Plan, question: Question, seeds: Sequence[int], runs: Map
     scores = {arm.label: [runs[arm.identity, seed].value(plan.metric) for seed in seeds] for arm in plan.arms}
     base = scores[plan.reference]
     others = {name: values for name, values in scores.items() if name != plan.reference}
-    found = statistics.compare(base, others, direction=plan.direction, margin=question.margin)
+    verdicts = statistics.compare(base, others, direction=plan.direction, margin=question.margin)
     reference = next(arm for arm in plan.arms if arm.label == plan.reference)
     rest = [arm for arm in plan.arms if arm is not reference]
     return {
@@ -67,7 +67,7 @@ def judged(plan: plans.Plan, question: Question, seeds: Sequence[int], runs: Map
         "level": statistics.LEVEL,
         "seeds": list(seeds),
         "arms": [
-            arm_row(arm, scores[arm.label], seconds(arm, reference, seeds, runs), found.get(arm.label))
+            arm_row(arm, scores[arm.label], seconds(arm, reference, seeds, runs), verdicts.get(arm.label))
             for arm in (reference, *rest)
         ],
         "versions": provenance.versions(),
@@ -76,10 +76,10 @@ def judged(plan: plans.Plan, question: Question, seeds: Sequence[int], runs: Map
 
 
 def arm_row(
-    arm: Arm, scores: Sequence[float], spent: Mapping[str, float], found: statistics.Comparison | None
+    arm: Arm, scores: Sequence[float], spent: Mapping[str, float], verdict: statistics.Comparison | None
 ) -> dict[str, Any]:
     """Return what is known of one arm; the reference has no verdict."""
-    values = [one for one in scores if one == one]
+    values = [value for value in scores if value == value]
     row: dict[str, Any] = {
         "arm": arm.label,
         "value": arm.value,
@@ -91,15 +91,15 @@ def arm_row(
         "scores": list(scores),
         **spent,
     }
-    if found is not None:
+    if verdict is not None:
         row |= {
-            "pairs": found.pairs,
-            "difference": found.difference,
-            "interval": [found.low, found.high],
-            "p": found.p,
-            "p_holm": found.p_holm,
-            "cliffs_delta": found.delta,
-            "verdict": found.verdict,
+            "pairs": verdict.pairs,
+            "difference": verdict.difference,
+            "interval": [verdict.low, verdict.high],
+            "p": verdict.p,
+            "p_holm": verdict.p_holm,
+            "cliffs_delta": verdict.delta,
+            "verdict": verdict.verdict,
         }
     return row
 
@@ -111,6 +111,6 @@ def seconds(arm: Arm, reference: Arm, seeds: Sequence[int], runs: Mapping[Key, R
         for seed in seeds
         if runs[arm.identity, seed].state == runs[reference.identity, seed].state == "complete"
     ]
-    mine, theirs = sum(one for one, _ in both), sum(one for _, one in both)
+    mine, theirs = sum(pair[0] for pair in both), sum(pair[1] for pair in both)
     ratio = mine / theirs if theirs > 0 else nan
     return {"seconds": round(mine, 3), "seconds_ratio": round(ratio, 4), "seconds_saved": round(theirs - mine, 3)}

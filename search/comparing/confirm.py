@@ -126,8 +126,8 @@ def leaders(study: Study, top: int) -> tuple[list[Arm], int]:
         InputError: where there are none, or their data are not those of the study.
     """
     arms: dict[str, Arm] = {}
-    for one in ranking.leaders(study):
-        arm = Arm(f"trial {one.number}", unlimited(origin(one)), one.number)
+    for trial in ranking.leaders(study):
+        arm = Arm(f"trial {trial.number}", unlimited(origin(trial)), trial.number)
         arms.setdefault(arm.identity, arm)
         if len(arms) == top:
             break
@@ -139,8 +139,8 @@ def leaders(study: Study, top: int) -> tuple[list[Arm], int]:
         except (ValueError, OSError) as error:
             raise InputError(f"{arm.label}: its data cannot be read: {one_line(error)}") from error
         studies.check_data(study, fingerprint)
-    found = list(arms.values())
-    return found, TrialConfig.from_resolved(found[0].config).seed
+    leading = list(arms.values())
+    return leading, TrialConfig.from_resolved(leading[0].config).seed
 
 
 def check_forward(arm: Arm) -> None:
@@ -165,21 +165,26 @@ def ranked(
     rows = [_row(arm, scores[arm.label], [runs[arm.identity, seed] for seed in seeds]) for arm in arms]
     rows.sort(key=lambda row: (row["failed"], sign * row["mean"] if row["runs"] else 0.0))
     first, *others = rows
-    found = statistics.compare(
+    comparisons = statistics.compare(
         scores[first["arm"]],
         {row["arm"]: scores[row["arm"]] for row in others},
         direction=direction,
         margin=0.0,  # what is better by little is better still
     )
     for row in others:
-        one = found[row["arm"]]
-        row |= {"difference": one.difference, "interval": [one.low, one.high], "p": one.p, "p_holm": one.p_holm}
-        row |= {"cliffs_delta": one.delta, "verdict": one.verdict}
+        comparison = comparisons[row["arm"]]
+        row |= {
+            "difference": comparison.difference,
+            "interval": [comparison.low, comparison.high],
+            "p": comparison.p,
+            "p_holm": comparison.p_holm,
+        }
+        row |= {"cliffs_delta": comparison.delta, "verdict": comparison.verdict}
     return rows
 
 
 def _row(arm: Arm, scores: Sequence[float], runs: Sequence[Run]) -> dict[str, Any]:
-    values = [one for one in scores if one == one]
+    values = [value for value in scores if value == value]
     sizes = {
         name: [run.value(name) for run in runs if run.value(name) == run.value(name)] for name in ("params", "bytes")
     }
@@ -193,9 +198,9 @@ def _row(arm: Arm, scores: Sequence[float], runs: Sequence[Run]) -> dict[str, An
         "scores": list(scores),
         "seconds": round(sum(run.fit_s for run in runs), 3),
         **{
-            name: {"median": sorted(found)[len(found) // 2], "most": max(found)}
-            for name, found in sizes.items()
-            if found
+            name: {"median": sorted(figures)[len(figures) // 2], "most": max(figures)}
+            for name, figures in sizes.items()
+            if figures
         },
     }
 
@@ -207,4 +212,4 @@ def mean_and_sd(values: Sequence[float]) -> dict[str, float]:
 
 def summed(scores: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
     """Return mean and deviation of each metric over the networks."""
-    return {name: mean_and_sd([one[name] for one in scores]) for name in scores[0]}
+    return {name: mean_and_sd([row[name] for row in scores]) for name in scores[0]}

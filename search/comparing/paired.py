@@ -60,7 +60,7 @@ def run_all(
                 keep(arm, seed, outcome)
             record.append(run)
             done[arm.identity, seed] = run
-            _check(run, metric, arms, [done.get((one.identity, seeds[0])) for one in arms])
+            _check(run, metric, arms, [done.get((each.identity, seeds[0])) for each in arms])
             progress.advance(task)
             if not console.is_terminal:
                 console.print(_line(run, metric), highlight=False, markup=False)
@@ -91,19 +91,19 @@ def attempt(arm: Arm, seed: int, number: int, train: Train, stopping: Callable[[
 @contextmanager
 def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C into a clean stop, which the yielded function tells of; a second one ends at once."""
-    asked = threading.Event()
+    stopping = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
+        yield stopping.is_set
         return
 
     def on_signal(_number: int, _frame: Any) -> None:
-        if asked.is_set():
+        if stopping.is_set():
             raise KeyboardInterrupt
-        asked.set()
+        stopping.set()
 
     before = signal.signal(signal.SIGINT, on_signal)
     try:
-        yield asked.is_set
+        yield stopping.is_set
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -120,7 +120,7 @@ def _rotated(arms: Sequence[Arm], index: int) -> list[Arm]:
 def _check(run: Run, metric: str, arms: Sequence[Arm], first: Sequence[Run | None]) -> None:
     if run.state == "complete" and metric not in run.metrics:
         raise InputError(f"metric must be one of ({', '.join(run.metrics)}), but got {metric!r}.")
-    if all(one is not None and one.state == "failed" for one in first):
+    if all(run_of_arm is not None and run_of_arm.state == "failed" for run_of_arm in first):
         raise StudyStopped(f"all of {len(arms)} runs under the first seed failed; the last one with {run.reason}")
 
 

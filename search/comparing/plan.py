@@ -106,9 +106,9 @@ def _best(config: StudyConfig, study: Study | None, question: Question) -> tuple
             )
         return {}, "the config's own values"
     changes = [
-        one
-        for one in difference(facts_of(study).identity or {}, config.identity)
-        if one.partition(".")[0] not in ("space", "budget", "objective") and not one.startswith("objective:")
+        change
+        for change in difference(facts_of(study).identity or {}, config.identity)
+        if change.partition(".")[0] not in ("space", "budget", "objective") and not change.startswith("objective:")
     ]
     if changes:
         raise InputError(
@@ -135,15 +135,15 @@ def _leaf(config: Mapping[str, Any], path: str) -> Any:
 def _leaves(settings: StudySettings, study: Study | None, question: Question) -> tuple[list[Arm], str, str]:
     """Make an arm of each value of one leaf of the config."""
     plain = {key: part for key, part in settings.config.plain.items() if key not in (*FREE, *QUESTION)}
-    known = dict(leaves(plain))
-    if question.over not in known:
-        names = [*known, *MADE_BY, "study"]
+    dimensions = dict(leaves(plain))
+    if question.over not in dimensions:
+        names = [*dimensions, *MADE_BY, "study"]
         raise InputError(f"over={question.over}: no such dimension in the config.{did_you_mean(question.over, names)}")
     space = settings.space
     taken, source = _best(settings.config, study, question)
     base = space.apply(settings.raw, taken)
-    own = _leaf(resolve(base), question.over)
-    reference, values = question.arranged(own, _choices(space, question))
+    current = _leaf(resolve(base), question.over)
+    reference, values = question.arranged(current, _choices(space, question))
     arms = [Arm(label(value), _plain(space.apply(base, {question.over: value})), value) for value in values]
     return arms, label(reference), source
 
@@ -152,15 +152,15 @@ def _choices(space: Space, question: Question) -> list[Any]:
     """Return the values asked for, or all choices that the space has of the dimension."""
     if question.values is not None:
         return question.values
-    given = next((one for one in space.dimensions if one.path == question.over), None)
-    if given is None:
+    dimension = next((each for each in space.dimensions if each.path == question.over), None)
+    if dimension is None:
         raise InputError(f"over={question.over} is no dimension of the study's space. Name its values: values=[A,B].")
-    if given.choices is None:
+    if dimension.choices is None:
         raise InputError(
-            f"over={question.over} is a range from {given.low} to {given.high}. Name some of its values: "
-            f"values=[{given.low},{given.high}]."
+            f"over={question.over} is a range from {dimension.low} to {dimension.high}. Name some of its values: "
+            f"values=[{dimension.low},{dimension.high}]."
         )
-    return list(given.choices)
+    return list(dimension.choices)
 
 
 def _files(
@@ -178,14 +178,18 @@ def _files(
         str(value): compose([*overrides, f"{question.over}={value}"], config_dirs) for value in question.all_values()
     }
     before = settings.config.plain[question.over]
-    own = next((name for name, one in chosen.items() if resolve(one)[question.over] == before), None)
-    reference, values = question.arranged(own, question.values)
+    current = next((name for name, raw in chosen.items() if resolve(raw)[question.over] == before), None)
+    reference, values = question.arranged(current, question.values)
     arms = []
     for value in values:
-        one = chosen[str(value)]
-        mine = {path: at for path, at in taken.items() if str(value) == own or not path.startswith(f"{question.over}.")}
-        mine = {path: at for path, at in mine.items() if path in dict(leaves(one))}
-        arms.append(Arm(str(value), _plain(Space.from_config({}, {}).apply(one, mine)), value))
+        raw = chosen[str(value)]
+        is_other = str(value) != current
+        suited = {
+            path: setting
+            for path, setting in taken.items()
+            if path in dict(leaves(raw)) and not (is_other and path.startswith(f"{question.over}."))
+        }
+        arms.append(Arm(str(value), _plain(Space.from_config({}, {}).apply(raw, suited)), value))
     return arms, str(reference), source
 
 
@@ -198,8 +202,8 @@ def _studies(config: StudyConfig, study: Study | None, question: Question) -> tu
     store = storage.open_storage(config.storage, create=False)
     arms = []
     for name in (config.name, question.against):
-        one = study if study is not None and name == config.name else studies.known(store, name)
-        best = ranking.best_trial(one)
+        searched = study if study is not None and name == config.name else studies.known(store, name)
+        best = ranking.best_trial(searched)
         if best is None:
             raise InputError(f"study={name} has no complete trial within its budget yet. Search on.")
         arms.append(Arm(name, {**unlimited(origin(best)), "seed": config.seed}, name))
@@ -213,10 +217,10 @@ def _plain(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def _rehearsed(over: str, arms: Sequence[Arm], metric: str, direction: str) -> list[Arm]:
     """Build every arm once, and refuse arms that would be judged on different rows."""
-    found: list[Arm] = []
+    rehearsed: list[Arm] = []
     first: tasks.Task | None = None
     for arm in arms:
-        if any(arm.label == one.label for one in found):
+        if any(arm.label == other.label for other in rehearsed):
             raise InputError(f"values has {arm.label} twice, in two types. Remove one.")
         try:
             config = TrialConfig.from_resolved(arm.config)
@@ -228,11 +232,11 @@ def _rehearsed(over: str, arms: Sequence[Arm], metric: str, direction: str) -> l
         first = first or task
         if not _same_rows(task, first):
             raise InputError(
-                f"{over}={arm.label} would be judged on other validation rows than {over}={found[0].label}: "
+                f"{over}={arm.label} would be judged on other validation rows than {over}={rehearsed[0].label}: "
                 "the repeats were no pairs. Compare what leaves the rows alone."
             )
-        found.append(replace(arm, data=f"{task.fingerprint()}, test rows of seed {arm.config['seed']}"))
-    return found
+        rehearsed.append(replace(arm, data=f"{task.fingerprint()}, test rows of seed {arm.config['seed']}"))
+    return rehearsed
 
 
 def _same_rows(one: tasks.Task, other: tasks.Task) -> bool:

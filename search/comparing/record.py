@@ -57,8 +57,8 @@ class Run:
 
     def value(self, metric: str) -> float:
         """Return a metric; NaN where the run failed or diverged."""
-        found = self.metrics.get(metric) if self.state == "complete" else None
-        return float("nan") if found is None else found
+        value = self.metrics.get(metric) if self.state == "complete" else None
+        return float("nan") if value is None else value
 
 
 class Record:
@@ -69,16 +69,16 @@ class Record:
 
     def runs(self) -> dict[Key, Run]:
         """Return the runs by identity and seed; of two with the same key the first that did not fail stands."""
-        found: dict[Key, Run] = {}
+        runs: dict[Key, Run] = {}
         for line in lines(self.path):
             try:
                 run = Run(**line)
             except TypeError:  # of another version
                 continue
             key = (run.identity, run.seed)
-            if key not in found or found[key].state == "failed":
-                found[key] = run
-        return found
+            if key not in runs or runs[key].state == "failed":
+                runs[key] = run
+        return runs
 
     def append(self, run: Run) -> None:
         """Write a run and wait until it is on the disk."""

@@ -76,13 +76,13 @@ def compare(
     paired = {name: np.isfinite(values) & np.isfinite(base) for name, values in scores.items()}
     p_values = {name: wilcoxon_p(differences(values, base)) for name, values in scores.items()}
     corrected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
-    found = {}
+    comparisons = {}
     for name, values in scores.items():
         both = paired[name]
         low, high = median_interval(differences(values, base))
         verdict = decide(low, high, corrected[name], direction=direction, margin=margin, pairs=int(both.sum()))
         arm_failed, base_failed = int((~np.isfinite(values)).sum()), int((~np.isfinite(base)).sum())
-        found[name] = Comparison(
+        comparisons[name] = Comparison(
             pairs=int(both.sum()),
             failed=arm_failed,
             difference=_median(differences(values, base)),
@@ -93,7 +93,7 @@ def compare(
             delta=cliffs_delta(values[both], base[both]),
             verdict=_with_failures(verdict, arm_failed, base_failed),
         )
-    return found
+    return comparisons
 
 
 def decide(

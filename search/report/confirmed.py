@@ -43,19 +43,19 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
     """Return in sentences who won, what the test rows say, and what speaks against it."""
     first, tied = result["winner"], result["not_told_apart"]
     if tied:
-        others = ", ".join(str(one) for one in tied)
-        said = [f"Trial {first} has the best mean, but is not told apart from {others}."]
+        others = ", ".join(str(trial) for trial in tied)
+        lines = [f"Trial {first} has the best mean, but is not told apart from {others}."]
     else:
-        said = [f"Trial {first} wins."]
+        lines = [f"Trial {first} wins."]
     test = result["test"]
     names = [result["metric"]] if result["metric"] in test else list(test)
     scores = ", ".join(f"{name} {test[name]['mean']:.4f} ± {test[name]['sd']:.4f}" for name in names)
-    said.append(f"On the test rows: {scores} over {len(result['seeds'])} networks.")
+    lines.append(f"On the test rows: {scores} over {len(result['seeds'])} networks.")
     for name, limit in result["budget"].items():
         most = result["trials"][0].get(name, {}).get("most", 0)
         if most > limit:
-            said.append(f"Its largest network has {most:,.0f} {name}, over budget.{name}={limit:,}.")
+            lines.append(f"Its largest network has {most:,.0f} {name}, over budget.{name}={limit:,}.")
     if result["opened_before"]:
         times = "1 time" if result["opened_before"] == 1 else f"{result['opened_before']} times"
-        said.append(f"The test rows had been opened {times} before: they are no longer unseen.")
-    return said
+        lines.append(f"The test rows had been opened {times} before: they are no longer unseen.")
+    return lines

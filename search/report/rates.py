@@ -16,8 +16,8 @@ from kirigami.search.report.template import render
 def table(result: Mapping[str, Any]) -> Table:
     """Return the rates that were found as a table."""
     by = f" by {result['optimizer']}" if result["optimizer"] else ""
-    asked = result["asked"]
-    span = f"{asked['steps']} rates from {asked['lowest']:g} to {asked['highest']:g}"
+    rates = result["asked"]
+    span = f"{rates['steps']} rates from {rates['lowest']:g} to {rates['highest']:g}"
     shown = narrow(f"{result['study']}: range test{by}, {span}")
     for column in ("rate", "what it is"):
         shown.add_column(column, no_wrap=True)
@@ -48,11 +48,11 @@ def figure(result: Mapping[str, Any]) -> go.Figure:
     ):
         drawn.add_scatter(x=result["rates"], y=losses, mode="lines", line=line, name=name)
     drawn.update_xaxes(type="log", exponentformat="power")
-    found = {key: result[key] for key in ("suggestion", "steepest", "highest") if result[key] is not None}
+    marked = {key: result[key] for key in ("suggestion", "steepest", "highest") if result[key] is not None}
     drawn.add_scatter(
-        x=list(found.values()),
-        y=np.interp(np.log(list(found.values())), np.log(result["rates"]), result["smoothed"]).tolist(),
-        text=[f"{key} {rate:.2g}" for key, rate in found.items()],
+        x=list(marked.values()),
+        y=np.interp(np.log(list(marked.values())), np.log(result["rates"]), result["smoothed"]).tolist(),
+        text=[f"{key} {rate:.2g}" for key, rate in marked.items()],
         mode="markers+text",
         textposition="top right",
         marker={"color": "#1f6fb4", "size": 10},

@@ -39,17 +39,17 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
     left = sum(row["trial"] is None for row in best)
     if left:
         lines.append(f"{left} of the best {len(best)} found no room: raise budget.trials and give the command again.")
-    ended = max(found["n"] for found in result["correlation"].values())
+    ended = max(value["n"] for value in result["correlation"].values())
     if ended:
-        told = ", ".join(f"{name} {_correlation(found)}" for name, found in result["correlation"].items())
+        correlations = ", ".join(f"{name} {_correlation(value)}" for name, value in result["correlation"].items())
         lines.append(
-            f"Rank correlation with the final {result['metric']} (better is higher), n = {ended}: {told}. "
+            f"Rank correlation with the final {result['metric']} (better is higher), n = {ended}: {correlations}. "
             "They were chosen by the screen, so it says little of the others."
         )
     return lines
 
 
-def _correlation(found: Mapping[str, Any]) -> str:
-    if found["rho"] is None:
+def _correlation(value: Mapping[str, Any]) -> str:
+    if value["rho"] is None:
         return "(too few)"
-    return f"{found['rho']:+.2f} [{found['low']:+.2f}, {found['high']:+.2f}]"
+    return f"{value['rho']:+.2f} [{value['low']:+.2f}, {value['high']:+.2f}]"

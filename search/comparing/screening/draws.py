@@ -49,17 +49,17 @@ def draw(raw: Mapping[str, Any], space: Space, count: int, epochs: int, *, seed:
         seed: the study's.
         data: fingerprint of the rows.
     """
-    mine = derive_seed("screen", seed)
-    sampler = PriorSampler(sampler_factory(Random(), mine), space, mine)
+    own_seed = derive_seed("screen", seed)
+    sampler = PriorSampler(sampler_factory(Random(), own_seed), space, own_seed)
     study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), sampler=sampler)
-    found: dict[str, Draw] = {}
+    draws: dict[str, Draw] = {}
     for _ in range(ATTEMPTS * count):
-        if len(found) == count:
+        if len(draws) == count:
             break
         trial = study.ask()
         config = resolve({**space.apply(raw, space.suggest(trial)), "space": {}})
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         config["trainer"] = {**config["trainer"], "epochs": epochs, "steps": None, "val_every": 1}
-        made = Draw(len(found), dict(trial.params), Arm(f"draw {len(found)}", config, len(found), data))
-        found.setdefault(made.key, made)
-    return list(found.values())
+        drawn = Draw(len(draws), dict(trial.params), Arm(f"draw {len(draws)}", config, len(draws), data))
+        draws.setdefault(drawn.key, drawn)
+    return list(draws.values())

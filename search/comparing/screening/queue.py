@@ -22,19 +22,19 @@ def enqueue(study: Study, draws: Sequence[Draw], budget: int | None) -> list[Dra
     trials = study.get_trials(deepcopy=False)
     room = None if budget is None else budget - Ledger(trials).counted
     added: list[Draw] = []
-    for one in draws:
+    for draw in draws:
         if room is not None and len(added) >= room:
             break
-        if trial_of(one, trials) is None:
-            study.enqueue_trial(one.params, user_attrs=Screened(one.key).to_attrs(), skip_if_exists=True)
-            added.append(one)
+        if trial_of(draw, trials) is None:
+            study.enqueue_trial(draw.params, user_attrs=Screened(draw.key).to_attrs(), skip_if_exists=True)
+            added.append(draw)
     return added
 
 
 def trial_of(draw: Draw, trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
     """Return the trial with the draw's parameters that has come furthest; None where the study has none."""
     mark = Screened(draw.key)
-    mine = [one for one in trials if Screened.from_attrs(one.user_attrs) == mark or one.params == draw.params]
-    mine = [one for one in mine if state_of(one) not in ("surplus", "interrupted")]
+    same = [trial for trial in trials if Screened.from_attrs(trial.user_attrs) == mark or trial.params == draw.params]
+    same = [trial for trial in same if state_of(trial) not in ("surplus", "interrupted")]
     order = {state: place for place, state in enumerate(RANKS)}
-    return min(mine, key=lambda one: (order.get(state_of(one), -0.5), one.number), default=None)
+    return min(same, key=lambda trial: (order.get(state_of(trial), -0.5), trial.number), default=None)

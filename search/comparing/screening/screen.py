@@ -61,9 +61,9 @@ def screen(
     folder = storage.folder_of(config.storage.url, config.name)
     metric, direction = next(iter(objectives.items()))
     record = Record(folder / f"{FILE}.jsonl")
-    arms = [one.arm for one in drawn]
+    arms = [candidate.arm for candidate in drawn]
     runs = run_all(arms, [config.seed], record, train, metric=metric, console=console)
-    by_draw = {one.number: runs[one.arm.identity, config.seed] for one in drawn}
+    by_draw = {candidate.number: runs[candidate.arm.identity, config.seed] for candidate in drawn}
     study = studies.create(storage.open_storage(config.storage), config.name, objectives, mine)
     studies.check_same(study, mine)
     studies.check_data(study, data)
@@ -76,9 +76,9 @@ def screen(
 
 def ranked(drawn: Sequence[Draw], runs: Mapping[int, Run], by: str, metric: str, direction: str) -> list[Draw]:
     """Return the draws that have a score, best first; of equals the one drawn first."""
-    scores = {one.number: merit(runs[one.number], by, metric, direction) for one in drawn}
-    good = [one for one in drawn if isfinite(scores[one.number])]
-    return sorted(good, key=lambda one: (-scores[one.number], one.number))
+    scores = {candidate.number: merit(runs[candidate.number], by, metric, direction) for candidate in drawn}
+    good = [candidate for candidate in drawn if isfinite(scores[candidate.number])]
+    return sorted(good, key=lambda candidate: (-scores[candidate.number], candidate.number))
 
 
 def merit(run: Run, by: str, metric: str, direction: str) -> float:
@@ -100,8 +100,10 @@ def judged(
     """Return what is known of every draw as plain data, best first, and how well it foretold what the search found."""
     trials = study.get_trials(deepcopy=False)
     order = ranked(drawn, runs, question.by, metric, direction)
-    rest = [one for one in drawn if one not in order]
-    rows = [_row(one, runs[one.number], trial_of(one, trials), metric) for one in (*order, *rest)]
+    rest = [candidate for candidate in drawn if candidate not in order]
+    rows = [
+        _row(candidate, runs[candidate.number], trial_of(candidate, trials), metric) for candidate in (*order, *rest)
+    ]
     sign = 1 if direction == "maximize" else -1
     ended = [row for row in rows if row["final"] is not None]
     finals = [sign * row["final"] for row in ended]
@@ -113,7 +115,7 @@ def judged(
         "epochs": question.epochs,
         "top": question.top,
         "seconds": round(sum(row["seconds"] for row in rows), 3),
-        "queued": [one.number for one in added],
+        "queued": [candidate.number for candidate in added],
         "draws": rows,
         "correlation": {
             "score": asdict(spearman([sign * row["score"] for row in ended], finals)),
@@ -124,11 +126,11 @@ def judged(
     }
 
 
-def _row(one: Draw, run: Run, trial: FrozenTrial | None, metric: str) -> dict[str, Any]:
+def _row(candidate: Draw, run: Run, trial: FrozenTrial | None, metric: str) -> dict[str, Any]:
     done = trial is not None and state_of(trial) in ("complete", "over") and trial.values
     return {
-        "draw": one.number,
-        "params": one.params,
+        "draw": candidate.number,
+        "params": candidate.params,
         "score": run.value(metric),
         "smoothness": run.value("smoothness"),
         "seconds": run.fit_s if run.state == "complete" else 0.0,
