@@ -3,13 +3,14 @@ SHELL := /bin/sh
 PYTHON ?= python3
 STUDY ?= digits
 ARGS ?=
+JOBS ?= 2
 RUN := .venv/.run
 DEV := .venv/.dev
 SERVER := .venv/.server
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help search results report export studies store dashboard test test-slow check format bench clean
+.PHONY: help search results report export studies store dashboard test cover test-slow check format bench clean
 
 help: ## list the targets
 	@echo "make TARGET [STUDY=digits] [ARGS='key=value ...']"
@@ -36,8 +37,11 @@ store: $(SERVER) ## start a Postgres store in ./store, for workers on many machi
 dashboard: $(RUN) ## serve the Optuna dashboard on this machine
 	@$(BIN)/kirigami dashboard $(if $(filter-out file,$(origin STUDY)),study=$(STUDY)) $(ARGS)
 
-test: $(DEV) ## run the tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile $(ARGS)
+test: $(DEV) ## run the tests, in JOBS processes (2); each spends ten seconds on imports
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+cover: $(DEV) ## run the tests and print the line coverage of kirigami, its processes included
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report=term:skip-covered $(ARGS)
 
 test-slow: $(DEV) ## run the slow tests: clusters, hosts, devices, deaths and checkpoints
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow $(ARGS)

@@ -3,8 +3,12 @@
 Every file of the groups below is a case, so that a new technique, regime, optimiser or schedule is found by itself.
 """
 
+import copy
+import functools
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,7 +33,7 @@ NEEDED = {
     "sparsity=structured": ("sparsity.updates=4",),
     "regime": ("regime.joint=0.3",),
 }
-GROUPS = ("growth", "sharing", "sparsity", "bits", "optimizer", "schedule", "regime")
+GROUPS = ("growth", "sharing", "sparsity", "bits", "regime")
 MEASURED = ("fit_s", "device_s", "seconds", "latency_ms", "latency_sd", "resumed_from")
 
 
@@ -54,18 +58,29 @@ class Kept:
         pass
 
 
+@functools.cache
+def composed(overrides: tuple[str, ...]) -> dict[str, Any]:
+    return resolve(compose([*SMALL, *overrides]))
+
+
 def run(overrides: tuple[str, ...], kept: Kept | None = None) -> tuple[Outcome, Job]:
-    job = Job(8, resolve(compose([*SMALL, *overrides])), lambda fidelity, metrics: None, checkpoints=kept)
+    job = Job(8, copy.deepcopy(composed(overrides)), lambda fidelity, metrics: None, checkpoints=kept)
     return trial.train(job), job
 
 
+def options(group: str) -> list[str]:
+    """Return the files of a group as overrides."""
+    files = sorted((Path(conf.__file__).parent / group).glob("*.yaml"))
+    return [f"{group}={file.stem}" for file in files if file.stem not in ("none", "backprop")]
+
+
 def cases() -> Iterator[tuple[str, ...]]:
-    """Yield overrides: each file of each group, and some together."""
+    """Yield overrides: each file of each group, optimisers with schedules, and some together."""
     for group in GROUPS:
-        for file in sorted((Path(conf.__file__).parent / group).glob("*.yaml")):
-            one = f"{group}={file.stem}"
-            if file.stem not in ("none", "backprop"):
-                yield one, *NEEDED.get(group, ()), *NEEDED.get(one, ())
+        for option in options(group):
+            yield option, *NEEDED.get(group, ()), *NEEDED.get(option, ())
+    for pair in zip_longest(options("optimizer"), options("schedule")):
+        yield tuple(option for option in pair if option is not None)
     yield *BLOCKS, "sharing=soft", "sharing.pattern=found", "sharing.pressure=1", "sparsity=continuous", "bits=smol"
     yield "network.norm=batch", "weight_entropy=true", "init=closed_form", "imbalance=oversample"
     yield "bits=uniform", "bits.activation_bits=4", "task.coreset=herding", *STEPS
