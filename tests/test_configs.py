@@ -27,7 +27,7 @@ from kirigami.search.proposal import pruners, samplers
 from kirigami.search.rehearsal import building as rehearsal
 from kirigami.search.rehearsal.objectives import check_objectives, direction
 from kirigami.search.training import trainer as trainers
-from kirigami.search.training.checkpoints.keeper import Keeper
+from kirigami.search.training.checkpoints.callback import CheckpointCallback
 from kirigami.search.training.job import Job
 from kirigami.search.training.reports import Reports
 from kirigami.spaces import Space
@@ -193,7 +193,7 @@ def test_pruner_builds_and_its_rungs_lie_in_a_trial(option: str) -> None:
 def test_trainer_builds(option: str) -> None:
     config = TrainerConfig.read({**chosen("trainer", option), "device": "cpu"}, "trainer")
     job = Job(0, {}, lambda fidelity, metrics: None)
-    trainer = trainers.build_trainer(config, [Reports(job, "epoch", Keeper(job))])
+    trainer = trainers.build_trainer(config, [Reports(job, "epoch", CheckpointCallback(job))])
 
     assert trainer.max_epochs == config.fidelities == config.epochs
 

@@ -23,7 +23,7 @@ OVERRIDES = [
 
 def measure() -> dict[str, Any]:
     """Train on one device and on two in turn; return seconds, their ratio and the largest differences."""
-    from kirigami.search.training.ranks.team import TEAM
+    from kirigami.search.training.ranks.pool import POOL
 
     train(2, 0)
     seconds: dict[int, list[float]] = {1: [], 2: []}
@@ -38,7 +38,7 @@ def measure() -> dict[str, Any]:
         metrics = max(metrics, *(abs(one[name] - two[name]) for name in COMPARED))
         weights = max(weights, *(float((ours[name] - theirs[name]).abs().max()) for name in ours))
         print(f"seed {seed}: 1 device {one['seconds']:.2f} s, 2 devices {two['seconds']:.2f} s")
-    TEAM.dismiss()
+    POOL.dismiss()
     ratio = spread([one / two for one, two in zip(seconds[1], seconds[2], strict=True)])
     prose = (
         f"trainer.devices=2 on the CPU fits {ratio['median']:.2f}x as fast as one device of one thread (from "

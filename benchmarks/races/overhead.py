@@ -141,7 +141,7 @@ def _bare(network: dict[str, Any]) -> float:
 
 def _ours(network: dict[str, Any]) -> float:
     from kirigami.search.training.building import build_module
-    from kirigami.search.training.checkpoints.keeper import Keeper
+    from kirigami.search.training.checkpoints.callback import CheckpointCallback
     from kirigami.search.training.job import Job
     from kirigami.search.training.reports import Reports
     from kirigami.search.training.trainer import build_trainer
@@ -150,7 +150,7 @@ def _ours(network: dict[str, Any]) -> float:
     module = build_module(config, task)
     job = Job(0, config.plain, lambda fidelity, metrics: None)
     began = time.perf_counter()
-    trainer = build_trainer(config.trainer, [Reports(job, "epoch", Keeper(job))])
+    trainer = build_trainer(config.trainer, [Reports(job, "epoch", CheckpointCallback(job))])
     trainer.fit(module, task.train_dataloader(), task.val_dataloader())
     return time.perf_counter() - began
 

@@ -23,7 +23,7 @@ from kirigami.search.study import recovery, spending
 from kirigami.search.study.energy import Meter
 from kirigami.search.study.ledger import Ledger
 from kirigami.search.study.record import result_of
-from kirigami.search.training.checkpoints import Shelf
+from kirigami.search.training.checkpoints import CheckpointStore
 from kirigami.search.training.job import Interrupted, Job, Outcome
 from kirigami.search.training.networks import Networks
 from kirigami.search.training.runners import Runner
@@ -42,7 +42,7 @@ class Loop:
         judge: says which trials go on.
         folder: where the networks of the best trials are kept; None keeps none.
         shared: where other machines find these networks; None leaves them in the folder alone.
-        shelf: where checkpoints of running trials are kept; None keeps none, and a trial run again begins anew.
+        checkpoint_store: stores checkpoints of running trials; None stores none, and a retry begins anew.
         stop_requested: polled at every report and step.
         ledger: of the study, for all who need it in this process: each finished trial is read once.
     """
@@ -56,7 +56,7 @@ class Loop:
     judge: Judge = field(default_factory=TrainAll)
     folder: Path | None = None
     shared: Artifacts | None = None
-    shelf: Shelf | None = None
+    checkpoint_store: CheckpointStore | None = None
     stop_requested: Callable[[], bool] = lambda: False
     began: datetime = field(default_factory=datetime.now)
     meter: Meter = field(default_factory=Meter)
@@ -84,8 +84,8 @@ class Loop:
         finally:
             for running in (*self._running.values(), *self._held):
                 running.heart.close()
-        if self.shelf is not None:
-            self.shelf.sweep(self.study)
+        if self.checkpoint_store is not None:
+            self.checkpoint_store.sweep(self.study)
         return reason
 
     def _work(self) -> str:
@@ -197,7 +197,9 @@ class Loop:
             running.on_report,
             self.stop_requested,
             on_step=running.on_step,
-            checkpoints=None if self.shelf is None else self.shelf.attempt(self.study, asked.trial),
+            checkpoints=None
+            if self.checkpoint_store is None
+            else self.checkpoint_store.attempt(self.study, asked.trial),
             on_recall=running.on_recall,
         )
         return running

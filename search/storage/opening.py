@@ -97,7 +97,7 @@ def _patiently(operation: Any, settings: Settings, patient: bool) -> Any:
 
     watch = Watch(settings.shown, settings.patience_s if patient else STARTING_SECONDS, settings.grace_s)
     if not patient:
-        watch.say = lambda _line: None
+        watch.notify = lambda _line: None
     try:
         return watch.patiently(attempt)
     except StoreAway as away:

@@ -30,14 +30,14 @@ class Watch:
         grace_s: silence of a worker that means it is dead.
 
     Attributes:
-        say: takes one line when the database goes, and one when it is back; by default into the worker's log.
+        notify: takes one line when the database goes, and one when it is back; by default into the worker's log.
         stop_requested: polled while waiting, which then ends.
         calm_since: when the last disturbance was over (`time.monotonic`).
     """
 
     def __init__(self, shown: str, patience_s: float, grace_s: float) -> None:
         self.shown, self.patience_s, self.grace_s = shown, patience_s, grace_s
-        self.say: Callable[[str], None] = _to_log
+        self.notify: Callable[[str], None] = _to_log
         self.stop_requested: Callable[[], bool] = lambda: False
         self.calm_since = -float("inf")
         self._away_since: float | None = None
@@ -92,15 +92,15 @@ class Watch:
             time.sleep(min(0.1, rest))
 
     def note_away(self, reason: str) -> None:
-        """Note that the database is away; say so once."""
+        """Note that the database is away; notify once."""
         with self._lock:
             if self._away_since is not None:
                 return
             self._away_since = time.monotonic()
-        self.say(f"{self.shown} is away: {reason} Waiting for up to {self.patience_s:g} s.")
+        self.notify(f"{self.shown} is away: {reason} Waiting for up to {self.patience_s:g} s.")
 
     def note_back(self, seconds: float = 0.0) -> None:
-        """Note that an operation went through, and how long it took; say so where the database had been away."""
+        """Note that an operation went through, and how long it took; notify if the database had been away."""
         if seconds > self.grace_s / 2:
             self.disturbed()
         if self._away_since is None:  # the ordinary case takes no lock
@@ -109,7 +109,7 @@ class Watch:
             since, self._away_since = self._away_since, None
             self.disturbed()
         if since is not None:
-            self.say(f"{self.shown} is back after {time.monotonic() - since:.0f} s.")
+            self.notify(f"{self.shown} is back after {time.monotonic() - since:.0f} s.")
 
     def disturbed(self) -> None:
         """Let silence count from now on only."""

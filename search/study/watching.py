@@ -21,7 +21,7 @@ def reader(settings: storage.Settings, name: str) -> Reader:
     def read() -> tuple[Study, Ledger] | None:
         if not opened and storage.exists(settings):
             opened.append(storage.open_storage(settings.model_copy(update={"patience_s": 0}), create=False))
-            opened[0].watch.say = lambda _line: None  # who reads for others to look at does not wait
+            opened[0].watch.notify = lambda _line: None  # who reads for others to look at does not wait
         if opened and not seen:
             seen.extend(study for study in [studies.find(opened[0], name)] if study)
         return (seen[0], ledger.read(seen[0])) if seen else None

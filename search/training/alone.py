@@ -10,10 +10,10 @@ from kirigami import models
 from kirigami.search.config.settings import TrialConfig
 from kirigami.search.training import costs
 from kirigami.search.training.building import Assembly, assemble, calibrate, figures, prepare
-from kirigami.search.training.checkpoints.keeper import Keeper, Start
+from kirigami.search.training.checkpoints.callback import CheckpointCallback, Start
 from kirigami.search.training.checkpoints.state import Refused
 from kirigami.search.training.checks import check_untrained
-from kirigami.search.training.job import Job, Outcome, say
+from kirigami.search.training.job import Job, Outcome, log_line
 from kirigami.search.training.ranks.lead import lead
 from kirigami.search.training.reports import Memory, Reports
 from kirigami.search.training.trainer import build_trainer
@@ -37,7 +37,7 @@ def train(job: Job, threads: int | None = None, split: int | None = None, test_s
         try:
             return _train(job, config, threads, split, test_split, start)
         except Refused as reason:
-            say(f"trial {job.number} cannot go on from the checkpoint of trial {start.attempt}: {reason}")
+            log_line(f"trial {job.number} cannot go on from the checkpoint of trial {start.attempt}: {reason}")
             job.details.clear()
     return _train(job, config, threads, split, test_split, None)
 
@@ -71,10 +71,10 @@ def _fit(
 ) -> dict[str, float]:
     """Train and calibrate an assembly under the pruner; return the metrics of its last validation."""
     config = assembly.config
-    keeper, ranks = Keeper(job, start), lead(job, config, split, test_split)
-    reports = Reports(job, config.trainer.unit, keeper)
-    callbacks = [keeper, *assembly.techniques, *watchers(config, job), reports]
-    trainer = build_trainer(config.trainer, callbacks, ranks, plugins=[keeper.bytes])
+    checkpoint_callback, ranks = CheckpointCallback(job, start), lead(job, config, split, test_split)
+    reports = Reports(job, config.trainer.unit, checkpoint_callback)
+    callbacks = [checkpoint_callback, *assembly.techniques, *watchers(config, job), reports]
+    trainer = build_trainer(config.trainer, callbacks, ranks, plugins=[checkpoint_callback.bytes])
     job.details |= {"device": str(trainer.strategy.root_device), "devices": config.trainer.ranks}
     began = time.perf_counter()
     try:
@@ -82,7 +82,7 @@ def _fit(
             job.check_interrupt()
             job.details |= prepare(assembly)
         with nullcontext() if ranks is None else ranks.training():
-            _run(trainer, assembly, keeper)
+            _run(trainer, assembly, checkpoint_callback)
         chosen, metrics = calibrate(assembly.network, config, assembly.task)
     finally:
         job.details["fit_s"] = round(job.spent_s + time.perf_counter() - began, 4)
@@ -96,7 +96,7 @@ def watchers(config: TrialConfig, job: Job) -> list[Callback]:
     return [Memory(job), *([models.entropy.WeightEntropy()] if config.weight_entropy else [])]
 
 
-def _run(trainer: Trainer, assembly: Assembly, keeper: Keeper) -> None:
+def _run(trainer: Trainer, assembly: Assembly, checkpoint_callback: CheckpointCallback) -> None:
     """Train, from a checkpoint where there is one; with no epochs to train for, only look at the validation rows.
 
     Raises:
@@ -106,12 +106,14 @@ def _run(trainer: Trainer, assembly: Assembly, keeper: Keeper) -> None:
     if trainer.max_epochs == 0:
         trainer.validate(module, task.val_dataloader(), verbose=False)
         return
-    checkpoint: dict[str, Any] = {} if keeper.start is None else {"ckpt_path": "bytes", "weights_only": True}
+    checkpoint: dict[str, Any] = (
+        {} if checkpoint_callback.start is None else {"ckpt_path": "bytes", "weights_only": True}
+    )
     try:
         trainer.fit(module, task.train_dataloader(), task.val_dataloader(), **checkpoint)
     except Refused:
         raise
     except Exception as error:
-        if keeper.start is None or keeper.restored:
+        if checkpoint_callback.start is None or checkpoint_callback.restored:
             raise
         raise Refused(" ".join(str(error).split())[:300]) from error

@@ -134,6 +134,6 @@ def not_a_number(metrics: Metrics) -> str | None:
     return next((name for name, value in metrics.items() if not isfinite(value)), None)
 
 
-def say(line: str) -> None:
+def log_line(line: str) -> None:
     """Write a line into the worker's log."""
     print(line, file=sys.stderr, flush=True)

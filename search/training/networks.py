@@ -16,7 +16,7 @@ from kirigami.search.files import replaced
 from kirigami.search.storage.artifacts import Artifacts
 from kirigami.search.study.ledger import Ledger
 from kirigami.search.study.ranking import is_behind, winners
-from kirigami.search.training.job import say
+from kirigami.search.training.job import log_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -122,14 +122,14 @@ class Networks:
             self.folder.mkdir(parents=True, exist_ok=True)
             save(path)
         except OSError as error:
-            say(f"the network of trial {number} cannot be kept in {self.folder}: {one_line(error)}")
+            log_line(f"the network of trial {number} cannot be kept in {self.folder}: {one_line(error)}")
             return
         if self.artifacts is not None:
             try:
                 with path.open("rb") as content:
                     self.artifacts.write(self._name(path), content)
             except Exception as error:  # whatever a cloud's library raises: it is kept here
-                say(f"the network of trial {number} cannot be kept in storage.artifacts: {one_line(error)}")
+                log_line(f"the network of trial {number} cannot be kept in storage.artifacts: {one_line(error)}")
         for file in self.folder.glob("trial-*.safetensors"):
             if int(file.stem.partition("-")[2]) not in best:
                 self._drop(file)

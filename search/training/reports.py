@@ -7,7 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from kirigami.models.cost import Saved, saving
-from kirigami.search.training.checkpoints.keeper import Keeper
+from kirigami.search.training.checkpoints.callback import CheckpointCallback
 from kirigami.search.training.job import Job, Paused
 
 
@@ -18,13 +18,13 @@ class Reports(Callback):
         job: where to report.
         per: the unit of fidelity, `epoch` or `step`, counted from 1 and reached at the moment of the report; what is
             validated without training has fidelity 0.
-        keeper: of the trial's checkpoints; where the trial is to pause, it writes one and ends the run.
+        checkpoint_callback: writes a checkpoint and ends the run where the trial is to pause.
     """
 
-    def __init__(self, job: Job, per: str, keeper: Keeper) -> None:
+    def __init__(self, job: Job, per: str, checkpoint_callback: CheckpointCallback) -> None:
         self.job = job
         self.per = per
-        self.keeper = keeper
+        self.checkpoint_callback = checkpoint_callback
         self.metrics: dict[str, float] = {}
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -38,7 +38,7 @@ class Reports(Callback):
         try:
             self.job.report(fidelity, self.metrics)
         except Paused as pause:
-            self.keeper.pause(trainer, pause)
+            self.checkpoint_callback.pause(trainer, pause)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self.job.check_interrupt()

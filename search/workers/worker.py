@@ -138,7 +138,7 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
         judge=judge,
         folder=Path(orders.folder) / "networks",
         shared=shared if config.storage.artifacts else None,
-        shelf=None if every_s is None else checkpoints.Shelf(shared, every_s),
+        checkpoint_store=None if every_s is None else checkpoints.CheckpointStore(shared, every_s),
         stop_requested=stop.is_set,
         ledger=ledger,
     )

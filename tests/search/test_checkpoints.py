@@ -20,7 +20,7 @@ from kirigami.search.storage.artifacts import Folder, Prefixed, open_artifacts, 
 from kirigami.search.study import recovery
 from kirigami.search.study.record import stored_result
 from kirigami.search.study.states import state_of
-from kirigami.search.training.checkpoints import Shelf
+from kirigami.search.training.checkpoints import CheckpointStore
 from kirigami.search.training.checkpoints.state import Refused, loaded, random_state, set_random_state
 from kirigami.search.training.job import Job, Metrics, Outcome, Pruned
 from kirigami.search.training.networks import Networks
@@ -53,8 +53,8 @@ def folder(tmp_path) -> Folder:
 
 
 @pytest.fixture
-def shelf(folder) -> Shelf:
-    return Shelf(folder, 0.0)
+def checkpoint_store(folder) -> CheckpointStore:
+    return CheckpointStore(folder, 0.0)
 
 
 @pytest.fixture
@@ -70,19 +70,19 @@ def again(study: optuna.Study, trial: optuna.Trial) -> optuna.Trial:
 
 
 class TestShelf:
-    def test_a_retry_reads_the_last_one(self, study, shelf):
+    def test_a_retry_reads_the_last_one(self, study, checkpoint_store):
         first = study.ask()
-        attempt = shelf.attempt(study, first)
+        attempt = checkpoint_store.attempt(study, first)
         assert list(attempt.read()) == []
         for fidelity in (1, 2, 3):
             assert attempt.put(fidelity, DATA + bytes([fidelity]))
         retry = again(study, first)
         assert retry.user_attrs["retry_of"] == first.number
-        assert list(shelf.attempt(study, retry).read()) == [(0, 3, DATA + b"\3")]
+        assert list(checkpoint_store.attempt(study, retry).read()) == [(0, 3, DATA + b"\3")]
 
-    def test_two_files_are_written_in_turn(self, study, shelf, folder):
+    def test_two_files_are_written_in_turn(self, study, checkpoint_store, folder):
         trial = study.ask()
-        attempt = shelf.attempt(study, trial)
+        attempt = checkpoint_store.attempt(study, trial)
         named = []
         for fidelity in (1, 2, 3):
             attempt.put(fidelity, DATA)
@@ -90,12 +90,12 @@ class TestShelf:
         assert named[0] == named[2] != named[1]
         assert files(folder) == sorted(set(named))
 
-    def test_a_retry_of_a_retry_reads_what_either_left(self, study, shelf, folder, capsys):
+    def test_a_retry_of_a_retry_reads_what_either_left(self, study, checkpoint_store, folder, capsys):
         first = study.ask()
-        shelf.attempt(study, first).put(4, DATA)
+        checkpoint_store.attempt(study, first).put(4, DATA)
         second = again(study, first)
-        shelf.attempt(study, second).put(6, DATA)
-        third = shelf.attempt(study, again(study, second))
+        checkpoint_store.attempt(study, second).put(6, DATA)
+        third = checkpoint_store.attempt(study, again(study, second))
         assert [found[:2] for found in third.read()] == [(1, 6), (0, 4)]
         (folder.path / "checkpoint-one-00001-0.pt").write_bytes(DATA[:-1])
         assert [found[:2] for found in third.read()] == [(0, 4)]
@@ -107,11 +107,11 @@ class TestShelf:
         third.drop()
         assert files(folder) == []
 
-    def test_a_worker_that_wakes_up_leaves_the_retry_alone(self, study, shelf, folder):
+    def test_a_worker_that_wakes_up_leaves_the_retry_alone(self, study, checkpoint_store, folder):
         first = study.ask()
-        frozen = shelf.attempt(study, first)
+        frozen = checkpoint_store.attempt(study, first)
         frozen.put(1, DATA)
-        retry = shelf.attempt(study, again(study, first))
+        retry = checkpoint_store.attempt(study, again(study, first))
         retry.put(2, DATA)
         before = files(folder)
         with pytest.raises(Pruned, match="took this one for dead"):
@@ -119,8 +119,8 @@ class TestShelf:
         assert files(folder) == before
         assert list(retry.read()) == [(0, 1, DATA)]
 
-    def test_a_full_disk_is_one_line_and_no_half_file(self, study, shelf, folder, capsys):
-        attempt = shelf.attempt(study, study.ask())
+    def test_a_full_disk_is_one_line_and_no_half_file(self, study, checkpoint_store, folder, capsys):
+        attempt = checkpoint_store.attempt(study, study.ask())
         attempt.put(1, DATA)
         with full_disk(len(DATA) // 2):
             assert not attempt.put(2, DATA)
@@ -287,18 +287,18 @@ class TestLoop:
         return Solo(one), steps
 
     @pytest.fixture
-    def killed(self, make_loop, shelf, dead_worker) -> Callable:
+    def killed(self, make_loop, checkpoint_store, dead_worker) -> Callable:
         """Return a function that makes a loop whose first trial died after a checkpoint."""
 
         def make(**settings):
             runner, _ = self.runner(dies_at=4)
-            loop = make_loop(runner, shelf=shelf, trials=2, **settings)
+            loop = make_loop(runner, checkpoint_store=checkpoint_store, trials=2, **settings)
             with pytest.raises(KeyboardInterrupt):
                 loop.run()
             (trial,) = loop.study.get_trials(deepcopy=False)
             loop.study._storage.set_trial_user_attr(trial._trial_id, "worker", dead_worker)
             runner, steps = self.runner()
-            return make_loop(runner, shelf=shelf, study=loop.study, trials=2, **settings), steps
+            return make_loop(runner, checkpoint_store=checkpoint_store, study=loop.study, trials=2, **settings), steps
 
         return make
 
@@ -331,12 +331,12 @@ class TestLoop:
         assert asked[:3] == [1, 3, 9]
         assert state_of(loop.study.trials[2]) == "pruned"
 
-    def test_rungs_of_several_objectives_are_taken_over(self, make_loop, shelf, dead_worker):
+    def test_rungs_of_several_objectives_are_taken_over(self, make_loop, checkpoint_store, dead_worker):
         from kirigami.search.config.pruner import Asha
         from kirigami.search.proposal import halving
 
         halve = halving.build(Asha(min_resource=1, reduction_factor=3), fidelities=9)
-        settings = {"objectives": ("score", "size"), "shelf": shelf, "trials": 1, "judge": halve}
+        settings = {"objectives": ("score", "size"), "checkpoint_store": checkpoint_store, "trials": 1, "judge": halve}
 
         def make(dies_at):
             def one(job: Job) -> Outcome:
@@ -364,13 +364,13 @@ class TestLoop:
         assert all(retry.user_attrs[key] == first.user_attrs[key] for key in ("rung:1", "rung:3"))
         assert state_of(retry) == "complete"
 
-    def test_what_a_given_up_trial_left_is_swept(self, make_loop, shelf, folder, dead_worker):
+    def test_what_a_given_up_trial_left_is_swept(self, make_loop, checkpoint_store, folder, dead_worker):
         runner, _ = self.runner()
-        loop = make_loop(runner, shelf=shelf, trials=1)
+        loop = make_loop(runner, checkpoint_store=checkpoint_store, trials=1)
         trial = loop.study.ask()
         trial.set_user_attr("retries", recovery.RETRIES)
         trial.set_user_attr("worker", dead_worker)
-        shelf.attempt(loop.study, trial).put(1, DATA)
+        checkpoint_store.attempt(loop.study, trial).put(1, DATA)
         loop.run()
         assert state_of(loop.study.trials[0]) == "failed"
         assert files(folder) == []

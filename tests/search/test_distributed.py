@@ -14,8 +14,8 @@ from kirigami.search.training import alone as trial
 from kirigami.search.training import devices
 from kirigami.search.training.checks import check_devices
 from kirigami.search.training.job import Interrupted, Job, Paused, Pruned
+from kirigami.search.training.ranks.pool import POOL
 from kirigami.search.training.ranks.strategy import own_chance, share
-from kirigami.search.training.ranks.team import TEAM
 from kirigami.search.training.runners import Solo
 
 # 37 rows do not divide by two, and neither do the 13 of the last batch.
@@ -57,7 +57,7 @@ def interrupt():
 @pytest.fixture(autouse=True, scope="module")
 def _dismissed():
     yield
-    TEAM.dismiss()
+    POOL.dismiss()
 
 
 class TestShare:
@@ -130,7 +130,7 @@ class TestTogether:
 
     @pytest.mark.parametrize("end", [prune, pause])
     def test_a_trial_that_ends_early_leaves_the_processes_for_the_next(self, end):
-        before = [rank.process.pid for rank in TEAM.ranks]
+        before = [rank.process.pid for rank in POOL.ranks]
         ended, job = run(TWO, on_report=at_second_report(end))
         complete, _ = run(TWO)
 
@@ -138,20 +138,20 @@ class TestTogether:
         assert [fidelity for fidelity, _ in job.curve] == [1, 2]
         assert complete.state == "complete"
         assert len(before) == 1
-        assert [rank.process.pid for rank in TEAM.ranks] == before
+        assert [rank.process.pid for rank in POOL.ranks] == before
 
     def test_a_rank_that_is_killed_fails_the_trial_and_is_replaced(self):
-        outcome, _ = run(TWO, on_report=at_second_report(lambda: TEAM.ranks[0].process.kill()))
+        outcome, _ = run(TWO, on_report=at_second_report(lambda: POOL.ranks[0].process.kill()))
 
         assert outcome.state == "failed"
         assert outcome.reason == "RankLost: rank 1 was killed by signal 9, and the trial cannot go on without it"
-        assert TEAM.ranks == []
+        assert POOL.ranks == []
         assert not torch.distributed.is_initialized()
 
     def test_a_stop_ends_all_ranks_at_once(self):
         with pytest.raises(Interrupted):
             run(TWO, on_report=at_second_report(interrupt))
-        assert TEAM.ranks == []
+        assert POOL.ranks == []
 
 
 REFUSED = {

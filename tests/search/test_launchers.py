@@ -1,4 +1,4 @@
-"""Who takes a dead worker's seat, and what the launchers refuse."""
+"""Who takes a dead worker's slot, and what the launchers refuse."""
 
 import json
 import os
@@ -135,7 +135,7 @@ class TestLocal:
         launcher = team("starts slowly", "starts slowly", "starts slowly", at_once=2)
         launcher.start()
         launcher.poll()
-        assert [seat.worker is not None for seat in launcher.seats] == [True, True, False]
+        assert [slot.worker is not None for slot in launcher.slots] == [True, True, False]
 
     def test_the_next_starts_when_one_has_joined(self, team):
         launcher = team("waits", "waits", "waits", at_once=1)
@@ -151,7 +151,7 @@ class TestLocal:
         launcher = team("waits", "waits", at_once=1)
         launcher.start()
         launcher.stop()
-        launcher.seats[0].worker.process.kill()
+        launcher.slots[0].worker.process.kill()
         reports = polled(launcher, lambda found: all(report.gone for report in found))
         assert [report.ended for report in reports] == ["stopped", "stopped"]
 

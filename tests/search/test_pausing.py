@@ -19,7 +19,7 @@ from kirigami.search.study.ledger import Ledger
 from kirigami.search.study.record import result_of, retry_of
 from kirigami.search.study.states import state_of
 from kirigami.search.training import alone
-from kirigami.search.training.checkpoints import Shelf
+from kirigami.search.training.checkpoints import CheckpointStore
 from kirigami.search.training.job import Interrupted, Job, Outcome, Paused
 from kirigami.search.training.runners import Solo, surrogate
 
@@ -187,7 +187,7 @@ class TestSurrogate:
             return Outcome("complete", {"score": 9.0})
 
         folder = Folder(tmp_path / "artifacts")
-        loop = make_loop(Solo(one), trials=1, judge=PauseAtRungs(), shelf=Shelf(folder, 0.0))
+        loop = make_loop(Solo(one), trials=1, judge=PauseAtRungs(), checkpoint_store=CheckpointStore(folder, 0.0))
         loop.run()
         assert steps == list(range(1, 10))
         assert [fidelity for fidelity, _ in result_of(trials_of(loop)[-1]).curve] == list(range(1, 10))
@@ -323,8 +323,15 @@ class TestTraining:
         space = {"optimizer": {"lr": {"low": 0.001, "high": 0.1, "log": True}}}
         loops = []
         for judge in (None, PauseAtRungs(rungs=(1, 2, 3))):
-            shelf = Shelf(Folder(tmp_path / f"artifacts-{len(loops)}"), 3600.0)
-            settings = {"space": space, "config": raw, "trials": 3, "judge": judge, "rungs": (), "shelf": shelf}
+            checkpoint_store = CheckpointStore(Folder(tmp_path / f"artifacts-{len(loops)}"), 3600.0)
+            settings = {
+                "space": space,
+                "config": raw,
+                "trials": 3,
+                "judge": judge,
+                "rungs": (),
+                "checkpoint_store": checkpoint_store,
+            }
             study = optuna.create_study(direction="maximize", study_name="s")
             study.set_metric_names(["accuracy"])
             loop = make_loop(Solo(alone.train), study=study, objectives=("accuracy",), **settings)

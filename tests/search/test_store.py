@@ -204,7 +204,7 @@ class TestBrokenConnections:
     def test_a_study_goes_through_a_bad_connection(self, store_url, make_loop, bowl):
         draws = random.Random(0)
         loop = make_loop(bowl, url=store_url, trials=6)
-        loop.storage.watch.say = lambda line: None
+        loop.storage.watch.notify = lambda line: None
         with breaking(loop.storage, lambda: draws.choice(["before", "after", None, None])):
             assert loop.run() == "budget.trials=6 is met"
         ledger = Ledger(loop.study.get_trials(deepcopy=False))
@@ -216,7 +216,7 @@ class TestPatience:
     @pytest.fixture
     def watch(self):
         watch, self.said = Watch("storage.url=x", patience_s=5, grace_s=60), []
-        watch.say = self.said.append
+        watch.notify = self.said.append
         return watch
 
     def away(self, times):

@@ -1,4 +1,4 @@
-"""Rank 0 of a trial on several devices: it gathers the others, tells them after each report whether to go on."""
+"""Rank 0 of a trial on several devices: it gathers the others and sends them the verdict after each report."""
 
 import signal
 import sys
@@ -20,8 +20,8 @@ from kirigami.search.training import devices
 from kirigami.search.training.building import skips_gradients
 from kirigami.search.training.job import Job, Paused, Pruned
 from kirigami.search.training.ranks.place import PATIENCE_S, Place
+from kirigami.search.training.ranks.pool import LEAVE_S, POOL, RankLost
 from kirigami.search.training.ranks.strategy import Sharing, differing, meet, part
-from kirigami.search.training.ranks.team import LEAVE_S, TEAM, RankLost
 
 EXCHANGE_WORDS = ("gloo", "nccl", "connection", "timeout", "timed out")
 NOTICE_S = 5.0  # for which an exchange that failed may be explained by a rank that died
@@ -94,7 +94,7 @@ class Lead(Member):
         """
         clean = False
         try:
-            TEAM.say({"go": True})
+            POOL.broadcast({"go": True})
             meet(self.place)
             yield
             clean = self._released({})
@@ -107,7 +107,7 @@ class Lead(Member):
             raise self._explained(error) from error
         finally:
             if not clean:
-                TEAM.dismiss()
+                POOL.dismiss()
             part()
             self.folder.cleanup()
             if self.compressed is not None:
@@ -115,11 +115,11 @@ class Lead(Member):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Notice a rank that is gone."""
-        TEAM.check()
+        POOL.check()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell the others, after a report that ended nothing, to go on."""
-        TEAM.say({"go": True})
+        POOL.broadcast({"go": True})
 
     def gather(self) -> None:
         """Have the other ranks build the trial; this takes as long as it takes.
@@ -129,26 +129,26 @@ class Lead(Member):
             RankLost: where one fails at it.
         """
         threads = torch.get_num_threads()
-        TEAM.gather(self.place.world, threads)
-        for rank in TEAM.ranks:
+        POOL.gather(self.place.world, threads)
+        for rank in POOL.ranks:
             place = {"rank": rank.number, "devices": self.place.devices, "meeting": self.place.meeting}
             place["patience_s"] = self.place.patience_s
-            rank.say(
+            rank.send(
                 {"place": place, "config": self.config.plain, "threads": threads, "paths": sys.path, **self.orders}
             )
         try:
-            TEAM.await_all("ready", self.job.check_interrupt)
+            POOL.await_all("ready", self.job.check_interrupt)
         except BaseException:
-            TEAM.dismiss()
+            POOL.dismiss()
             raise
 
     def _released(self, last: dict[str, Any]) -> bool:
         """Return whether all ranks have ended the trial and wait for the next."""
         if last:
-            TEAM.say(last)
+            POOL.broadcast(last)
         with suppress(RankLost):
-            TEAM.await_all("ended", lambda: None, LEAVE_S)
-            TEAM.busy = False
+            POOL.await_all("ended", lambda: None, LEAVE_S)
+            POOL.busy = False
             return True
         return False
 
@@ -159,7 +159,7 @@ class Lead(Member):
         until = time.monotonic() + NOTICE_S
         while time.monotonic() < until:
             try:
-                TEAM.check()
+                POOL.check()
             except RankLost as lost:
                 return lost
             time.sleep(0.1)

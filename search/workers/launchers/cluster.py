@@ -81,9 +81,9 @@ def _running() -> str:
 def _check_answers(address: str) -> None:
     """Raise `InputError` where no gRPC server answers at HOST:PORT or ray://HOST:PORT."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    said = f"launcher.address={address}"
+    setting = f"launcher.address={address}"
     if not host or not port.isdigit():
-        raise InputError(f"{said} must be auto, local, HOST:PORT or ray://HOST:PORT. Set launcher.address=auto.")
+        raise InputError(f"{setting} must be auto, local, HOST:PORT or ray://HOST:PORT. Set launcher.address=auto.")
     hint = "Is the cluster up (`ray start --head`, `ray status`)?"
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS) as connection:
@@ -92,9 +92,9 @@ def _check_answers(address: str) -> None:
             connection.sendall(HTTP2)
             answer = connection.recv(9)
     except (OSError, OverflowError) as error:
-        raise InputError(f"{said} cannot be reached: {one_line(error)}. {hint}") from error
+        raise InputError(f"{setting} cannot be reached: {one_line(error)}. {hint}") from error
     if len(answer) < 4 or answer[3] != 4:  # the server's own settings come first
-        raise InputError(f"{said} answers, but is no Ray cluster. {hint}")
+        raise InputError(f"{setting} answers, but is no Ray cluster. {hint}")
 
 
 def check_store(url: str, machines: set[str], address: str) -> None:

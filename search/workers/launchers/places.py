@@ -31,28 +31,28 @@ def share_out(workers: int | str, cores_per_worker: int, device: str, devices: i
         devices: of one trial (`trainer.devices`): GPUs are dealt in groups of so many, and those left over stay idle.
     """
     count = cores()
-    found = _groups(gpus(), devices) if workers != 1 and device in ("auto", "cuda") else []
+    groups = _groups(gpus(), devices) if workers != 1 and device in ("auto", "cuda") else []
     if workers == "auto":
-        number = len(found) or (1 if device.startswith("cuda") else max(1, count // cores_per_worker))
+        number = len(groups) or (1 if device.startswith("cuda") else max(1, count // cores_per_worker))
     else:
         number = int(workers)
-    shares = [Share(threads_per_worker(number), _only(found, index)) for index in range(number)]
+    shares = [Share(threads_per_worker(number), _only(groups, index)) for index in range(number)]
     what = f"{number} worker{'s' * (number > 1)}"
-    if found:
-        names = ", ".join(found) if devices == 1 else " and ".join(found)
-        number = sum(len(one.split(",")) for one in found)
+    if groups:
+        names = ", ".join(groups) if devices == 1 else " and ".join(groups)
+        number = sum(len(group.split(",")) for group in groups)
         return shares, f"{what} on {number} GPU{'s' * (number > 1)} (CUDA_VISIBLE_DEVICES {names})"
     return shares, f"{what} on {count} core{'s' * (count > 1)}"
 
 
-def _groups(found: list[str], devices: int) -> list[str]:
+def _groups(names: list[str], devices: int) -> list[str]:
     """Return the GPUs in groups, each as CUDA_VISIBLE_DEVICES has it; all in one where they do not suffice for two."""
-    groups = [",".join(found[start : start + devices]) for start in range(0, len(found) - devices + 1, devices)]
-    return groups or ([",".join(found)] if found else [])
+    groups = [",".join(names[start : start + devices]) for start in range(0, len(names) - devices + 1, devices)]
+    return groups or ([",".join(names)] if names else [])
 
 
-def _only(found: list[str], index: int) -> dict[str, str]:
-    return {"CUDA_VISIBLE_DEVICES": found[index % len(found)]} if found else {}
+def _only(groups: list[str], index: int) -> dict[str, str]:
+    return {"CUDA_VISIBLE_DEVICES": groups[index % len(groups)]} if groups else {}
 
 
 def gpus() -> list[str]:
@@ -71,12 +71,12 @@ def gpus() -> list[str]:
 
 
 def _entries(visible: str) -> list[str]:
-    found: list[str] = []
+    entries: list[str] = []
     for entry in (part.strip() for part in visible.split(",")):
         if not (entry.isdigit() or entry.startswith(("GPU-", "MIG-"))):
             break
-        found.append(entry)
-    return found
+        entries.append(entry)
+    return entries
 
 
 def _listed() -> list[str] | None:

@@ -38,14 +38,14 @@ class WorkerProcess:
         with suppress(OSError):
             self.process.stdin.close()
 
-    def said(self) -> str:
+    def output(self) -> str:
         """Return what it wrote before it had a log of its own."""
         self.log.seek(0)
         return self.log.read().decode(errors="replace")
 
     def last_words(self) -> str:
         """Return the last line it wrote, or its exit code."""
-        lines = [line.strip() for line in self.said().splitlines() if line.strip()]
+        lines = [line.strip() for line in self.output().splitlines() if line.strip()]
         return lines[-1] if lines else f"exit code {self.process.returncode}"
 
     def close(self) -> None:

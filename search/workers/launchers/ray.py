@@ -27,29 +27,29 @@ ROOM_SECONDS = 15  # without a sign of a worker, before the user is told that it
 LEAVE_SECONDS = 60  # to hand trials back
 
 
-class Post:
+class WorkerActor:
     """The actor: keeps one worker process on its node. Ray runs it; its methods answer at once."""
 
     def __init__(self, orders: Mapping[str, Any], deaths_in_a_row: int) -> None:
-        given = Orders(**orders)
+        worker_orders = Orders(**orders)
         self.born = f"{os.getpid()}@{socket.gethostname()}@{time.time()}"
-        finished = counter(reader(Settings.read(given.raw["storage"]), given.raw["name"]))
-        self.team = Local([given], deaths_in_a_row, finished)
-        self.team.start()
+        finished = counter(reader(Settings.read(worker_orders.raw["storage"]), worker_orders.raw["name"]))
+        self.launcher = Local([worker_orders], deaths_in_a_row, finished)
+        self.launcher.start()
 
     def poll(self) -> tuple[str, Report, list[str]]:
         """Replace the worker if it died; return which actor this is, what is known of the worker, and notes."""
-        (report,) = self.team.poll()
-        notes, self.team.notes = self.team.notes, []
+        (report,) = self.launcher.poll()
+        notes, self.launcher.notes = self.launcher.notes, []
         return self.born, report, notes
 
     def stop(self) -> None:
         """Let the worker hand its trial back and leave."""
-        self.team.stop()
+        self.launcher.stop()
 
 
 @dataclass
-class Seat:
+class Slot:
     """One worker of the cluster: its actor, the answer that is awaited, and the last one."""
 
     index: int
@@ -78,7 +78,7 @@ class OnRay:
     finished: Callable[[], int | None]
     notes: list[str] = field(default_factory=list)
     leaves: bool = False
-    seats: list[Seat] = field(default_factory=list)
+    slots: list[Slot] = field(default_factory=list)
     stop_by: float | None = None
 
     def start(self) -> None:
@@ -95,39 +95,39 @@ class OnRay:
         self.notes.append(f"Ray: {number} worker{'s' * (number > 1)} on {counted(nodes)}, each with {self.needs}")
         if number > room:
             self.notes.append(f"room for {room} of them now; the others start when there is more")
-        self.seats = [self._seat(index) for index in range(number)]
+        self.slots = [self._slot(index) for index in range(number)]
 
     def poll(self) -> list[Report]:
         """Take the answers that are there, and ask anew."""
         ray = _ray()
         waiting = {}
-        for seat in self.seats:
-            if not seat.report.gone:
-                if seat.awaited is None:
-                    seat.awaited = seat.actor.poll.remote()
-                waiting[seat.awaited] = seat
+        for slot in self.slots:
+            if not slot.report.gone:
+                if slot.awaited is None:
+                    slot.awaited = slot.actor.poll.remote()
+                waiting[slot.awaited] = slot
         if waiting:
             ready, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=POLL_SECONDS)
             for reference in ready:
                 self._take(ray, waiting[reference], reference)
         self._tidy()
-        return [seat.report for seat in self.seats]
+        return [slot.report for slot in self.slots]
 
     def stop(self) -> None:
         """Ask the actors; those that have no worker yet, or do not answer within a minute, are ended."""
         self.stop_by = self.stop_by or time.monotonic() + LEAVE_SECONDS
         late = time.monotonic() > self.stop_by
-        for seat in self.seats:
-            if not seat.report.gone:
-                seat.actor.stop.remote()
-                if late or not seat.born:
-                    self._end(seat, Report(ended="stopped"))
+        for slot in self.slots:
+            if not slot.report.gone:
+                slot.actor.stop.remote()
+                if late or not slot.born:
+                    self._end(slot, Report(ended="stopped"))
 
     def kill(self) -> None:
         """End the actors; each worker goes with its actor."""
-        for seat in self.seats:
-            if not seat.report.gone:
-                self._end(seat, Report(ended="stopped"))
+        for slot in self.slots:
+            if not slot.report.gone:
+                self._end(slot, Report(ended="stopped"))
 
     def close(self) -> None:
         """Wait for those that hand back, then leave the cluster; one that was started here ends."""
@@ -139,15 +139,15 @@ class OnRay:
         finally:
             ray.shutdown()
 
-    def _seat(self, index: int) -> Seat:
-        return Seat(index, self._actor(index), Patience(self._limit, self.finished), time.monotonic())
+    def _slot(self, index: int) -> Slot:
+        return Slot(index, self._actor(index), Patience(self._limit, self.finished), time.monotonic())
 
     def _actor(self, index: int) -> Any:
         env = {**self.env, **({} if self.needs.gpus else {"CUDA_VISIBLE_DEVICES": ""})}
         orders = self.orders(index, Share(max(1, int(self.needs.cpus)), env))
         kind = (
             _ray()
-            .remote(Post)
+            .remote(WorkerActor)
             .options(
                 num_cpus=self.needs.cpus,
                 num_gpus=self.needs.gpus,
@@ -161,51 +161,51 @@ class OnRay:
     def _limit(self) -> int:
         return self.settings.deaths_in_a_row
 
-    def _take(self, ray: Any, seat: Seat, reference: Any) -> None:
-        seat.awaited = None
+    def _take(self, ray: Any, slot: Slot, reference: Any) -> None:
+        slot.awaited = None
         try:
             born, report, notes = ray.get(reference)
         except ray.exceptions.ActorUnavailableError:
-            seat.report, seat.since = Report(), time.monotonic()  # its node is lost; Ray starts it elsewhere
+            slot.report, slot.since = Report(), time.monotonic()  # its node is lost; Ray starts it elsewhere
             return
         except ray.exceptions.RayError as error:
-            self._lost(seat, error)
+            self._lost(slot, error)
             return
-        if seat.born not in ("", born):
-            self.notes.append(f"worker {seat.index} was lost with its node; it is back on {report.machine}")
-        seat.born, seat.report, seat.since = born, report, 0.0
+        if slot.born not in ("", born):
+            self.notes.append(f"worker {slot.index} was lost with its node; it is back on {report.machine}")
+        slot.born, slot.report, slot.since = born, report, 0.0
         self.notes += [
-            note.replace(f"worker {seat.index} ", f"worker {seat.index} on {report.machine} ") for note in notes
+            note.replace(f"worker {slot.index} ", f"worker {slot.index} on {report.machine} ") for note in notes
         ]
         if report.gone:
-            self._end(seat, report)
+            self._end(slot, report)
 
-    def _lost(self, seat: Seat, error: Exception) -> None:
+    def _lost(self, slot: Slot, error: Exception) -> None:
         """Ray has given an actor up: where it once worked, ask for another."""
         reason = _reason(error)
-        pause = seat.patience.after_death() if seat.born and self.stop_by is None else None
-        self._end(seat, Report(ended="stopped") if self.stop_by else Report(died=reason))
+        pause = slot.patience.after_death() if slot.born and self.stop_by is None else None
+        self._end(slot, Report(ended="stopped") if self.stop_by else Report(died=reason))
         if pause is not None:
-            self.notes.append(f"worker {seat.index} is lost ({reason}); asking Ray for another")
+            self.notes.append(f"worker {slot.index} is lost ({reason}); asking Ray for another")
             time.sleep(pause)
-            seat.actor, seat.born, seat.report, seat.since = self._actor(seat.index), "", Report(), time.monotonic()
+            slot.actor, slot.born, slot.report, slot.since = self._actor(slot.index), "", Report(), time.monotonic()
 
     def _tidy(self) -> None:
         """End those that have nothing to do any more, and say who waits for room."""
-        met = next((seat.report.ended for seat in self.seats if seat.report.met), None)
-        for seat in self.seats:
-            if seat.report.gone or seat.report.joined:
+        met = next((slot.report.ended for slot in self.slots if slot.report.met), None)
+        for slot in self.slots:
+            if slot.report.gone or slot.report.joined:
                 continue
-            if met is not None and not seat.born:
-                self._end(seat, Report(ended=met))
-            elif seat.since and time.monotonic() - seat.since > ROOM_SECONDS:
-                seat.since = 0.0
-                self.notes.append(f"worker {seat.index} waits for room in the cluster: {self.needs}")
+            if met is not None and not slot.born:
+                self._end(slot, Report(ended=met))
+            elif slot.since and time.monotonic() - slot.since > ROOM_SECONDS:
+                slot.since = 0.0
+                self.notes.append(f"worker {slot.index} waits for room in the cluster: {self.needs}")
 
-    def _end(self, seat: Seat, report: Report) -> None:
-        seat.report, seat.awaited = report, None
+    def _end(self, slot: Slot, report: Report) -> None:
+        slot.report, slot.awaited = report, None
         with suppress(Exception):  # it may be gone already
-            _ray().kill(seat.actor, no_restart=True)
+            _ray().kill(slot.actor, no_restart=True)
 
 
 def build(assignment: Assignment) -> OnRay:

@@ -34,46 +34,46 @@ class Job:
 
     def __init__(self, orders: Mapping[str, Any], stop_file: str, deaths_in_a_row: int) -> None:
         self.orders, self.stop_file, self.deaths_in_a_row = orders, stop_file, deaths_in_a_row
-        self.team: Local | None = None
+        self.launcher: Local | None = None
 
     def __call__(self) -> dict[str, Any]:
         """Return the worker's last report as a dict."""
-        given = Orders(**self.orders)
+        worker_orders = Orders(**self.orders)
         if URL not in os.environ:
             return asdict(Report(refused=f"{URL} did not reach the job. Leave sbatch's --export at ALL."))
-        settings = Settings.read({**given.raw["storage"], "url": os.environ[URL]})
-        finished = counter(reader(settings, given.raw["name"]))
-        self.team = Local([given], self.deaths_in_a_row, finished, hold_s=SENT_AWAY_SECONDS)
+        settings = Settings.read({**worker_orders.raw["storage"], "url": os.environ[URL]})
+        finished = counter(reader(settings, worker_orders.raw["name"]))
+        self.launcher = Local([worker_orders], self.deaths_in_a_row, finished, hold_s=SENT_AWAY_SECONDS)
         try:
-            self.team.start()
-            return asdict(self._follow(self.team))
+            self.launcher.start()
+            return asdict(self._follow(self.launcher))
         finally:
-            self.team.stop()
-            self.team.close()
+            self.launcher.stop()
+            self.launcher.close()
 
     def checkpoint(self) -> Any:
         """Hand the trial back; return what submitit queues again. SLURM's warning calls this."""
         from submitit.helpers import DelayedSubmission
 
-        if self.team is not None:
-            self.team.stop()
-            self.team.close()
+        if self.launcher is not None:
+            self.launcher.stop()
+            self.launcher.close()
         return DelayedSubmission(Job(self.orders, self.stop_file, self.deaths_in_a_row))
 
-    def _follow(self, team: Local) -> Report:
+    def _follow(self, launcher: Local) -> Report:
         while True:
-            (report,) = team.poll()
-            while team.notes:
-                print(team.notes.pop(0), flush=True)
+            (report,) = launcher.poll()
+            while launcher.notes:
+                print(launcher.notes.pop(0), flush=True)
             if report.gone:
                 return report
             if os.path.exists(self.stop_file):
-                team.stop()
+                launcher.stop()
             time.sleep(LOOK_SECONDS)
 
 
 @dataclass
-class Seat:
+class Slot:
     """One worker: its job, and the last that is known."""
 
     index: int
@@ -101,7 +101,7 @@ class OnSlurm:
     name: str
     finished: Callable[[], int | None]
     notes: list[str] = field(default_factory=list)
-    seats: list[Seat] = field(default_factory=list)
+    slots: list[Slot] = field(default_factory=list)
     stopping: bool = False
 
     def __post_init__(self) -> None:
@@ -114,7 +114,7 @@ class OnSlurm:
         self.executor = _executor(self.settings, self.logs, self.name)
         jobs = self._submit(range(self.workers))
         limit = self.settings.deaths_in_a_row
-        self.seats = [Seat(index, job, Patience(limit, self.finished)) for index, job in enumerate(jobs)]
+        self.slots = [Slot(index, job, Patience(limit, self.finished)) for index, job in enumerate(jobs)]
         many = f"{self.workers} job{'s' * (self.workers > 1)}"
         where = "SLURM" if self.settings.cluster == "slurm" else "this machine, as SLURM would run them"
         self.notes.append(f"{many} on {where}: {', '.join(job.job_id for job in jobs)}. Logs in {self.logs}.")
@@ -124,37 +124,37 @@ class OnSlurm:
 
     def poll(self) -> list[Report]:
         """Look at each job; submit another where one was lost."""
-        met = next((seat.report.ended for seat in self.seats if seat.report.met), None)
-        for seat in self.seats:
-            if seat.report.gone:
+        met = next((slot.report.ended for slot in self.slots if slot.report.met), None)
+        for slot in self.slots:
+            if slot.report.gone:
                 continue
-            if seat.due is not None:
-                self._again(seat)
-            elif seat.job.done():
-                self._ended(seat)
-            elif met is not None and not seat.report.joined:
-                seat.job.cancel()
-                seat.report = Report(ended=met)
-            elif seat.job.state == "RUNNING":
-                seat.report = replace(seat.report, joined=True)
-        return [seat.report for seat in self.seats]
+            if slot.due is not None:
+                self._again(slot)
+            elif slot.job.done():
+                self._ended(slot)
+            elif met is not None and not slot.report.joined:
+                slot.job.cancel()
+                slot.report = Report(ended=met)
+            elif slot.job.state == "RUNNING":
+                slot.report = replace(slot.report, joined=True)
+        return [slot.report for slot in self.slots]
 
     def stop(self) -> None:
         """Write the file that the jobs look for; cancel those that wait in the queue."""
         self.stopping = True
-        if self.seats and not self.stop_file.exists():
+        if self.slots and not self.stop_file.exists():
             self.stop_file.touch()
-        for seat in self.seats:
-            if not seat.report.gone and (seat.due is not None or seat.job.state in ("PENDING", "REQUEUED")):
-                seat.job.cancel()
-                seat.report = Report(ended="stopped")
+        for slot in self.slots:
+            if not slot.report.gone and (slot.due is not None or slot.job.state in ("PENDING", "REQUEUED")):
+                slot.job.cancel()
+                slot.report = Report(ended="stopped")
 
     def kill(self) -> None:
         """Cancel all jobs: SLURM sends SIGTERM, and SIGKILL half a minute later."""
-        for seat in self.seats:
-            if not seat.report.gone:
-                seat.job.cancel()
-                seat.report = Report(ended="stopped")
+        for slot in self.slots:
+            if not slot.report.gone:
+                slot.job.cancel()
+                slot.report = Report(ended="stopped")
 
     def close(self) -> None:
         """Wait for those that hand back, and remove the stop file."""
@@ -181,26 +181,26 @@ class OnSlurm:
         orders["raw"] = {**orders["raw"], "storage": {**orders["raw"]["storage"], "url": f"${{oc.env:{URL}}}"}}
         return orders
 
-    def _ended(self, seat: Seat) -> None:
+    def _ended(self, slot: Slot) -> None:
         try:
-            seat.report = Report(**seat.job.result())
+            slot.report = Report(**slot.job.result())
         except Exception as error:  # whatever became of the job; submitit has several words for it
-            reason = f"{seat.job.state}: {_last(error)}"
+            reason = f"{slot.job.state}: {_last(error)}"
             if self.stopping:
-                seat.report = Report(ended="stopped")
+                slot.report = Report(ended="stopped")
                 return
             again = not any(word in reason for word in NOT_AGAIN)
-            pause = seat.patience.after_death() if again else None
+            pause = slot.patience.after_death() if again else None
             if pause is None:
-                seat.report = Report(died=f"job {seat.job.job_id} {reason}. See {self.logs}")
+                slot.report = Report(died=f"job {slot.job.job_id} {reason}. See {self.logs}")
             else:
-                self.notes.append(f"worker {seat.index} was lost with job {seat.job.job_id}; submitting another")
-                seat.due = time.monotonic() + pause
+                self.notes.append(f"worker {slot.index} was lost with job {slot.job.job_id}; submitting another")
+                slot.due = time.monotonic() + pause
 
-    def _again(self, seat: Seat) -> None:
-        if seat.due is not None and time.monotonic() >= seat.due and not self.stopping:
-            (seat.job,) = self._submit([seat.index])
-            seat.due, seat.report = None, Report()
+    def _again(self, slot: Slot) -> None:
+        if slot.due is not None and time.monotonic() >= slot.due and not self.stopping:
+            (slot.job,) = self._submit([slot.index])
+            slot.due, slot.report = None, Report()
 
 
 def build(assignment: Assignment) -> OnSlurm:

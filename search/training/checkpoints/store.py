@@ -1,8 +1,8 @@
-"""Where the checkpoints of a study's trials stand: their names, which one is the last, and when they go.
+"""The checkpoints of a study's trials: their names, which one is the last, and when they are removed.
 
-Each attempt at a trial has two files of its own, written in turn, so that the last whole one is there while the next
-is written, and a worker that was taken for dead and wakes up touches nothing of the attempt that stands for it. Which
-of them holds is written into the attempt's trial with the file's digest.
+Each attempt at a trial has two files, written in turn: the last whole one exists while the next is written. A worker
+that was taken for dead and wakes up never touches the files of the attempt that replaced it. The name and the digest of
+the valid file are stored with the attempt's trial.
 """
 
 import hashlib
@@ -20,31 +20,31 @@ from kirigami.search.errors import one_line
 from kirigami.search.storage.artifacts import Artifacts, Folder
 from kirigami.search.study.record import Checkpoint, Retry, figure_of, retry_of, write
 from kirigami.search.study.states import ENDED, state_of
-from kirigami.search.training.job import TAKEN, Pruned, say
+from kirigami.search.training.job import TAKEN, Pruned, log_line
 
 SLOTS = (0, 1)
 
 
 @dataclass(frozen=True)
-class Shelf:
-    """The checkpoints of one study.
+class CheckpointStore:
+    """Stores the checkpoints of one study.
 
     Attributes:
-        artifacts: where they lie.
-        every_s: seconds between two of one trial, at least; 0 writes one at every validation.
+        artifacts: where the files are stored.
+        every_s: least number of seconds between two checkpoints of one trial; 0 writes one at every validation.
     """
 
     artifacts: Artifacts
     every_s: float
 
     def attempt(self, study: Study, trial: optuna.Trial) -> "Attempt":
-        """Return the share of one attempt at a trial."""
+        """Return the checkpoints of one attempt at a trial."""
         again = Retry.from_attrs(trial.user_attrs) is not None
         before = _before(study.get_trials(deepcopy=False), trial.number) if again else []
         return Attempt(self.artifacts, study.study_name, trial, before, self.every_s)
 
     def sweep(self, study: Study) -> None:
-        """Remove what workers left that were killed as their trial ended, and that of trials that were given up."""
+        """Remove the checkpoints of trials whose worker was killed as they ended, and of trials that were given up."""
         trials = study.get_trials(deepcopy=False)
         for trial in trials:
             given_up = state_of(trial) == "failed" and figure_of(trial, "wall_s") is None
@@ -58,10 +58,10 @@ class Attempt:
     """The checkpoints of one attempt at a trial, and those of the attempts before it.
 
     Attributes:
-        before: the attempts that this one stands for, the last one first.
+        before: the earlier attempts that this one retries, the last one first.
         slot: which of the two files is written next.
         began: whether any has been written.
-        failing: whether the last one could not be, which is said once.
+        failing: whether the last write failed, which is logged once.
     """
 
     artifacts: Artifacts
@@ -74,7 +74,7 @@ class Attempt:
     failing: bool = field(default=False, init=False)
 
     def put(self, fidelity: int, data: bytes) -> bool:
-        """Write a checkpoint; return whether that went well. What went wrong is one line in the worker's log.
+        """Write a checkpoint; return whether it was written. An error is one line in the worker's log.
 
         Args:
             fidelity: what the trial had reached.
@@ -90,7 +90,7 @@ class Attempt:
         except Exception as error:  # a full disk, or whatever a cloud's library raises: the trial matters more
             if not self.failing:
                 line = f"goes on without the checkpoint at fidelity {fidelity}: {one_line(error)}"
-                say(f"trial {self.trial.number} {line}")
+                log_line(f"trial {self.trial.number} {line}")
             self.failing = True
             return False
         self.failing = False
@@ -105,7 +105,7 @@ class Attempt:
     def read(self) -> Iterator[tuple[int, int, bytes]]:
         """Yield (number, fidelity, data) of the checkpoints of the attempts before this one, the last one first.
 
-        What is lost or damaged is left out, with a line in the worker's log.
+        A checkpoint that is lost or damaged is left out, with a line in the worker's log.
         """
         for attempt in self.before:
             checkpoint = Checkpoint.from_attrs(attempt.user_attrs)
@@ -120,7 +120,7 @@ class Attempt:
             if digest(data) == checkpoint.sha256:
                 yield attempt.number, checkpoint.fidelity, data
             else:
-                say(f"trial {self.trial.number} cannot use the checkpoint of trial {attempt.number}: {problem}")
+                log_line(f"trial {self.trial.number} cannot use the checkpoint of trial {attempt.number}: {problem}")
 
     def drop(self) -> None:
         """Remove all checkpoints of the trial, those of earlier attempts too: it has ended."""
@@ -131,7 +131,7 @@ class Attempt:
 
 
 def name_of(study: str, number: int, slot: int) -> str:
-    """Return the name of a file; it says the study, since studies may share a place."""
+    """Return the name of a file; it contains the study, since studies may share a folder."""
     return f"checkpoint-{study}-{number:05d}-{slot}.pt"
 
 
@@ -158,7 +158,7 @@ def _with_checkpoints(attempts: Sequence[FrozenTrial]) -> list[int]:
 
 
 def _before(trials: Sequence[FrozenTrial], number: int) -> list[FrozenTrial]:
-    """Return the attempts that a trial stands for, the last one first."""
+    """Return the attempts that a trial retries, the last one first."""
     attempts: list[FrozenTrial] = []
     trial = trials[number]
     while (earlier := retry_of(trial)) is not None:

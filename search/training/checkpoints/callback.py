@@ -1,8 +1,8 @@
-"""The Lightning callback that writes a trial's checkpoints, and lets a trial go on from one.
+"""The Lightning callback that writes a trial's checkpoints and resumes a trial from one.
 
-A checkpoint is taken where nothing is half done: after a validation, and before anything of the next epoch or step.
-It holds what Lightning keeps of a run (weights, optimisers, schedules, callbacks, where the loops are) and what it does
-not: the random generators, the metrics so far, the trial's curve, and how far the loader had come.
+A checkpoint is written after a validation and before the next epoch or step begins, so that no step is half done. It
+holds Lightning's state of a run (weights, optimisers, schedules, callbacks, loop counters) and the state that Lightning
+leaves out: random generators, metrics so far, the trial's curve, and the position in the loader.
 """
 
 import copy
@@ -25,18 +25,18 @@ from kirigami.search.training.checkpoints.state import (
     random_state,
     set_random_state,
 )
-from kirigami.search.training.job import Job, Paused, say
+from kirigami.search.training.job import Job, Paused, log_line
 
-SHARE = 0.05  # of the time at most that writing may take, where a checkpoint takes longer than its seconds allow
+SHARE = 0.05  # largest share of the time for writing, where a checkpoint takes long against `every_s`
 
 
 @dataclass(frozen=True)
 class Start:
-    """A checkpoint that a trial goes on from.
+    """A checkpoint that a trial resumes from.
 
     Attributes:
         attempt: number of the trial that wrote it.
-        fidelity: what that had reached.
+        fidelity: the fidelity that attempt had reached.
         data: its bytes.
     """
 
@@ -45,14 +45,14 @@ class Start:
     data: bytes = field(repr=False)
 
 
-class Keeper(Callback):
-    """Write checkpoints of a job, and take up what one holds besides Lightning's part.
+class CheckpointCallback(Callback):
+    """Writes the checkpoints of a job, and restores the state that Lightning leaves out.
 
-    It has to be the first of a Trainer's callbacks: what it restores before an epoch or step, the others then see.
+    It has to be the first of a Trainer's callbacks: the others then see the state that it restores.
 
     Args:
-        job: whose state it is; without `checkpoints` nothing is written.
-        start: what the run goes on from, None from the start.
+        job: the job whose state is written; without `checkpoints` nothing is written.
+        start: the checkpoint to resume from; None starts anew.
     """
 
     def __init__(self, job: Job, start: Start | None = None) -> None:
@@ -68,10 +68,10 @@ class Keeper(Callback):
         self._pause: Paused | None = None
         self._resume: Mapping[str, Any] | None = None
 
-    # What is written.
+    # Writing.
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add what Lightning leaves out."""
+        """Add the state that Lightning leaves out."""
         loader: Any = trainer.train_dataloader
         checkpoint[KEY] = {
             **about(self.job.config),
@@ -86,7 +86,7 @@ class Keeper(Callback):
         rewind(checkpoint, self.batches)
 
     def pause(self, trainer: Trainer, pause: Paused) -> None:
-        """End the run, for another to go on with, as soon as its state is whole and written.
+        """End the run as soon as its state is whole and written; a later attempt resumes it.
 
         Raises:
             Paused: at once, where no checkpoint can be written.
@@ -96,7 +96,7 @@ class Keeper(Callback):
         self._pause = pause
 
     def _write_if_due(self, trainer: Trainer, batches: int) -> None:
-        """Write a checkpoint if it is time for one.
+        """Write a checkpoint if one is due.
 
         Raises:
             Paused: afterwards, where the trial is to pause.
@@ -119,7 +119,7 @@ class Keeper(Callback):
         except Exception as error:
             self.off = True
             reason = " ".join(str(error).split())[:300]
-            say(f"trial {self.job.number} has no checkpoints: its state cannot be written ({reason})")
+            log_line(f"trial {self.job.number} has no checkpoints: its state cannot be written ({reason})")
             return
         assert self.job.checkpoints is not None
         self.job.checkpoints.put(self.job.curve[-1][0], self.bytes.data)
@@ -130,12 +130,12 @@ class Keeper(Callback):
     # Lightning's hooks.
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep our part until the run begins."""
+        """Keep our part of the state until the run begins."""
         check(checkpoint[KEY], self.job.config)
         self._resume = checkpoint[KEY]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take up the curve, the metrics and the place in the loader; from here on the trial is one that goes on."""
+        """Restore the curve, the metrics and the position in the loader; from here on the trial counts as resumed."""
         if self._resume is None:
             return
         self.restored = True
@@ -152,20 +152,20 @@ class Keeper(Callback):
         if state["batches"]:
             trainer.train_dataloader.skip = state["batches"]  # type: ignore[union-attr]
         fidelity, attempt = self.start.fidelity, self.start.attempt
-        say(f"trial {job.number} goes on from fidelity {fidelity}, the checkpoint of trial {attempt}")
+        log_line(f"trial {job.number} goes on from fidelity {fidelity}, the checkpoint of trial {attempt}")
         self.began = time.monotonic()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that there is something new to keep."""
+        """Note that there is new state to write."""
         self.validated = not trainer.sanity_checking
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on with the random numbers of the checkpoint, or write one, between two epochs."""
+        """Between two epochs: restore the random generators from a checkpoint, or write one."""
         if not self._restore(trainer):
             self._write_if_due(trainer, 0)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Likewise between two steps of an epoch, where the loader can be brought to its place."""
+        """Between two steps of an epoch: the same, where the loader can skip to a position."""
         if not self._restore(trainer) and self.validated and hasattr(trainer.train_dataloader, "skip"):
             self._write_if_due(trainer, batch_idx)
 
@@ -180,8 +180,8 @@ class Keeper(Callback):
 
 
 def _can_go_on(callback: Callback, batches: int) -> bool:
-    """Return whether a callback's state can be taken up again, between epochs or in the midst of one."""
+    """Return whether a callback's state can be restored, between epochs or within one."""
     return bool(getattr(callback, "resumable", True)) and (not batches or getattr(callback, "resumable_within", True))
 
 
-__all__ = ["Keeper", "Refused", "Start"]
+__all__ = ["CheckpointCallback", "Refused", "Start"]

@@ -1,7 +1,7 @@
-"""The processes that a worker starts for the other devices of its trials: orders in, one line of JSON each way.
+"""The processes that a worker starts for the other devices of its trials; each message is one line of JSON.
 
-They stay for the next trial, since starting one takes seconds, unless a trial ends in a way that may have left them
-waiting for each other: then they are killed. They leave by themselves when the worker does, however it ends.
+The processes are kept for the next trial, since starting one takes seconds. They are killed if a trial ends in a way
+that may have left them waiting for each other. They exit by themselves when the worker does, however it ends.
 """
 
 import atexit
@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-LEAVE_S = 20.0  # for which a rank that has nothing more to do may take to say so
+LEAVE_S = 20.0  # seconds a rank may take to report the end of its trial
 
 
 class RankLost(RuntimeError):
@@ -44,15 +44,15 @@ class Rank:
         """Whether the process runs."""
         return self.process.poll() is None
 
-    def say(self, message: Mapping[str, Any]) -> None:
-        """Send a line; one who is gone is noticed elsewhere."""
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Send a message; a process that is gone is noticed elsewhere."""
         assert self.process.stdin is not None
         with suppress(OSError, ValueError):
             self.process.stdin.write(json.dumps(message) + "\n")
             self.process.stdin.flush()
 
     def look(self, seconds: float | None = None) -> dict[str, Any]:
-        """Return what it says next; nothing where it says nothing meanwhile.
+        """Return its next message; an empty one if none arrives within the time.
 
         Raises:
             RankLost: where it failed or died.
@@ -87,30 +87,30 @@ class Rank:
 
 
 @dataclass
-class Team:
+class RankPool:
     """The ranks of one worker, from 1; rank 0 is the worker.
 
     Attributes:
-        busy: whether they may be in a trial, and of no use for another.
+        busy: whether they may still be in a trial, and cannot be used for another.
     """
 
     ranks: list[Rank] = field(default_factory=list)
     busy: bool = False
 
     def gather(self, world: int, threads: int) -> None:
-        """Have as many ranks as a trial on so many devices wants, alive and free."""
+        """Provide as many free, living ranks as a trial on `world` devices needs."""
         if self.busy or len(self.ranks) != world - 1 or not all(rank.alive for rank in self.ranks):
             self.dismiss()
             self.ranks = [Rank(number, threads) for number in range(1, world)]
         self.busy = True
 
-    def say(self, message: Mapping[str, Any]) -> None:
-        """Tell all ranks."""
+    def broadcast(self, message: Mapping[str, Any]) -> None:
+        """Send a message to all ranks."""
         for rank in self.ranks:
-            rank.say(message)
+            rank.send(message)
 
     def check(self) -> None:
-        """Notice who is gone; cheap enough for every step.
+        """Notice ranks that are gone; cheap enough for every step.
 
         Raises:
             RankLost: naming the first.
@@ -119,10 +119,10 @@ class Team:
             rank.look()
 
     def await_all(self, word: str, meanwhile: Callable[[], None], seconds: float | None = None) -> None:
-        """Wait until every rank has said a word.
+        """Wait until every rank has sent a message with the key `word`.
 
         Raises:
-            RankLost: where one is gone, or does not say it in time.
+            RankLost: where one is gone, or does not send it in time.
         """
         until = None if seconds is None else time.monotonic() + seconds
         for rank in self.ranks:
@@ -138,7 +138,7 @@ class Team:
         self.ranks, self.busy = [], False
 
 
-TEAM = Team()
-"""This process's own: ranks are kept from one trial to the next."""
+POOL = RankPool()
+"""The ranks of this process; they are kept from one trial to the next."""
 
-atexit.register(TEAM.dismiss)
+atexit.register(POOL.dismiss)
