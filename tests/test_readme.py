@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -64,21 +65,24 @@ def test_make_targets_exist() -> None:
 PYTHON = {page.name: re.findall(r"```python\n(.+?)```", page.read_text(), flags=re.DOTALL) for page in FILES}
 
 
-def folder_with_exports(folder: Path) -> None:
-    """Write the two files of an exported network, as the pages name them."""
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, operators_once: None) -> Path:
+    """The two files of an exported network, as the pages name them."""
+    folder = tmp_path_factory.mktemp("exported")
     network = ConvNet([1, 8, 8], 10, width=8).eval()
     settings = {"name": "convnet", "width": 8}
     shapes = {"in_shape": [1, 8, 8], "out_features": 10}
     about = json.dumps({"network": settings, "shapes": shapes}).encode()
     (folder / "model.kgm").write_bytes(encode(network, extra={"about": about}))
     (folder / "model.onnx").write_bytes(to_onnx(network, torch.zeros(1, 1, 8, 8)))
+    return folder
 
 
 @pytest.mark.parametrize("page", [name for name, blocks in PYTHON.items() if blocks])
 def test_python_of_a_page_runs_from_top_to_bottom(
-    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    page: str, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder_with_exports(tmp_path)
+    shutil.copytree(exported, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": page}
     for block in PYTHON[page]:

@@ -1,19 +1,27 @@
 """Run the `kirigami` command as a user does, and read the store it leaves without the project's own reading."""
 
+import io
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import optuna
+import pytest
 from optuna.trial import FrozenTrial, TrialState
+
+from kirigami.search.command.cli import main
+from kirigami.search.config import own_code
+from kirigami.search.workers import worker
+from kirigami.search.workers.supervisor import Supervisor
 
 COMMAND = [sys.executable, "-P", "-c", "from kirigami.search.command.cli import entry; entry()"]
 SECONDS = 900  # a guard against what hangs; on a busy machine a start of torch alone may take a minute
@@ -149,3 +157,23 @@ def running(folder: Folder, study: str, number: int) -> FrozenTrial | None:
 def state_of(trial: FrozenTrial) -> str:
     """Return the state in Optuna's words."""
     return trial.state.name
+
+
+def inside(folder: Folder, *arguments: str) -> Ended:
+    """Run a command in this process, where it starts at once; a worker's loop runs here too, without its signals."""
+    out, error = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(error):
+        patch.chdir(folder.path)
+        patch.delenv("KIRIGAMI_STORAGE", raising=False)
+        patch.setattr(Supervisor, "run", _work)
+        patch.setattr(sys, "path", [*sys.path])
+        for key, value in folder.env.items():
+            patch.setenv(key, value)
+        code = main(arguments)
+    return Ended(code, out.getvalue(), error.getvalue())
+
+
+def _work(supervisor: Supervisor) -> str:
+    (orders,) = supervisor.launcher.orders
+    own_code.add_folders(orders.paths)
+    return worker.prepare(orders, threading.Event()).run()

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from kirigami.search.command.cli import main
-from tests.end_to_end.commands import FIRST_CORE, Ended, Folder, finish
+from tests.end_to_end.commands import Ended, Folder, inside
 
 NETWORK = """
 import torch
@@ -124,11 +124,10 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Own:
     )
     data = write(tmp_path_factory.mktemp("data"), rows_dot_csv=rows())
     network = Folder(tmp_path_factory.mktemp("network"))
-    module = Folder(tmp_path_factory.mktemp("module"), cores=FIRST_CORE)
+    module = Folder(tmp_path_factory.mktemp("module"))
     where = (f"task.path={data}", "--config-dir", str(mine))
-    meanwhile = module.start("search", "study=lit", *where)
     ended = network.run("search", "study=mine", *where)
-    return Own(mine, network, module, ended, finish(meanwhile))
+    return Own(mine, network, module, ended, inside(module, "search", "study=lit", *where))
 
 
 def test_own_network_on_own_table(own: Own) -> None:
@@ -171,13 +170,13 @@ def test_own_lightning_module_is_trained_as_it_is(own: Own) -> None:
 
 
 def test_own_metric_stands_in_the_results(own: Own) -> None:
-    ended = own.module.run("results", "study=lit", "format=json", "--config-dir", str(own.mine)).check()
+    ended = inside(own.module, "results", "study=lit", "format=json", "--config-dir", str(own.mine)).check()
 
     assert json.loads(ended.out)["objective"] == ["val_acc"]
 
 
 def test_results_need_no_study_file(own: Own) -> None:
-    ended = own.module.run("results", "study=lit", "format=json").check()
+    ended = inside(own.module, "results", "study=lit", "format=json").check()
 
     assert json.loads(ended.out)["study"] == "lit"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.commands import Ended, Folder
+from tests.end_to_end.commands import Ended, Folder, inside
 
 NET = """
 import sys
@@ -126,7 +126,7 @@ class OwnPackages:
 
     def test_a_name_that_is_taken_is_refused(self, folder: Folder) -> None:
         """The user's `datasets.py` would never be imported: an installed library has that name."""
-        error = folder.run("search", *WHERE, "network._target_=datasets.Net", "name=taken").check(2).error
+        error = inside(folder, "search", *WHERE, "network._target_=datasets.Net", "name=taken").check(2).error
 
         assert "network._target_=datasets.Net" in error
         assert str(folder.path / "datasets.py") in error

@@ -11,7 +11,7 @@ import pytest
 
 from kirigami.search.command.cli import main
 from kirigami.search.study.states import STATES
-from tests.end_to_end.commands import FIRST_CORE, SECONDS, Ended, Folder, environment, finish
+from tests.end_to_end.commands import SECONDS, Ended, Folder, environment, inside
 
 STUDY = ("study=breast_cancer", "trainer.epochs=2", "pruner.min_resource=1")
 FEW, MORE = "budget.trials=4", "budget.trials=6"
@@ -34,15 +34,14 @@ class Story:
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     resumed = Folder(tmp_path_factory.mktemp("resumed"))
-    direct = Folder(tmp_path_factory.mktemp("direct"), cores=FIRST_CORE)
-    meanwhile = direct.start("search", *STUDY, MORE)
+    direct = Folder(tmp_path_factory.mktemp("direct"))
     first = resumed.run("search", *STUDY, FEW).check()
     files, before = resumed.files(), resumed.dump()
-    again = resumed.run("search", *STUDY, FEW).check()
+    again = inside(resumed, "search", *STUDY, FEW).check()
     after = resumed.dump()
     raised = resumed.run("search", *STUDY, MORE).check()
-    finish(meanwhile).check()
-    results = json.loads(resumed.run("results", "study=breast_cancer", "format=json", "top=3").check().out)
+    inside(direct, "search", *STUDY, MORE).check()
+    results = json.loads(inside(resumed, "results", "study=breast_cancer", "format=json", "top=3").check().out)
     return Story(resumed, direct, first, files, again, (before, after), raised, results)
 
 
@@ -82,7 +81,7 @@ def test_raised_budget_continues(story: Story) -> None:
 
 
 def test_seed_decides_everything(story: Story) -> None:
-    """One worker, two stores, one of them interrupted by the end of its budget: equal to the last digit."""
+    """Two stores, one by workers that the end of a budget interrupted, one in this process: equal to the last digit."""
     pairs = zip(story.resumed.trials("breast_cancer"), story.direct.trials("breast_cancer"), strict=True)
     for one, other in pairs:
         assert one.params == other.params
@@ -124,7 +123,7 @@ def test_results_as_json(story: Story) -> None:
 
 
 def test_results_as_a_table(story: Story) -> None:
-    out = story.resumed.run("results", "study=breast_cancer").check().out
+    out = inside(story.resumed, "results", "study=breast_cancer").check().out
     found = story.results
 
     assert "balanced_accuracy" in out
@@ -134,7 +133,7 @@ def test_results_as_a_table(story: Story) -> None:
 
 
 def test_studies_are_listed_with_their_whole_names(story: Story) -> None:
-    out = story.resumed.run("studies").check().out
+    out = inside(story.resumed, "studies").check().out
 
     assert "breast_cancer" in out
     assert "balanced_accuracy" in out

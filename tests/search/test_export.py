@@ -25,6 +25,8 @@ from kirigami.search.training import building
 from kirigami.search.training.runners import Solo
 from kirigami.spaces import Budget, PriorSampler, Space
 
+pytestmark = pytest.mark.usefixtures("operators_once")
+
 NAME = "small"
 OVERRIDES = [
     *(

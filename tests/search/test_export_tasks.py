@@ -19,6 +19,8 @@ from kirigami.search.export.finish import Finished, Judge, finish
 from kirigami.search.export.predict import predict
 from kirigami.search.training.building import build_network
 
+pytestmark = pytest.mark.usefixtures("operators_once")
+
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:

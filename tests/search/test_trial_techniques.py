@@ -1,5 +1,8 @@
 """A trial with techniques: attached before training, hard at its end, measured in bytes, refused where it must be."""
 
+import copy
+import functools
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -27,12 +30,19 @@ ALL = ["sharing=soft", "sparsity=continuous", "bits=uniform"]
 BLOCKS = ["network=resnet", "network.stages=1", "network.blocks=3", "network.depth=20"]
 
 
+@functools.cache
 def config_of(*overrides):
     return resolve(compose([*SMALL, *overrides]))
 
 
+@functools.cache
 def run(*overrides):
-    job = Job(0, config_of(*overrides), lambda fidelity, metrics: None)
+    """Train a trial, once for all tests that ask for the same."""
+    return run_anew(*overrides)
+
+
+def run_anew(*overrides):
+    job = Job(0, copy.deepcopy(config_of(*overrides)), lambda fidelity, metrics: None)
     return trial.train(job), job
 
 
@@ -142,7 +152,7 @@ def test_a_network_that_the_file_cannot_hold_is_trained_all_the_same(monkeypatch
         raise ValueError("no form for complex numbers")
 
     monkeypatch.setattr(models.compact, "encoded_bytes", refuse)
-    outcome, job = run()
+    outcome, job = run_anew()
     assert outcome.state == "complete"
     assert "bytes" not in job.details
 
