@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_model_bits import Foreign, fit, inputs
 from torch import Tensor, nn
 
 from kirigami.models.bits import SMOL, Quantisation, Uniform
@@ -16,6 +15,7 @@ from kirigami.models.loading import about, load
 from kirigami.models.networks import build_network
 from kirigami.models.structure import remove, units
 from tests.models.compact_files import closed, opened
+from tests.models.foreign_images import Foreign, fit, inputs
 
 
 def fixed(low: float, high: float, bits: int) -> InputQuantiser:

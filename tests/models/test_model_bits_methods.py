@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lightning.pytorch import Trainer
-from test_model_bits import Foreign, batches, fit, inputs, masked
 from torch import nn
 
 from kirigami.models.bits import SMOL, Uniform
 from kirigami.models.bits.control import Price, bits_of, rounded_bits, s_of, shift_to
+from tests.models.foreign_images import Foreign, batches, fit, inputs, masked
 
 
 class TestUniform:

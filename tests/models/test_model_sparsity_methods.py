@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from test_model_sparsity import Foreign, fit, rows
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -20,6 +19,7 @@ from kirigami.models.sparsity import (
     winning_ticket,
 )
 from kirigami.models.sparsity.continuous import Gate, shift
+from tests.models.foreign_vectors import Foreign, fit, rows
 
 
 def attached(technique: ContinuousSparsification, seed: int = 0) -> Foreign:

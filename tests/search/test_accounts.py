@@ -6,7 +6,6 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from test_ledger import trial
 
 from kirigami.search.command.cli import main
 from kirigami.search.report.accounts import entries, rows, stored_bytes
@@ -14,6 +13,7 @@ from kirigami.search.study.ledger import Ledger
 from kirigami.search.study.record import stored_result
 from kirigami.search.training.job import Outcome, Pruned
 from kirigami.search.training.runners import Solo
+from tests.search.stored_trials import trial
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),

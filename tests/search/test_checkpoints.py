@@ -10,7 +10,6 @@ from contextlib import contextmanager
 import optuna
 import pytest
 import torch
-from test_checkpoint_contract import Kept, assert_same, run
 
 from kirigami.search.config.trainer import Checkpoint
 from kirigami.search.errors import InputError
@@ -25,6 +24,7 @@ from kirigami.search.training.checkpoints.state import Refused, loaded, random_s
 from kirigami.search.training.job import Job, Metrics, Outcome, Pruned
 from kirigami.search.training.networks import Networks
 from kirigami.search.training.runners import Solo
+from tests.search.checkpointed import Kept, assert_same, run
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),

@@ -1,39 +1,16 @@
 """What a study's trials amount to: by state, against the budget, in seconds."""
 
 import random
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-import optuna
 import pytest
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from kirigami.search.study.charges import charges
 from kirigami.search.study.ledger import Ledger
 from kirigami.search.study.record import stored_result
 from kirigami.search.study.states import state_of
-
-NOON = datetime(2026, 1, 1, 12)
-
-
-def trial(number, state, start=None, stop=None, **attributes):
-    """Build a trial that ran from `start` to `stop` seconds after noon."""
-    made = optuna.trial.create_trial(
-        state=TrialState[state], values=[0.0] if state == "COMPLETE" else None, user_attrs=attributes
-    )
-    return FrozenTrial(
-        number=number,
-        trial_id=number,
-        state=made.state,
-        value=None,
-        values=made.values,
-        datetime_start=None if start is None else NOON + timedelta(seconds=start),
-        datetime_complete=None if stop is None else NOON + timedelta(seconds=stop),
-        params={},
-        distributions={},
-        user_attrs=attributes,
-        system_attrs={},
-        intermediate_values={},
-    )
+from tests.search.stored_trials import NOON, trial
 
 
 def failed(number, state=None, **attributes):

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import optuna
 import pytest
-from test_loop import constant, reasons, states, trials_of, xs
 
 from kirigami.search.study import recovery
 from kirigami.search.study.ledger import Ledger
@@ -14,6 +13,7 @@ from kirigami.search.study.record import Worker, stored_result
 from kirigami.search.study.states import state_of
 from kirigami.search.training.job import Outcome, not_a_number
 from kirigami.search.training.runners import Solo
+from tests.search.loops import constant, reasons, states, trials_of, xs
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),

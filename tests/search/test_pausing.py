@@ -8,8 +8,6 @@ from pathlib import Path
 
 import optuna
 import pytest
-from test_checkpoint_contract import STEPS, Kept, assert_same, run
-from test_loop import states, trials_of
 
 from kirigami import optimize
 from kirigami.search.proposal.judge import Go, Judge, Pause
@@ -22,6 +20,8 @@ from kirigami.search.training import alone
 from kirigami.search.training.checkpoints import CheckpointStore
 from kirigami.search.training.job import Interrupted, Job, Outcome, Paused
 from kirigami.search.training.runners import Solo, surrogate
+from tests.search.checkpointed import SMALL, STEPS, Kept, assert_same, run
+from tests.search.loops import states, trials_of
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
@@ -273,8 +273,6 @@ def pausing(at, overrides, kept):
         if fidelity == at:
             raise Paused
 
-    from test_checkpoint_contract import SMALL
-
     from kirigami.search.config.compose import compose
     from kirigami.search.config.resolve import resolve
 
@@ -305,8 +303,6 @@ class TestTraining:
             if fidelity == 4:
                 raise Paused
 
-        from test_checkpoint_contract import SMALL
-
         from kirigami.search.config.compose import compose
         from kirigami.search.config.resolve import resolve
 
@@ -314,7 +310,6 @@ class TestTraining:
         assert alone.train(job).state == "complete"
 
     def test_a_study_paused_at_every_rung_trains_the_same_networks(self, make_loop, tmp_path):
-        from test_checkpoint_contract import SMALL
 
         from kirigami.search.config.compose import compose
         from kirigami.search.config.resolve import resolve

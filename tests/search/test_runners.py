@@ -4,11 +4,11 @@ import heapq
 import math
 
 import pytest
-from test_loop import states, trials_of, xs
 
 from kirigami.search.study.record import stored_result
 from kirigami.search.training.job import Interrupted, Job, Outcome, Paused, Pruned
 from kirigami.search.training.runners import Slots, Solo, surrogate
+from tests.search.loops import states, trials_of, xs
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),

@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import pytest
 from optuna.trial import TrialState
-from test_ledger import NOON, trial
 
 from kirigami.search.study.charges import charges
 from kirigami.search.study.ledger import Ledger
@@ -15,6 +14,7 @@ from kirigami.search.study.spending import Deadline, Left, left, shares
 from kirigami.search.study.states import state_of
 from kirigami.search.training.runners import surrogate
 from kirigami.spaces import Budget
+from tests.search.stored_trials import NOON, trial
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),

@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as arrow
 import pytest
 from pyarrow import parquet
-from task_samples import write_images, write_table
 
 from kirigami import tasks
 from kirigami.tasks import bundled, files, frames, image_store, images, paths, table, text
+from tests.tasks.samples import write_images, write_table
 
 LETTERS = list("abcdefghijklmnop .,\n")
 

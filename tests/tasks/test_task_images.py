@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from task_samples import encode_image, write_images
 
 from kirigami import tasks
 from kirigami.tasks import Task
 from kirigami.tasks.augment import FlipCrop, Normalise, channel_statistics
 from kirigami.tasks.image_files import Encoded
 from kirigami.tasks.image_store import ImageStore
+from tests.tasks.samples import encode_image, write_images
 
 
 def pixels(rows: int, *shape: int, seed: int = 0) -> np.ndarray:
