@@ -17,9 +17,9 @@ import torch
 
 from benchmarks.rig.record import spread
 from benchmarks.rig.training import build, fit, open_task, score
-from kirigami.models.influence import UNIT_CRITERIA, WEIGHT_CRITERIA, Gates, removable, weight_scores
-from kirigami.models.sparsity import InfluencePruning
-from kirigami.models.sparsity.influence import EARLY
+from kirigami.models.saliency import UNIT_CRITERIA, WEIGHT_CRITERIA, Gates, removable, weight_scores
+from kirigami.models.sparsity import SaliencyPruning
+from kirigami.models.sparsity.saliency import EARLY
 from kirigami.models.structure import units
 from kirigami.models.technique import loss_of
 
@@ -129,9 +129,9 @@ def by_weights(seed: int, tested: list[Callable[[], None]]) -> dict[str, dict[st
 
 def prune(
     module: Any, batches: list[Any], criterion: str, density: float, seed: int, at: float
-) -> tuple[InfluencePruning, float]:
+) -> tuple[SaliencyPruning, float]:
     """Mask a module's network for good; return the technique and the seconds it took."""
-    technique = InfluencePruning(criterion.partition(" ")[0], density, at=at, rows=ROWS, seed=seed)
+    technique = SaliencyPruning(criterion.partition(" ")[0], density, at=at, rows=ROWS, seed=seed)
     technique.attach(module.network)
     began = perf_counter()
     if criterion == NO_UPDATE:

@@ -13,7 +13,7 @@ from kirigami.models.growth.budget import Budget, one_budget, without_links
 from kirigami.models.growth.deeper import activations, deepen, insert, take_out
 from kirigami.models.growth.initial import INITS
 from kirigami.models.growth.place import Ground
-from kirigami.models.influence import UNIT_CRITERIA, unit_scores
+from kirigami.models.saliency import UNIT_CRITERIA, unit_scores
 from kirigami.models.structure import Reshaping, Units, remove, resize, shapes, units
 from kirigami.models.technique import Run, batches_of, loss_of, network_of
 
@@ -46,7 +46,7 @@ class GrowAndShrink(Reshaping):
         latency_ms: the budget in milliseconds for a batch's forward pass on the device and threads of the training.
         memory: the budget in bytes, of `kirigami.models.cost.memory_bytes`, for a batch.
         init: what new units begin as, a name in `kirigami.models.growth.INITS`.
-        criterion: by what units are ranked, a name in `kirigami.models.influence.UNIT_CRITERIA`.
+        criterion: by what units are ranked, a name in `kirigami.models.saliency.UNIT_CRITERIA`.
         hysteresis: share of the budget within which nothing is done, in [0, 1).
         share: of all units that one visit changes at most, in (0, 1).
         every: steps between visits; None is once an epoch.

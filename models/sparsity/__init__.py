@@ -1,10 +1,10 @@
-"""Sparsity: masks learnt, chosen by magnitude or influence, or drawn by lot as a control; and whole units that go."""
+"""Sparsity: masks learnt, chosen by magnitude or saliency, or drawn by lot as a control; and whole units that go."""
 
 from kirigami.models.sparsity.build import METHODS, build
 from kirigami.models.sparsity.continuous import ContinuousSparsification
-from kirigami.models.sparsity.influence import InfluencePruning
 from kirigami.models.sparsity.magnitude import GradualPruning, MagnitudePruning, RandomPruning
 from kirigami.models.sparsity.mask import Mask, Masking, PlainMask
+from kirigami.models.sparsity.saliency import SaliencyPruning
 from kirigami.models.sparsity.structured import StructuredPruning
 from kirigami.models.sparsity.tickets import Snapshot, iterative_magnitude, rewind, state_of, winning_ticket
 
@@ -12,12 +12,12 @@ __all__ = [
     "METHODS",
     "ContinuousSparsification",
     "GradualPruning",
-    "InfluencePruning",
     "MagnitudePruning",
     "Mask",
     "Masking",
     "PlainMask",
     "RandomPruning",
+    "SaliencyPruning",
     "Snapshot",
     "StructuredPruning",
     "build",

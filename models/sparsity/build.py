@@ -6,8 +6,8 @@ from typing import Any
 from kirigami.errors import ArgumentError, choose
 from kirigami.models.arguments import accept, names
 from kirigami.models.sparsity.continuous import ContinuousSparsification
-from kirigami.models.sparsity.influence import InfluencePruning
 from kirigami.models.sparsity.magnitude import GradualPruning, MagnitudePruning, RandomPruning
+from kirigami.models.sparsity.saliency import SaliencyPruning
 from kirigami.models.sparsity.structured import StructuredPruning
 from kirigami.models.technique import Technique
 
@@ -15,7 +15,7 @@ METHODS: dict[str, type[Technique]] = {
     "continuous": ContinuousSparsification,
     "magnitude": MagnitudePruning,
     "gradual": GradualPruning,
-    "influence": InfluencePruning,
+    "influence": SaliencyPruning,
     "random": RandomPruning,
     "structured": StructuredPruning,
 }

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from kirigami.errors import ArgumentError, choose
 from kirigami.models.arguments import at_least, within
-from kirigami.models.influence import unit_scores
+from kirigami.models.saliency import unit_scores
 from kirigami.models.structure import (
     OF,
     Calls,
@@ -50,7 +50,7 @@ class StructuredPruning(Reshaping):
     Args:
         keep: share to be left at the end, in (0, 1].
         of: of what: `units`, `params` (all of the network's), or `macs`.
-        criterion: a name in `CRITERIA`, see `models.influence.unit_scores`. A norm is divided by the mean of its layer.
+        criterion: a name in `CRITERIA`, see `models.saliency.unit_scores`. A norm is divided by the mean of its layer.
         start: share of the soft part before the first removal, in [0, 1).
         updates: how often units are removed.
         least: units that every layer keeps, at least.

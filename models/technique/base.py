@@ -59,6 +59,7 @@ class Technique(Callback, ABC):
     """
 
     shrinks = False
+    stored_as = ""  # the class's name in checkpoints, where stored runs have another one than the code
 
     def __init__(self, names: Iterable[str] | None = None, harden_at: float = 0.7) -> None:
         if not 0 < harden_at <= 1:
@@ -197,7 +198,7 @@ class Technique(Callback, ABC):
     @final
     def state_key(self) -> str:
         """Under which a checkpoint keeps the state: two techniques of a kind may take on different layers."""
-        return f"{type(self).__qualname__}({', '.join(self.names or ())})"
+        return f"{self.stored_as or type(self).__qualname__}({', '.join(self.names or ())})"
 
     @final
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

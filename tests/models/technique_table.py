@@ -7,14 +7,14 @@ from typing import Any
 
 from kirigami.models.bits import SMOL, Uniform
 from kirigami.models.growth import GrowAndShrink
-from kirigami.models.influence import WEIGHT_CRITERIA
+from kirigami.models.saliency import WEIGHT_CRITERIA
 from kirigami.models.sharing import SoftSharing, TiedLayers
 from kirigami.models.sparsity import (
     ContinuousSparsification,
     GradualPruning,
-    InfluencePruning,
     MagnitudePruning,
     RandomPruning,
+    SaliencyPruning,
     StructuredPruning,
 )
 from kirigami.models.technique import ORDER, Technique
@@ -70,8 +70,8 @@ TECHNIQUES: dict[str, Row] = {
     "growth and shrinking": Row(GrowAndShrink, "shape", {"params": 3000, "batches": 1, "every": 4}, {"every": 2}),
 }
 TECHNIQUES |= {
-    f"influence pruning, {criterion}": Row(
-        InfluencePruning, "mask", {"criterion": criterion, **FEW_ROWS}, {} if criterion == "fisher" else None
+    f"saliency pruning, {criterion}": Row(
+        SaliencyPruning, "mask", {"criterion": criterion, **FEW_ROWS}, {} if criterion == "fisher" else None
     )
     for criterion in WEIGHT_CRITERIA
     if criterion != "synflow"  # which asks for units that do not saturate: in a GRU all its scores are 0

@@ -1,4 +1,4 @@
-"""Pruning by influence in a run: when masks are chosen, on what, and what the surgeon's update is worth."""
+"""Pruning by saliency in a run: when masks are chosen, on what, and what the surgeon's update is worth."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from torch.nn.utils import parametrize
 from torch.utils.data import DataLoader, TensorDataset
 
 from kirigami.models import sparsity
-from kirigami.models.influence import WEIGHT_CRITERIA, weight_scores
-from kirigami.models.sparsity import InfluencePruning
-from kirigami.models.sparsity.influence import EARLY
+from kirigami.models.saliency import WEIGHT_CRITERIA, weight_scores
+from kirigami.models.sparsity import SaliencyPruning
+from kirigami.models.sparsity.saliency import EARLY
 from kirigami.models.technique import Link
 
 STEPS = 20
@@ -43,7 +43,7 @@ class Foreign(LightningModule):
 class Watch(Callback):
     """Write down what is kept after every step."""
 
-    def __init__(self, technique: InfluencePruning) -> None:
+    def __init__(self, technique: SaliencyPruning) -> None:
         self.technique = technique
         self.kept: list[Tensor] = []
         self.inputs: list[Tensor] = []
@@ -76,9 +76,9 @@ def fit(module: Foreign, *callbacks: Callback) -> None:
     trainer.fit(module, DataLoader(TensorDataset(*rows()), batch_size=16, shuffle=True, collate_fn=collate))
 
 
-def run(**arguments: Any) -> tuple[Foreign, InfluencePruning, Watch]:
+def run(**arguments: Any) -> tuple[Foreign, SaliencyPruning, Watch]:
     module = Foreign()
-    technique = InfluencePruning(**{"density": 0.2, "batches": 2, "rows": 16, "probes": 2, **arguments})
+    technique = SaliencyPruning(**{"density": 0.2, "batches": 2, "rows": 16, "probes": 2, **arguments})
     watch = Watch(technique)
     fit(module, technique, watch)
     return module, technique, watch
@@ -116,7 +116,7 @@ class TestInARun:
         module, batch = Foreign(), rows()
         module.dropout.p = 0.0
         module.norm.running_var.fill_(1e-4)  # would rule everything, were it used
-        technique = InfluencePruning("snip", 0.2)
+        technique = SaliencyPruning("snip", 0.2)
         technique.attach(module)
         loss = lambda one: F.cross_entropy(module(one[0]), one[1])  # noqa: E731
         technique.prune(0.2, [batch], loss)
@@ -135,9 +135,12 @@ class TestInARun:
         other = run(criterion="fisher", at=0.5)[2]
         assert all(torch.equal(one, two) for one, two in zip(watch.inputs, other.inputs, strict=True))
 
+    def test_its_key_in_a_checkpoint_is_that_of_stored_studies(self) -> None:
+        assert SaliencyPruning(names=["first"]).state_key == "InfluencePruning(first)"
+
     def test_a_loaded_mask_is_not_chosen_again(self) -> None:
         module, technique, _ = run(criterion="random")
-        fresh, second = Foreign(), InfluencePruning("snip", 0.2)
+        fresh, second = Foreign(), SaliencyPruning("snip", 0.2)
         second.attach(fresh)
         fresh.load_state_dict(module.state_dict())
         fit(fresh, second)
@@ -172,7 +175,7 @@ class TestUpdate:
 
     def test_makes_up_for_what_is_removed(self) -> None:
         network, batch, loss = self.regression()
-        technique = InfluencePruning("obs", 0.5, rows=60)
+        technique = SaliencyPruning("obs", 0.5, rows=60)
         technique.attach(network)
         dense, least = network[0].weight.detach().clone(), float(loss(batch).detach())
         technique.prune(0.5, [batch], loss)
@@ -186,7 +189,7 @@ class TestUpdate:
     @pytest.mark.parametrize(("stage", "updated"), [("quantise", True), ("share", False)])
     def test_updates_the_weight_that_the_mask_sees(self, stage: str, updated: bool) -> None:
         network, batch, loss = self.regression()
-        technique = InfluencePruning("obs", 0.5, rows=60)
+        technique = SaliencyPruning("obs", 0.5, rows=60)
         if stage == "share":
             parametrize.register_parametrization(network[0], "weight", Scale(stage))
         technique.attach(network)
@@ -203,7 +206,7 @@ class TestUpdate:
 class TestBuild:
     def test_reads_its_config(self) -> None:
         technique = sparsity.build({"method": "influence", "criterion": "grasp", "at": None, "beta_final": 3.0})
-        assert isinstance(technique, InfluencePruning)
+        assert isinstance(technique, SaliencyPruning)
         assert technique.at == 0
 
     @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
-"""What removing a unit, a neuron or a channel, does to the loss: a score for each, the larger the more it is worth.
+"""Saliency of units (neurons or channels): scores of the loss change on removal, larger for more important units.
 
-A unit is removed where it is read: the inputs that other layers take from it become zero, whatever stands between.
+A unit is removed where it is read: the inputs that other layers take from it become zero.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from kirigami.errors import ArgumentError, choose
-from kirigami.models.influence.gates import Closed, Gates
-from kirigami.models.influence.probe import Loss, gradients, product, signs, untouched
-from kirigami.models.influence.settings import Settings
-from kirigami.models.influence.zeros import zeros
+from kirigami.models.saliency.gates import Closed, Gates
+from kirigami.models.saliency.probe import Loss, gradients, product, signs, untouched
+from kirigami.models.saliency.settings import Settings
+from kirigami.models.saliency.zeros import zeros
 from kirigami.models.structure import Units
 
 Scores = dict[str, Tensor]
@@ -31,13 +31,13 @@ def unit_scores(
     """Score every unit by what its removal does to the loss.
 
     Args:
-        network: in any mode; it, its gradients and the random state are left as they were.
+        network: in any mode; the network, its gradients and the random state are not changed.
         units: from `kirigami.models.structure.units`.
-        batches: the scores are averaged over them; weight norm and random look at none.
+        batches: the scores are averaged over them; weight norm and random read none.
         loss: maps a batch to the network's scalar loss, the mean over its rows, with a graph.
         criterion: a name in `CRITERIA`.
-        closed: what counts as removed already: booleans by name; a removed unit's score means nothing.
-        settings: see `Settings`; `probes`, `training` and `seed` count.
+        closed: booleans by name, true for units already removed; the score of a removed unit is meaningless.
+        settings: see `Settings`; only `probes`, `training` and `seed` are read.
 
     Returns:
         (count,) for the name of each set of units. Taylor expansions and the oracle are in units of the loss.
@@ -51,21 +51,21 @@ def unit_scores(
         raise ArgumentError("batches", f"must hold at least 1 batch for {criterion}, but got 0. Give it rows.")
     gates = Gates(network, units, closed)
     with untouched(network, chosen.training), gates.placed():
-        found = CRITERIA[criterion](gates, batches, loss, chosen)
-        return {name: score.detach() for name, score in found.items()}
+        scores = CRITERIA[criterion](gates, batches, loss, chosen)
+        return {name: score.detach() for name, score in scores.items()}
 
 
 def norm(gates: Gates, _: Sequence[Any], __: Loss, ___: Settings) -> Scores:
-    """Return the Euclidean norm of the weights that make a unit, without biases (Li et al., ICLR 2017, with L2)."""
-    found = {}
-    for one in gates.units:
-        total = torch.zeros(one.count)
-        for axis in one.of("out"):
+    """Return the Euclidean norm of a unit's incoming weights, without biases (Li et al., ICLR 2017, with L2)."""
+    norms = {}
+    for group in gates.units:
+        total = torch.zeros(group.count)
+        for axis in group.of("out"):
             weight = gates.network.get_submodule(axis.module).weight.detach().float()
             squares = weight.transpose(0, axis.tensors["weight"]).flatten(1).square().sum(1).cpu()
             total.index_add_(0, axis.unit, squares[axis.index])
-        found[one.name] = total.sqrt()
-    return found
+        norms[group.name] = total.sqrt()
+    return norms
 
 
 def apoz(gates: Gates, batches: Sequence[Any], loss: Loss, _: Settings) -> Scores:
@@ -74,15 +74,15 @@ def apoz(gates: Gates, batches: Sequence[Any], loss: Loss, _: Settings) -> Score
 
 
 def taylor1(gates: Gates, batches: Sequence[Any], loss: Loss, _: Settings) -> Scores:
-    """Return |g O|, O g summed over a unit's places, its size summed over rows (Molchanov et al., ICLR 2017)."""
+    """Return |g O|: O g summed over positions, absolute values summed over rows (Molchanov et al., ICLR 2017)."""
     return _sums(gates, batches, loss, lambda grads, _: [grad.abs() for grad in grads])
 
 
 def taylor2(gates: Gates, batches: Sequence[Any], loss: Loss, settings: Settings) -> Scores:
     """Return ΔE = -O g + O h O / 2, signed, summed over rows: the loss's expansion to second order.
 
-    O h O is each row's whole quadratic form over a unit's places, by Hutchinson's estimator on the true Hessian with
-    signs for each row and unit; so it needs no assumption of a minimum, and the noise averages over rows.
+    O h O is the whole quadratic form of a row over a unit's positions, from Hutchinson's estimator on the true Hessian
+    with signs for each row and unit; no minimum is assumed, and the noise averages over rows.
     """
     generator = torch.Generator().manual_seed(settings.seed)
 
@@ -90,33 +90,33 @@ def taylor2(gates: Gates, batches: Sequence[Any], loss: Loss, settings: Settings
         total = [-grad.detach() for grad in grads]
         for _ in range(settings.probes):
             vectors = [signs(leaf, generator) for leaf in leaves]
-            for one, vector, part in zip(total, vectors, product(grads, vectors, leaves), strict=True):
-                one += 0.5 * vector * part / settings.probes
+            for row, vector, part in zip(total, vectors, product(grads, vectors, leaves), strict=True):
+                row += 0.5 * vector * part / settings.probes
         return total
 
     return _sums(gates, batches, loss, expansion)
 
 
 def oracle(gates: Gates, batches: Sequence[Any], loss: Loss, _: Settings) -> Scores:
-    """Return how much the loss rises when a unit is removed, by removing it: brute force."""
+    """Return the loss increase on removing each unit, by brute force."""
     with torch.no_grad():
         base = mean_loss(batches, loss)
-        found = {}
-        for one in gates.units:
-            closed = gates.closed[one.name]
-            rises = torch.zeros(one.count)
+        scores = {}
+        for group in gates.units:
+            closed = gates.closed[group.name]
+            rises = torch.zeros(group.count)
             for unit in (~closed).nonzero().flatten().tolist():
                 closed[unit] = True
                 rises[unit] = mean_loss(batches, loss) - base
                 closed[unit] = False
-            found[one.name] = rises
-    return found
+            scores[group.name] = rises
+    return scores
 
 
 def random(gates: Gates, _: Sequence[Any], __: Loss, settings: Settings) -> Scores:
     """Draw scores from [0, 1): the control."""
     generator = torch.Generator().manual_seed(settings.seed)
-    return {one.name: torch.rand(one.count, generator=generator) for one in gates.units}
+    return {group.name: torch.rand(group.count, generator=generator) for group in gates.units}
 
 
 def mean_loss(batches: Sequence[Any], loss: Loss) -> float:
@@ -130,17 +130,17 @@ def _sums(
     loss: Loss,
     terms: Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor]],
 ) -> Scores:
-    """Return what a function of the gates' gradients and the gates gives, summed over rows, averaged over batches."""
-    found = {one.name: torch.zeros(one.count) for one in gates.units}
+    """Return a function of the gates' gradients and the gates, summed over rows, averaged over batches."""
+    sums = {group.name: torch.zeros(group.count) for group in gates.units}
     for batch in batches:
         gates.listen()
         value = loss(batch)
         keys, leaves = list(gates.leaves), list(gates.leaves.values())
         for (name, _), term in zip(keys, terms(gradients(value, leaves, graph=True), leaves), strict=True):
-            found[name] += term.detach().sum(0).float().cpu() / len(batches)
+            sums[name] += term.detach().sum(0).float().cpu() / len(batches)
     gates.listening = False
     gates.leaves.clear()
-    return found
+    return sums
 
 
 CRITERIA: dict[str, Callable[[Gates, Sequence[Any], Loss, Settings], Scores]] = {

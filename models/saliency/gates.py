@@ -1,4 +1,4 @@
-"""A gate before everything that reads a unit: closed, the network computes what it does without the unit."""
+"""Gates before every layer that reads a unit: with a closed gate, the network computes as without the unit."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,25 +10,25 @@ from torch import Tensor, nn
 from kirigami.models.structure import Axis, Units
 
 Closed = Mapping[str, Tensor]
-"""Booleans (count,) by the name of the units: which are taken out."""
+"""Booleans (count,) by the name of the units: true for the units that are removed."""
 
 
 class Gates:
-    """Multiply the inputs of all layers that read units by one number a unit: 1, or 0 where it is closed.
+    """Multiplies the inputs of all layers that read units by a factor per unit: 1, or 0 where the gate is closed.
 
-    While `listening`, the number is a leaf for each row of the inputs and each unit, for derivatives by it; a layer
-    whose inputs have other rows than the batch, such as time steps, gets gates of its own.
+    While `listening`, the factor is a leaf tensor for each input row and unit, so that gradients by it can be taken; a
+    layer whose inputs have another number of rows than the batch (time steps, say) has separate gates.
 
     Args:
         network: the network of the units.
         units: the sets of units, each under its own name.
-        closed: what is taken out from the start; nothing by default.
+        closed: the units removed from the start; none by default.
     """
 
     def __init__(self, network: nn.Module, units: Sequence[Units], closed: Closed | None = None) -> None:
         self.network = network
         self.units = units
-        self.closed = {one.name: torch.zeros(one.count, dtype=torch.bool) for one in units}
+        self.closed = {group.name: torch.zeros(group.count, dtype=torch.bool) for group in units}
         for name, value in (closed or {}).items():
             self.closed[name] = value.cpu().clone()
         self.listening = False
@@ -36,16 +36,16 @@ class Gates:
 
     @contextmanager
     def placed(self) -> Iterator["Gates"]:
-        """Stand before the layers as long as the context lasts."""
+        """Hook the gates before the layers while the context lasts."""
         with ExitStack() as stack:
-            for one in self.units:
-                for axis in one.of("in"):
+            for group in self.units:
+                for axis in group.of("in"):
                     layer = self.network.get_submodule(axis.module)
-                    stack.callback(layer.register_forward_pre_hook(self._hook(one, axis)).remove)
+                    stack.callback(layer.register_forward_pre_hook(self._hook(group, axis)).remove)
             yield self
 
     def listen(self) -> None:
-        """Make new leaves in the next run of the network."""
+        """Make new leaves in the next forward pass."""
         self.listening = True
         self.leaves.clear()
 

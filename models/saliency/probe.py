@@ -1,4 +1,4 @@
-"""Look into a network and leave it as it was: the weights that masks see, gradients by them, rows one at a time."""
+"""Measure a network without changing it: the weights that masks receive, gradients by them, single rows."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,7 +18,7 @@ Loss = Callable[[Any], Tensor]
 
 @contextmanager
 def untouched(network: nn.Module, training: bool = False) -> Iterator[None]:
-    """Run a network in one mode, and afterwards put back its modes, buffers, frozen weights and the random state."""
+    """Run a network in one mode, then restore its modes, buffers, frozen weights and the random state."""
     modes = [(module, module.training) for module in network.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
     frozen = [parameter for parameter in network.parameters() if not parameter.requires_grad]
@@ -39,16 +39,16 @@ def untouched(network: nn.Module, training: bool = False) -> Iterator[None]:
             for parameter in frozen:
                 parameter.requires_grad_(False)
             with torch.no_grad():
-                for buffer, kept in buffers:
-                    buffer.copy_(kept)
+                for buffer, value in buffers:
+                    buffer.copy_(value)
 
 
 @contextmanager
 def incoming(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
-    """Yield the weight of each layer that a mask sees or would see, as a leaf that the network is computed from.
+    """Yield the weight of each layer at the mask's stage, as a leaf tensor from which the network is computed.
 
-    That is the weight itself, or what comes out of the links before the mask's place in the chain; a chain of
-    somebody else's parametrizations counts as standing before.
+    That is the weight itself, or the output of the links before the mask's stage in the chain; foreign
+    parametrizations count as earlier stages.
     """
     leaves: dict[str, Tensor] = {}
     with ExitStack() as stack:
@@ -62,7 +62,7 @@ def incoming(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
 
 
 def _intercept(name: str, layer: nn.Module, leaves: dict[str, Tensor]) -> Any:
-    """Hook the first link at or after the mask's place, or else the end of the chain, to hand on the leaf."""
+    """Hook the first link at or after the mask's stage, or else the end of the chain, to return the leaf."""
 
     def leaf(value: Tensor) -> Tensor:
         if name not in leaves:
@@ -84,7 +84,7 @@ def gradients(loss: Tensor, leaves: Sequence[Tensor], graph: bool = False) -> tu
 
 
 def product(grads: Sequence[Tensor], vectors: Sequence[Tensor], leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Return the Hessian times vectors, from gradients with a graph, which is kept."""
+    """Return the Hessian times vectors, from gradients with a graph, which is retained."""
     inner = torch.stack([(grad * vector).sum() for grad, vector in zip(grads, vectors, strict=True)]).sum()
     if not inner.requires_grad:
         return tuple(torch.zeros_like(leaf) for leaf in leaves)
@@ -98,7 +98,7 @@ def signs(like: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def single_rows(batches: Sequence[Any], most: int) -> Iterator[Any]:
-    """Yield at most so many batches of one row, in order."""
+    """Yield at most `most` batches of one row, in order."""
     return islice((cut(batch, row) for batch in batches for row in range(rows(batch))), most)
 
 
@@ -112,7 +112,7 @@ def rows(batch: Any) -> int:
 
 
 def cut(batch: Any, row: int) -> Any:
-    """Return one row of a batch, as a batch; what is no tensor with axes stays."""
+    """Return one row of a batch, as a batch; other values stay unchanged."""
     if isinstance(batch, Tensor):
         return batch[row : row + 1] if batch.dim() else batch
     if isinstance(batch, Mapping):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, hessian, vmap
 
-from kirigami.models.influence import Blocks, surgeon, weight_scores
+from kirigami.models.saliency import Blocks, surgeon, weight_scores
 
 ROWS = 12
 

@@ -1,4 +1,4 @@
-"""What removing one weight does to the loss, by every criterion: a score for each, the larger the more it is worth."""
+"""Saliency of weights: scores of the loss change on removal, larger for more important weights."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from kirigami.errors import ArgumentError, choose
-from kirigami.models.influence.flow import flow_scores
-from kirigami.models.influence.probe import Loss, gradients, incoming, product, signs, single_rows, untouched
-from kirigami.models.influence.settings import Settings
-from kirigami.models.influence.surgeon import fisher_blocks
+from kirigami.models.saliency.flow import flow_scores
+from kirigami.models.saliency.probe import Loss, gradients, incoming, product, signs, single_rows, untouched
+from kirigami.models.saliency.settings import Settings
+from kirigami.models.saliency.surgeon import fisher_blocks
 from kirigami.models.technique import chosen
 
 Scores = dict[str, Tensor]
@@ -26,22 +26,22 @@ def weight_scores(
     names: Iterable[str] | None = None,
     **settings: Any,
 ) -> Scores:
-    """Score every weight of the layers by what its removal does to the loss.
+    """Score every weight of the layers by the loss change on its removal.
 
-    Under links, the weight scored is the one that comes to the mask's place in the chain (see `incoming`); one that
-    a mask has removed already has no influence and scores zero, except by magnitude and by lot.
+    Under links, the scored weight is the input of the mask's stage in the chain (see `incoming`). A weight that a mask
+    has already removed scores zero, except by magnitude and at random.
 
     Args:
-        network: in any mode; it, its gradients and the random state are left as they were.
+        network: in any mode; the network, its gradients and the random state are not changed.
         criterion: a name in `CRITERIA`.
-        batches: the loss is averaged over them; magnitude, random and SynFlow look at no targets.
+        batches: the loss is averaged over them; magnitude, random and SynFlow read no targets.
         loss: maps a batch to the network's scalar loss, the mean over its rows, with a graph.
         names: of the layers; by default every linear and convolutional one but the last.
         settings: see `Settings`.
 
     Returns:
         For each layer's name a tensor of its weight's shape. OBD, OBS and Fisher are in units of the loss; SynFlow
-        and the blend give an order.
+        and the blend give a rank.
 
     Raises:
         ValueError: where the criterion, a name or a setting is unknown, or a setting is out of its range.
@@ -51,8 +51,8 @@ def weight_scores(
     if not batches and criterion not in ("magnitude", "random"):
         raise ArgumentError("batches", f"must hold at least 1 batch for {criterion}, but got 0. Give it rows.")
     with untouched(network, chosen_settings.training and criterion not in BY_ROW):
-        found = CRITERIA[criterion](network, layers, batches, loss, chosen_settings)
-        return {name: score.detach() for name, score in found.items()}
+        scores = CRITERIA[criterion](network, layers, batches, loss, chosen_settings)
+        return {name: score.detach() for name, score in scores.items()}
 
 
 def magnitude(_: nn.Module, layers: Layers, __: Sequence[Any], ___: Loss, ____: Settings) -> Scores:
@@ -78,7 +78,7 @@ def snip(_: nn.Module, layers: Layers, batches: Sequence[Any], loss: Loss, __: S
 def obd(_: nn.Module, layers: Layers, batches: Sequence[Any], loss: Loss, settings: Settings) -> Scores:
     """Return h w² / 2 with h by Hutchinson's estimator (Optimal Brain Damage; LeCun, Denker & Solla, 1989).
 
-    h may be negative where the network is at no minimum, or by the estimator's noise; it is taken as it is.
+    h may be negative where the network is at no minimum, or by the estimator's noise; it is used unchanged.
     """
     with incoming(layers) as leaves:
         curvature = hutchinson(leaves, batches, loss, settings.probes, settings.seed)
@@ -100,7 +100,7 @@ def fisher(_: nn.Module, layers: Layers, batches: Sequence[Any], loss: Loss, set
 def obs(_: nn.Module, layers: Layers, batches: Sequence[Any], loss: Loss, settings: Settings) -> Scores:
     """Return w² / (2 [F⁻¹]qq) (OBS; Hassibi & Stork, 1993) with WoodFisher's F (Singh & Alistarh, NeurIPS 2020).
 
-    The update of the other weights that goes with removals is that of the blocks from `models.influence.surgeon`.
+    The matching update of the other weights is `Blocks.update`, from `models.saliency.surgeon`.
     """
     with incoming(layers) as leaves:
         blocks = fisher_blocks(leaves, batches, loss, settings)
@@ -108,9 +108,9 @@ def obs(_: nn.Module, layers: Layers, batches: Sequence[Any], loss: Loss, settin
 
 
 def grasp(_: nn.Module, layers: Layers, batches: Sequence[Any], loss: Loss, __: Settings) -> Scores:
-    """Return w (H g): what is removed lowers the norm of the gradient least (GraSP; Wang, Zhang & Grosse, ICLR 2020).
+    """Return w (H g): removal lowers the gradient norm least (GraSP; Wang, Zhang & Grosse, ICLR 2020).
 
-    The paper's logits are divided by a temperature of 200; the loss here is taken as it is.
+    The paper's logits are divided by a temperature of 200; here the loss is used unscaled.
     """
     with incoming(layers) as leaves:
         tensors = list(leaves.values())
@@ -129,7 +129,7 @@ def synflow(network: nn.Module, layers: Layers, batches: Sequence[Any], _: Loss,
 
 
 def blend(_: nn.Module, layers: Layers, batches: Sequence[Any], loss: Loss, settings: Settings) -> Scores:
-    """Return the order by magnitude, and by OBS inside a band around the cut, where alone the Fisher is measured."""
+    """Return the rank by magnitude, and by OBS inside a band around the cut; the Fisher is measured only there."""
     with incoming(layers) as leaves:
         flat = torch.cat([leaf.detach().abs().flatten() for leaf in leaves.values()])
         order = torch.sort(flat, descending=True, stable=True).indices

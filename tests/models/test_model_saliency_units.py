@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import hessian, vmap
 
-from kirigami.models.influence import UNIT_CRITERIA, Gates, removable, unit_scores
+from kirigami.models.saliency import UNIT_CRITERIA, Gates, removable, unit_scores
 from kirigami.models.structure import Units, remove, units
 
 

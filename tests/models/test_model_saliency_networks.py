@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
-from kirigami.models.influence import WEIGHT_CRITERIA, weight_scores
-from kirigami.models.influence.flow import linear_copy, saliency
-from kirigami.models.influence.probe import cut, rows
+from kirigami.models.saliency import WEIGHT_CRITERIA, weight_scores
+from kirigami.models.saliency.flow import linear_copy, saliency
+from kirigami.models.saliency.probe import cut, rows
 from kirigami.models.sparsity import PlainMask
 from kirigami.models.technique import Link
 
@@ -139,7 +139,7 @@ class TestAnyNetwork:
         one, other = (first(network, criterion, [data()], **SETTINGS) for network in (plain, foreign))
         torch.testing.assert_close(other, one, rtol=1e-3, atol=1e-6)
 
-    def test_what_is_masked_has_no_influence(self, criterion: str) -> None:
+    def test_what_is_masked_has_no_saliency(self, criterion: str) -> None:
         network = small()
         mask = PlainMask(network[0].weight)
         parametrize.register_parametrization(network[0], "weight", mask)

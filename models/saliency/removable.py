@@ -1,4 +1,4 @@
-"""How many units can go before the network gets worse: greedy removal, ranked anew after each one."""
+"""How many units can be removed before the network gets worse: greedy, with new scores after each removal."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from kirigami.models.arguments import within
-from kirigami.models.influence.gates import Gates
-from kirigami.models.influence.probe import Loss, untouched
-from kirigami.models.influence.units import unit_scores
+from kirigami.models.saliency.gates import Gates
+from kirigami.models.saliency.probe import Loss, untouched
+from kirigami.models.saliency.units import unit_scores
 from kirigami.models.structure import Units
 
 Quality = Callable[[], float]
@@ -19,7 +19,7 @@ Quality = Callable[[], float]
 
 @dataclass
 class Removal:
-    """What can go.
+    """The units that can be removed.
 
     Attributes:
         order: (name of the set, index of the unit), first removed first.
@@ -33,12 +33,12 @@ class Removal:
 
     @property
     def count(self) -> int:
-        """Count the units that can go."""
+        """Count the units that can be removed."""
         return len(self.order)
 
     def indices(self, name: str) -> list[int]:
-        """Return which units of a set can go, as `kirigami.models.structure.remove` takes them."""
-        return sorted(index for found, index in self.order if found == name)
+        """Return the indices of the removable units of a set, as `kirigami.models.structure.remove` takes them."""
+        return sorted(index for group, index in self.order if group == name)
 
 
 def removable(
@@ -56,8 +56,8 @@ def removable(
 ) -> Removal:
     """Remove the unit with the lowest score, score the others anew, and stop before the quality falls too far.
 
-    With `finish` this is a blend: when the cheap criterion can go no further, its last removals are taken back, and
-    the expensive criterion goes on from there. Nothing is removed from the network itself: units are gated off.
+    With `finish`, two criteria are blended: when the cheap criterion can remove no more, its last removals are undone
+    and the expensive criterion continues. Nothing is removed from the network itself: units are gated off.
 
     Args:
         network: is left as it was.
@@ -68,7 +68,7 @@ def removable(
         criterion: see `unit_scores`.
         tolerance: by how much the quality may fall.
         finish: the expensive criterion near the cut.
-        retreat: share of the cheap criterion's removals to take back before `finish`.
+        retreat: share of the cheap criterion's removals to undo before `finish`.
         settings: see `Settings`.
 
     Raises:
@@ -77,16 +77,16 @@ def removable(
     within("retreat", retreat, 0, 1 + 1e-9)
     gates = Gates(network, units)
     with untouched(network), torch.no_grad(), gates.placed():
-        found = Removal(quality=[quality()])
-    floor = found.quality[0] - tolerance - 1e-9
-    _greedy(gates, batches, loss, quality, criterion, floor, found, settings)
+        removal = Removal(quality=[quality()])
+    floor = removal.quality[0] - tolerance - 1e-9
+    _greedy(gates, batches, loss, quality, criterion, floor, removal, settings)
     if finish is not None:
-        for _ in range(round(retreat * found.count)):
-            name, index = found.order.pop()
-            found.quality.pop()
+        for _ in range(round(retreat * removal.count)):
+            name, index = removal.order.pop()
+            removal.quality.pop()
             gates.closed[name][index] = False
-        _greedy(gates, batches, loss, quality, finish, floor, found, settings)
-    return found
+        _greedy(gates, batches, loss, quality, finish, floor, removal, settings)
+    return removal
 
 
 def _greedy(
@@ -96,13 +96,13 @@ def _greedy(
     quality: Quality,
     criterion: str,
     floor: float,
-    found: Removal,
+    removal: Removal,
     settings: dict[str, Any],
 ) -> None:
-    """Go on with the removal until the quality would fall below the floor."""
-    while any(_open(gates, one) for one in gates.units):
+    """Remove units until the next removal would lower the quality below the floor."""
+    while any(_open(gates, group) for group in gates.units):
         scores = unit_scores(gates.network, gates.units, batches, loss, criterion, gates.closed, **settings)
-        found.rankings[criterion] = found.rankings.get(criterion, 0) + 1
+        removal.rankings[criterion] = removal.rankings.get(criterion, 0) + 1
         name, index = _lowest(gates, scores)
         gates.closed[name][index] = True
         with untouched(gates.network), torch.no_grad(), gates.placed():
@@ -110,21 +110,21 @@ def _greedy(
         if value < floor:
             gates.closed[name][index] = False
             return
-        found.order.append((name, index))
-        found.quality.append(value)
+        removal.order.append((name, index))
+        removal.quality.append(value)
 
 
 def _open(gates: Gates, units: Units) -> bool:
-    """Tell whether one more unit of a set may go."""
+    """Tell whether another unit of a set may be removed."""
     return int((~gates.closed[units.name]).sum()) > 1
 
 
 def _lowest(gates: Gates, scores: dict[str, Tensor]) -> tuple[str, int]:
-    """Return the unit with the lowest score of those that may go."""
-    found: list[tuple[float, str, int]] = []
-    for one in gates.units:
-        if _open(gates, one):
-            score = torch.where(gates.closed[one.name], torch.inf, scores[one.name])
-            found.append((float(score.min()), one.name, int(score.argmin())))
-    _, name, index = min(found)
+    """Return the unit with the lowest score among those that may be removed."""
+    lowest: list[tuple[float, str, int]] = []
+    for group in gates.units:
+        if _open(gates, group):
+            score = torch.where(gates.closed[group.name], torch.inf, scores[group.name])
+            lowest.append((float(score.min()), group.name, int(score.argmin())))
+    _, name, index = min(lowest)
     return name, index

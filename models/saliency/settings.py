@@ -1,4 +1,4 @@
-"""How much a criterion may spend, and on what it draws."""
+"""Settings of the saliency criteria: how many rows and vectors, and the random seed."""
 
 import math
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ class Settings:
         rows: of the batches at most, one gradient each, for the empirical Fisher.
         block: weights whose curvature is known jointly, for OBS.
         damping: added to the Fisher's diagonal, as a share of its mean in the layer, for OBS.
-        density: share of the entries to keep, for what works towards a cut: SynFlow's rounds and the blend.
+        density: share of the entries to keep, for the criteria that need it: SynFlow and the blend.
         rounds: of SynFlow.
         band: width of the blend's expensive part on both sides of the cut, as a share of the entries kept.
         training: run the network as in training, with batch statistics and dropout, as at initialisation; criteria
             that need a gradient for each row never do, since one row has no statistics.
-        seed: of whatever is drawn.
+        seed: of the random numbers.
 
     Raises:
         ValueError: where one is out of its range.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from kirigami.models.influence.probe import first_tensor
+from kirigami.models.saliency.probe import first_tensor
 from kirigami.models.technique import weighted
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
