@@ -31,16 +31,16 @@ def accept(
     config: Mapping[str, Any],
     *,
     name: str,
-    given: Mapping[str, Any] | None = None,
+    provided: Mapping[str, Any] | None = None,
     siblings: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """Return keyword arguments for `function`: the keys of `config`, and those of `given` its signature names.
+    """Return keyword arguments for `function`: the keys of `config`, and those of `provided` its signature names.
 
     Args:
         function: A class or function with named parameters.
         config: What the user set.
         name: What the user calls `function`, for messages.
-        given: What the program knows (shapes, parameters); passed on only where the signature names it.
+        provided: What the program knows (shapes, parameters); passed on only where the signature names it.
         siblings: Keys that other choices of this branch know: left out in silence, so that a search may
             switch between choices inside one branch.
 
@@ -48,14 +48,14 @@ def accept(
         ArgumentError: A key is unknown, a required argument is missing, or a value has the wrong type.
     """
     parameters = inspect.signature(function).parameters
-    given = {key: value for key, value in (given or {}).items() if key in parameters}
-    wanted = _known(config, parameters, name=name, given=given, siblings=set(siblings))
+    provided = {key: value for key, value in (provided or {}).items() if key in parameters}
+    wanted = _known(config, parameters, name=name, provided=provided, siblings=set(siblings))
     _check_types(function, wanted)
     for key, parameter in parameters.items():
         required = parameter.default is inspect.Parameter.empty and not _variadic(parameter)
-        if required and key not in wanted and key not in given:
+        if required and key not in wanted and key not in provided:
             raise ArgumentError(key, f"is required by {name}.", (key, "VALUE"))
-    return {**wanted, **given}
+    return {**wanted, **provided}
 
 
 def names(function: Callable[..., Any]) -> list[str]:
@@ -72,23 +72,23 @@ def _known(
     parameters: Mapping[str, inspect.Parameter],
     *,
     name: str,
-    given: Mapping[str, Any],
+    provided: Mapping[str, Any],
     siblings: set[str],
 ) -> dict[str, Any]:
     """Return the part of `config` that the parameters take."""
     open_ended = any(value.kind is inspect.Parameter.VAR_KEYWORD for value in parameters.values())
-    own = [key for key, value in parameters.items() if not _variadic(value) and key not in given]
+    accepted = [key for key, value in parameters.items() if not _variadic(value) and key not in provided]
     wanted = {}
     for key, value in config.items():
-        if key in own or (open_ended and key not in given):
+        if key in accepted or (open_ended and key not in provided):
             wanted[key] = value
-        elif key in given or key not in siblings:
-            raise ArgumentError(key, f"is no argument of {name}.{did_you_mean(key, own) or _list(own)}")
+        elif key in provided or key not in siblings:
+            raise ArgumentError(key, f"is no argument of {name}.{did_you_mean(key, accepted) or _list(accepted)}")
     return wanted
 
 
-def _list(own: list[str]) -> str:
-    return f" Known: ({', '.join(own)})."
+def _list(accepted: list[str]) -> str:
+    return f" Known: ({', '.join(accepted)})."
 
 
 def _check_types(function: Callable[..., Any], values: Mapping[str, Any]) -> None:

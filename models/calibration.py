@@ -82,8 +82,8 @@ def choose_threshold(outputs: Tensor, targets: Tensor, goal: str | float | Mappi
     below = torch.searchsorted(odds, cuts, right=True)  # not called: class 1 needs odds above the cut
     hits = positive[-1] - positive[below]
     alarms = (len(odds) - below) - hits
-    found = _reward(goal)(hits, alarms, positive[-1], len(odds) - positive[-1])
-    best = cuts[found >= found.max() - 1e-12]
+    rewards = _reward(goal)(hits, alarms, positive[-1], len(odds) - positive[-1])
+    best = cuts[rewards >= rewards.max() - 1e-12]
     return float(min(best.tolist(), key=lambda cut: (abs(cut), cut)))
 
 
@@ -243,7 +243,7 @@ def _rows(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return outputs.detach().flatten(0, -2).cpu().double(), targets.detach().flatten().cpu().long()
 
 
-def _alike(one: Tensor, other: Tensor) -> bool:
+def _alike(outputs: Tensor, other: Tensor) -> bool:
     """Tell whether two ways to compute the same outputs gave the same, up to rounding."""
-    share = 1e-3 if one.dtype.itemsize >= 4 else 0.1
-    return bool((one - other).abs().max() <= share * other.abs().max())
+    share = 1e-3 if outputs.dtype.itemsize >= 4 else 0.1
+    return bool((outputs - other).abs().max() <= share * other.abs().max())

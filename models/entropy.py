@@ -80,12 +80,12 @@ def weights(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
     with torch.no_grad(), evaluating(network):
         for prefix, module in outside_links(network):
             trained = {name for name, _ in module.named_parameters(recurse=False)}
-            found = {name: value for name, value in held(module) if name in trained and id(value) not in seen}
-            seen |= {id(value) for value in found.values()}
+            tensors = {name: value for name, value in held(module) if name in trained and id(value) not in seen}
+            seen |= {id(value) for value in tensors.values()}
             if is_linked(module) and id(module) not in seen:
                 seen.add(id(module))
-                found |= {name: getattr(module, name) for name in module.parametrizations}
-            for name, value in found.items():
+                tensors |= {name: getattr(module, name) for name in module.parametrizations}
+            for name, value in tensors.items():
                 if value.dim() > 1 and value.numel() and value.is_floating_point():
                     yield prefix + name, value.detach()
 

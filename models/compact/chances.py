@@ -73,8 +73,8 @@ class BitWriter:
     def put(self, model: Model, contexts: Sequence[Numbers], bits: Numbers) -> None:
         """Append bits (n,), whose contexts (n,) stand one array a link of the chain."""
         chances, counts = self._chances(model, contexts, bits)
-        for table, (known, ones, totals) in zip(self.tables[model], counts, strict=True):
-            table.update(zip(known.tolist(), map(list, zip(ones.tolist(), totals.tolist(), strict=True)), strict=True))
+        for table, (keys, ones, totals) in zip(self.tables[model], counts, strict=True):
+            table.update(zip(keys.tolist(), map(list, zip(ones.tolist(), totals.tolist(), strict=True)), strict=True))
         self.bits += bits.tolist()
         self.chances += chances.tolist()
 
@@ -104,14 +104,14 @@ def _counted(
     sorted_context, sorted_bits = context[order], bits[order]
     starts = numpy.flatnonzero(numpy.r_[True, sorted_context[1:] != sorted_context[:-1]][: bits.size])
     lengths = numpy.diff(numpy.r_[starts, bits.size])
-    known = sorted_context[starts]
-    before = numpy.array([table[key] for key in known.tolist()], numpy.int64).reshape(-1, 2)
+    keys = sorted_context[starts]
+    before = numpy.array([table[key] for key in keys.tolist()], numpy.int64).reshape(-1, 2)
     running = numpy.cumsum(sorted_bits) - sorted_bits
     ones, totals = numpy.empty_like(bits), numpy.empty_like(bits)
     ones[order] = running + numpy.repeat(before[:, 0] - running[starts], lengths)
     totals[order] = numpy.arange(bits.size) + numpy.repeat(before[:, 1] - starts, lengths)
     added = numpy.add.reduceat(sorted_bits, starts) if bits.size else sorted_bits
-    return ones, totals, (known, before[:, 0] + added, before[:, 1] + lengths)
+    return ones, totals, (keys, before[:, 0] + added, before[:, 1] + lengths)
 
 
 class BitReader:

@@ -1,7 +1,8 @@
-"""A binary range coder in integers: a row of yes and no, each with its chance, as bytes, and back on any machine.
+"""A binary range coder in integers: bits, each with its probability, to bytes and back, alike on every machine.
 
-The interval has 32 bits. A chance is that of a one, in 65,536ths, and cuts the interval in the order one, zero; when
-fewer than 24 bits are left, a byte is moved out. Bytes beyond the end read as zero, so zeros at the end are not kept.
+The interval has 32 bits. A chance is the probability of a one, in 65,536ths, and splits the interval in the order one,
+zero; when fewer than 24 bits are left, a byte is written. Bytes beyond the end read as zero, so trailing zeros are
+not stored.
 G. N. N. Martin, "Range encoding: an algorithm for removing redundancy from a digitised message", 1979.
 """
 
@@ -37,7 +38,7 @@ def encode(bits: Iterable[int], chances: Iterable[int]) -> bytes:
 
 
 def _carry(out: bytearray) -> None:
-    """Add one to the number that the bytes so far are."""
+    """Propagate a carry: add one to the bytes as one big-endian number."""
     place = len(out) - 1
     while out[place] == 255:
         out[place] = 0
@@ -63,13 +64,13 @@ class Decoder:
         bound = (self.size >> UNIT) * chance
         if self.code < bound:
             self.size = bound
-            found = 1
+            bit = 1
         else:
             self.code -= bound
             self.size -= bound
-            found = 0
+            bit = 0
         while self.size < LEAST:
             self.code = self.code << 8 | (self.data[self.place] if self.place < len(self.data) else 0)
             self.place += 1
             self.size <<= 8
-        return found
+        return bit

@@ -27,10 +27,10 @@ def decode(data: bytes, network: nn.Module | Callable[[], nn.Module]) -> nn.Modu
         ValueError: where the file is not sound, or is not of this network; the network is unchanged then.
     """
     built = network if isinstance(network, nn.Module) else network()
-    own = {name: value for name, value in built.state_dict().items() if isinstance(value, Tensor)}
+    expected = {name: value for name, value in built.state_dict().items() if isinstance(value, Tensor)}
     plain_layers = {name: layer for name, layer in weighted(built) if not hasattr(layer, CHILD)}
     optional = {name: InputQuantiser(MOST).to(dtype=layer.weight.dtype) for name, layer in plain_layers.items()}
-    state = read(data, check=lambda records: _check(records, own, optional)).state
+    state = read(data, check=lambda records: _check(records, expected, optional)).state
     for name, value in state.items():
         if name.endswith(f".{CHILD}.bits") and not all(bits in WIDTHS for bits in value.reshape(-1).tolist()):
             raise ValueError(f"{name} must be one of {WIDTHS}, but is {value.reshape(-1).tolist()}.")
@@ -61,12 +61,14 @@ def change(network: nn.Module, data: bytes, inputs: Tensor) -> float:
         return float((before(inputs) - after(inputs)).abs().max())
 
 
-def _check(records: Sequence[Record], own: dict[str, Tensor], optional: Mapping[str, nn.Module]) -> None:
+def _check(records: Sequence[Record], expected: dict[str, Tensor], optional: Mapping[str, nn.Module]) -> None:
     """Refuse a file whose tensors are not those of a network, with quantisers of inputs where the file has them."""
     stored = {record.name: list(record.shape) for record in records}
-    added = {f"{name}.{CHILD}": made for name, made in optional.items() if f"{name}.{CHILD}.bits" in stored}
-    own = own | {f"{at}.{key}": value for at, made in added.items() for key, value in made.state_dict().items()}
-    wanted = {name: list(value.shape) for name, value in own.items() if name.rpartition(".")[2] != COUNTER}
+    added = {f"{name}.{CHILD}": quantiser for name, quantiser in optional.items() if f"{name}.{CHILD}.bits" in stored}
+    expected = expected | {
+        f"{at}.{key}": value for at, quantiser in added.items() for key, value in quantiser.state_dict().items()
+    }
+    wanted = {name: list(value.shape) for name, value in expected.items() if name.rpartition(".")[2] != COUNTER}
     for name in [*wanted, *stored]:
         if stored.get(name) != wanted.get(name):
             raise ValueError(
@@ -74,9 +76,9 @@ def _check(records: Sequence[Record], own: dict[str, Tensor], optional: Mapping[
                 f"and {wanted.get(name, 'none')} in the network."
             )
     for record in records:
-        found = str(own[record.name].dtype).removeprefix("torch.")
-        if found != record.kind.name:
+        dtype = str(expected[record.name].dtype).removeprefix("torch.")
+        if dtype != record.kind.name:
             raise ValueError(
-                f"the file has {record.name} as {record.kind.name}, but the network as {found}. "
+                f"the file has {record.name} as {record.kind.name}, but the network as {dtype}. "
                 "Convert the network first."
             )

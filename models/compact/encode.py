@@ -47,9 +47,9 @@ def encode(
     Raises:
         ValueError: where a link is still soft, or something of the network cannot be stored.
     """
-    found = list(entries(network))
-    encoder = _Encoder(found, level, half=choose("rest", rest, REST) == "float16")
-    for entry in found:
+    tensors = list(entries(network))
+    encoder = _Encoder(tensors, level, half=choose("rest", rest, REST) == "float16")
+    for entry in tensors:
         encoder.add(entry)
     return encoder.finish(extra or {})
 
@@ -62,10 +62,10 @@ def costs(network: nn.Module) -> dict[str, float]:
     Raises:
         ValueError: as `encode`.
     """
-    found = list(entries(network))
-    encoder = _Encoder(found, level=19, half=False)
+    tensors = list(entries(network))
+    encoder = _Encoder(tensors, level=19, half=False)
     spent, reached = {}, 0.0
-    for entry in found:
+    for entry in tensors:
         encoder.add(entry)
         before, reached = reached, encoder.writer.spent()
         spent[entry.name] = (reached - before) / 8
@@ -75,10 +75,10 @@ def costs(network: nn.Module) -> dict[str, float]:
 class _Encoder:
     """Chooses a form for each tensor; what was stored before is only referred to."""
 
-    def __init__(self, found: Sequence[Entry], level: int, half: bool) -> None:
+    def __init__(self, tensors: Sequence[Entry], level: int, half: bool) -> None:
         self.half = half
-        self.worthwhile = _worthwhile(found)
-        self.writer = Writer(level, many=_floats(found, self.worthwhile) > MANY)
+        self.worthwhile = _worthwhile(tensors)
+        self.writer = Writer(level, many=_floats(tensors, self.worthwhile) > MANY)
         self.records: list[Record] = []
         self.digests: list[bytes] = []
         self.seen: dict[tuple[Any, ...], int] = {}
@@ -99,12 +99,12 @@ class _Encoder:
     def _store(self, name: str, values: Patterns, kind: Kind, entry: Entry | None) -> int:
         """Store bit patterns, and return the number of their record."""
         key = (name == "", values.shape, kind.name, hashlib.sha256(values.tobytes()).digest())
-        known = self.seen.get(key)
-        if known is not None and name == "":
-            return known
-        form = self._form(name, values, kind, entry) if known is None else ("same", [len(self.records) - known])
+        earlier = self.seen.get(key)
+        if earlier is not None and name == "":
+            return earlier
+        form = self._form(name, values, kind, entry) if earlier is None else ("same", [len(self.records) - earlier])
         self.records.append(Record(name, values.shape, kind, *form))
-        if known is None and form[0] != "constant":  # which costs less than to be referred to
+        if earlier is None and form[0] != "constant":  # which costs less than to be referred to
             self.seen[key] = len(self.records) - 1
         return len(self.records) - 1
 
@@ -137,15 +137,15 @@ class _Encoder:
             return None
         row, templates = parts["coefficients"].detach().cpu(), parts["templates"].detach().cpu()
         assert entry.ones is not None
-        kept = entry.ones != 0
-        factors = torch.unique(entry.ones[kept])
+        mask = entry.ones != 0
+        factors = torch.unique(entry.ones[mask])
         if len(factors) != 1 or {row.dtype, templates.dtype} != {entry.value.dtype}:
             return None
         if templates.shape[1:] != entry.value.shape:
             return None
         bank = self._store("", bits_of(templates), kind, None)
         place = self._place(entry.name, values)
-        mixed = (bits_of(row), bits_of(factors), kept.numpy(), bits_of(templates))
+        mixed = (bits_of(row), bits_of(factors), mask.numpy(), bits_of(templates))
         return write_mixed(values, kind, *mixed, bank, place, self.writer)
 
     def finish(self, extra: Mapping[str, bytes]) -> bytes:
@@ -189,10 +189,10 @@ def _bank_of(entry: Entry) -> int | None:
     return None if templates is None else templates.data_ptr()
 
 
-def _worthwhile(found: Iterable[Entry]) -> set[int]:
+def _worthwhile(tensors: Iterable[Entry]) -> set[int]:
     """Return the addresses of templates that are fewer numbers than what their layers keep, sparse."""
     saved: dict[int, int] = {}
-    for entry in found:
+    for entry in tensors:
         key = _bank_of(entry)
         if key is not None and "quantise" not in entry.parts:
             saved.setdefault(key, -entry.parts["share"]["templates"].numel())
@@ -200,11 +200,11 @@ def _worthwhile(found: Iterable[Entry]) -> set[int]:
     return {key for key, numbers in saved.items() if numbers > 0}
 
 
-def _floats(found: Iterable[Entry], worthwhile: set[int]) -> int:
+def _floats(tensors: Iterable[Entry], worthwhile: set[int]) -> int:
     """Return how many floats, about, the file will hold: numbers that are not 0, templates once, no codes."""
     banks: dict[int, int] = {}
     numbers = 0
-    for entry in found:
+    for entry in tensors:
         bank = _bank_of(entry)
         if "quantise" in entry.parts or not entry.value.is_floating_point():
             continue

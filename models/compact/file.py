@@ -67,14 +67,16 @@ def read(data: bytes, limit: int = LIMIT, check: Callable[[Sequence[Record]], No
         check([record for record in records if record.name])
     streams = [_modelled(extra, reader) for extra in extras if not extra.blob]
     values, parts = _tensors(records, reader)
-    found = {extra.name: reader.take_blob(extra.blob, extra.size) if extra.blob else streams.pop(0) for extra in extras}
+    contents = {
+        extra.name: reader.take_blob(extra.blob, extra.size) if extra.blob else streams.pop(0) for extra in extras
+    }
     reader.finish()
     named = {record.name: number for number, record in enumerate(records) if record.name}
     digests = {name: hashlib.sha256(values[number].tobytes()).digest() for name, number in named.items()}
-    container.check(body, [*digests.values(), *(hashlib.sha256(data).digest() for data in found.values())], sealed)
+    container.check(body, [*digests.values(), *(hashlib.sha256(data).digest() for data in contents.values())], sealed)
     return File(
         {name: _tensor(values[number], records[number]) for name, number in named.items()},
-        found,
+        contents,
         {name: parts[number] for name, number in named.items()},
         {name: digest.hex() for name, digest in digests.items()},
     )
@@ -99,13 +101,13 @@ def _tensors(records: Sequence[Record], reader: Reader) -> tuple[list[Patterns],
     alike: dict[tuple[str, int], int] = {}
     for number, record in enumerate(records):
         if record.form == "same":
-            found = _same(record, values, records)
+            bits = _same(record, values, records)
             part = replace(parts[number - record.arguments[0]], form="same")
         else:
             place = Place(number, alike.setdefault(likeness(record.name, len(record.shape)), number))
             banks = {at: value for at, value in enumerate(values) if not records[at].name}
-            found, part = read_form(record, place, banks, reader)
-        values.append(found)
+            bits, part = read_form(record, place, banks, reader)
+        values.append(bits)
         parts.append(part)
     return values, parts
 

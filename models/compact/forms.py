@@ -41,21 +41,21 @@ def write_values(values: Patterns, kind: Kind, place: Place, writer: Writer) -> 
         return "whole", [_put_whole(values.reshape(-1), writer)]
     if values.size and (values == values.reshape(-1)[0]).all():
         return "constant", put_numbers(values.reshape(-1)[:1], kind, place.number, place.alike, writer)
-    kept = values != 0
-    some = values[kept]
-    masked = mask_size(kept)
-    colours, index = numpy.unique(some, return_inverse=True) if _are_few(some) else (some[:0], some)
+    mask = values != 0
+    nonzero = values[mask]
+    masked = mask_size(mask)
+    colours, index = numpy.unique(nonzero, return_inverse=True) if _are_few(nonzero) else (nonzero[:0], nonzero)
     sizes = {"plain": numbers_size(values.reshape(-1), kind)}
-    if some.size < values.size:
-        sizes = {"sparse": masked + numbers_size(some, kind) - MASKED * (values.size - some.size), **sizes}
+    if nonzero.size < values.size:
+        sizes = {"sparse": masked + numbers_size(nonzero, kind) - MASKED * (values.size - nonzero.size), **sizes}
     if colours.size:
         sizes["palette"] = masked + numbers_size(colours, kind) + symbols_size(index)
     form = min(sizes, key=lambda form: sizes[form])
     if form == "plain":
         return form, put_numbers(values.reshape(-1), kind, place.number, place.alike, writer)
-    arguments = [put_mask(kept, place.number, writer)]
+    arguments = [put_mask(mask, place.number, writer)]
     if form == "sparse":
-        return form, arguments + put_numbers(some, kind, place.number, place.alike, writer)
+        return form, arguments + put_numbers(nonzero, kind, place.number, place.alike, writer)
     arguments += [colours.size, *put_numbers(colours, kind, place.number, place.alike, writer)]
     width = bits_for(colours.size)
     return form, [*arguments, put_symbols(index.astype(numpy.int64), width, place.number, writer)]
@@ -71,7 +71,7 @@ def write_mixed(
     kind: Kind,
     row: Patterns,
     factor: Patterns,
-    kept: NDArray[numpy.bool_],
+    mask: NDArray[numpy.bool_],
     templates: Patterns,
     bank: int,
     place: Place,
@@ -80,14 +80,14 @@ def write_mixed(
     """Store the coefficients (k,) of a mix of templates (k, *shape), the mask on it, and what rounds differently."""
     tries = []
     for order in range(len(ORDERS)):
-        gap = values.astype(numpy.int64) - mix(row, templates, kept, factor, kind, order).astype(numpy.int64)
-        folded = (gap << 1 ^ gap >> 63)[kept]
+        gap = values.astype(numpy.int64) - mix(row, templates, mask, factor, kind, order).astype(numpy.int64)
+        folded = (gap << 1 ^ gap >> 63)[mask]
         tries.append((int(folded.max(initial=0)), int(numpy.count_nonzero(folded)), order, folded))
-    highest, _, order, folded = min(tries, key=lambda one: one[1])
+    highest, _, order, folded = min(tries, key=lambda attempt: attempt[1])
     width = bits_for(highest + 1)
-    if width > WIDEST or (values[~kept] != 0).any():
+    if width > WIDEST or (values[~mask] != 0).any():
         return None
-    arguments = [put_mask(kept, place.number, writer), place.number - bank, order]
+    arguments = [put_mask(mask, place.number, writer), place.number - bank, order]
     arguments += put_numbers(numpy.concatenate([factor.reshape(-1), row]), kind, place.number, place.number, writer)
     return "mixed", [*arguments, width, put_symbols(folded, width, place.number, writer)]
 
@@ -123,24 +123,24 @@ def read_form(record: Record, place: Place, before: Mapping[int, Patterns], read
     if record.form == "whole":
         return _take_whole(record, reader).reshape(shape), Part("whole")
     if record.form == "plain":
-        found = take_numbers(record.count, kind, place.number, place.alike, arguments, reader)
-        return found.reshape(shape), Part("plain")
+        values = take_numbers(record.count, kind, place.number, place.alike, arguments, reader)
+        return values.reshape(shape), Part("plain")
     if record.form == "constant":
-        found = take_numbers(1, kind, place.number, place.alike, arguments, reader)
-        return numpy.full(shape, found[0], found.dtype), Part("constant")
+        values = take_numbers(1, kind, place.number, place.alike, arguments, reader)
+        return numpy.full(shape, values[0], values.dtype), Part("constant")
     if record.form == "levels":
         return read_levels(record, place, reader)
-    kept = take_mask(shape, place.number, arguments[0], reader)
+    mask = take_mask(shape, place.number, arguments[0], reader)
     if record.form == "mixed":
-        return _read_mixed(record, place, kept, before, reader), Part("mixed")
-    count = int(kept.sum())
+        return _read_mixed(record, place, mask, before, reader), Part("mixed")
+    count = int(mask.sum())
     if record.form == "sparse":
-        some = take_numbers(count, kind, place.number, place.alike, arguments[1:], reader)
+        nonzero = take_numbers(count, kind, place.number, place.alike, arguments[1:], reader)
     else:
-        some = _read_palette(count, record, place, reader)
-    found = numpy.zeros(shape, f"u{kind.size}")
-    found[kept] = some
-    return found, Part(record.form)
+        nonzero = _read_palette(count, record, place, reader)
+    values = numpy.zeros(shape, f"u{kind.size}")
+    values[mask] = nonzero
+    return values, Part(record.form)
 
 
 def _read_palette(count: int, record: Record, place: Place, reader: Reader) -> Patterns:
@@ -155,7 +155,7 @@ def _read_palette(count: int, record: Record, place: Place, reader: Reader) -> P
 
 
 def _read_mixed(
-    record: Record, place: Place, kept: NDArray[numpy.bool_], before: Mapping[int, Patterns], reader: Reader
+    record: Record, place: Place, mask: NDArray[numpy.bool_], before: Mapping[int, Patterns], reader: Reader
 ) -> Patterns:
     _, back, order, keep, grid, width, contexts = record.arguments
     templates = before.get(place.number - back)
@@ -164,11 +164,11 @@ def _read_mixed(
     if templates.itemsize != record.kind.size or order >= len(ORDERS) or width > WIDEST:
         raise ValueError(f"the file's plan mixes templates for {record.name!r} in an unknown way.")
     numbers = take_numbers(1 + len(templates), record.kind, place.number, place.number, [keep, grid], reader)
-    folded = take_symbols(int(kept.sum()), width, place.number, contexts, reader)
-    found = mix(numbers[1:], templates, kept, numbers[:1], record.kind, order)
+    folded = take_symbols(int(mask.sum()), width, place.number, contexts, reader)
+    values = mix(numbers[1:], templates, mask, numbers[:1], record.kind, order)
     gap = (folded >> 1) ^ -(folded & 1)
-    found[kept] = (found[kept].astype(numpy.int64) + gap).astype(found.dtype)
-    return found
+    values[mask] = (values[mask].astype(numpy.int64) + gap).astype(values.dtype)
+    return values
 
 
 def _take_whole(record: Record, reader: Reader) -> NDArray[Any]:

@@ -39,9 +39,9 @@ class Frame:
 Around = Callable[..., Numbers]
 
 
-def _density(kept: Numbers, seen: Numbers) -> Numbers:
+def _density(ones: Numbers, seen: Numbers) -> Numbers:
     """Return the class, 0 to 7, of how many were kept of those seen: 0, below 1/32, below 1/16, … of them."""
-    return LENGTHS[64 * kept // (seen + 1)]
+    return LENGTHS[64 * ones // (seen + 1)]
 
 
 LENGTHS = numpy.array([value.bit_length() for value in range(65)], numpy.int64)
@@ -59,18 +59,18 @@ MASKS: tuple[Callable[[Numbers, Numbers, Numbers, Numbers, Numbers, Numbers], Nu
 MASKS_BACK = BLOB - 1 - len(MASKS)  # earlier masks of the same shape that can be referred to
 
 
-def put_mask(kept: NDArray[numpy.bool_], number: int, writer: Writer) -> int:
+def put_mask(mask: NDArray[numpy.bool_], number: int, writer: Writer) -> int:
     """Append a mask of any shape, of the tensor of a number; return its argument, 0 where it keeps everything."""
-    if kept.all():
+    if mask.all():
         return 0
-    if not writer.claim(kept.size):
-        return BLOB + writer.put_blob(numpy.packbits(kept).tobytes())
-    frame = Frame(kept.shape)
-    bits = kept.reshape(-1).astype(numpy.int64)
+    if not writer.claim(mask.size):
+        return BLOB + writer.put_blob(numpy.packbits(mask).tobytes())
+    frame = Frame(mask.shape)
+    bits = mask.reshape(-1).astype(numpy.int64)
     around = _surroundings(bits, frame)
     tensor = numpy.full(bits.size, number, numpy.int64)
     chains = [[0 * tensor, tensor, tensor << 16 | place << 8 | make(*around)] for place, make in enumerate(MASKS)]
-    earlier = writer.past[0, *kept.shape]
+    earlier = writer.past[0, *mask.shape]
     back = closest(bits, earlier[-MASKS_BACK:])
     if back is not None:
         chains.append([0 * tensor, tensor, tensor << 16 | len(MASKS) << 8 | recall(back, earlier)])
@@ -120,11 +120,11 @@ def take_mask(shape: Sequence[int], number: int, argument: int, reader: Reader) 
     if contexts >= len(MASKS):
         base = number << 16 | len(MASKS) << 8
         echo = recall(argument - len(MASKS), earlier).tolist()
-        found: Numbers = numpy.array([reader.take(chain, (0, number, base | bit)) for bit in echo], numpy.int64)
+        bits: Numbers = numpy.array([reader.take(chain, (0, number, base | bit)) for bit in echo], numpy.int64)
     else:
-        found = _by_surroundings(frame, number, contexts, chain, reader)
-    earlier.append(found)
-    return found.astype(bool).reshape(shape)
+        bits = _by_surroundings(frame, number, contexts, chain, reader)
+    earlier.append(bits)
+    return bits.astype(bool).reshape(shape)
 
 
 def _by_surroundings(

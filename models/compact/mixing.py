@@ -1,7 +1,7 @@
-"""Mixes of templates, computed in a fixed order of roundings, so that every machine finds the same bits.
+"""Mixes of templates, computed in a fixed order of roundings, so that every machine computes the same bits.
 
-A matrix library may round a mix in any order. The writer takes the order here that comes nearest to it, and stores the
-difference that is left, in units of the last place.
+A matrix library may round in any order. The writer chooses the order below that comes nearest to the stored weight,
+and stores the remaining difference in units of the last place.
 """
 
 import numpy
@@ -15,9 +15,9 @@ ORDERS = ("apart", "joined", "once")
 
 
 def mix(
-    row: Patterns, templates: Patterns, kept: NDArray[numpy.bool_], factor: Patterns, kind: Kind, order: int
+    row: Patterns, templates: Patterns, mask: NDArray[numpy.bool_], factor: Patterns, kind: Kind, order: int
 ) -> Patterns:
-    """Return what coefficients (k,) make of templates (k, *shape), times the factor (1,) where kept, else zero."""
+    """Return the mix of templates (k, *shape) by coefficients (k,), times the factor (1,) in the mask, else zero."""
     number = COMPUTED[kind.name]
     wide = numpy.float64 if ORDERS[order] != "apart" else number
     total = numpy.zeros(templates.shape[1:], wide)
@@ -26,5 +26,5 @@ def mix(
             total = total + wide(coefficient) * template.astype(wide)
             if ORDERS[order] == "joined":
                 total = total.astype(number).astype(wide)
-        found = patterns(total.astype(number) * factor.reshape(-1).view(number)[0])
-    return numpy.where(kept, found, numpy.zeros_like(found)).reshape(templates.shape[1:])
+        mixed = patterns(total.astype(number) * factor.reshape(-1).view(number)[0])
+    return numpy.where(mask, mixed, numpy.zeros_like(mixed)).reshape(templates.shape[1:])

@@ -119,5 +119,5 @@ class _Bank:
 
     def bits(self) -> float:
         """Return the smaller count."""
-        kept = max(self.kept) if self.planned is not None else min(self.templates, sum(self.kept))
-        return max(self.masks) + kept
+        remainder = max(self.kept) if self.planned is not None else min(self.templates, sum(self.kept))
+        return max(self.masks) + remainder

@@ -1,8 +1,7 @@
-"""The contents of a file: modelled bits in one range code, bits that nothing predicts as they are, and large blobs.
+"""The contents of a file: modelled bits in one range code, bare bits without a model, and large blobs.
 
-What is too much to be coded bit by bit is compressed by zstd, floats by planes: their first bytes, their second bytes,
-and so on, which brings exponents together. The bare bits stand in the order in which they are met, from the front; the
-blobs too, from the back.
+Data too large to be coded bit by bit is compressed by zstd, floats by planes: all first bytes, all second bytes, and so
+on, which brings exponents together. Bare bits are stored in writing order from the front, blobs from the back.
 """
 
 from collections import defaultdict
@@ -15,11 +14,11 @@ from numpy.typing import NDArray
 
 from kirigami.models.compact.chances import WHOLE, BitReader, BitWriter, Numbers
 
-LIMIT = 1 << 22  # modelled bits in a file; what would pass it is a blob
+LIMIT = 1 << 22  # modelled bits in a file; the rest become blobs
 WINDOW = 1 << 27  # bytes of history a frame may ask a reader to hold; level 19 asks for 2^23
 LARGE = 1 << 22  # bytes from which zstd's level is at most MODERATE
 MODERATE = 12  # of floats by planes, level 19 saves 1.5 % more than this and takes 15 times as long
-SKEWED = -1  # in place of a level: hardly any matches are looked for, and the rest gets a Huffman code
+SKEWED = -1  # in place of a level: hardly any matches are searched for; the rest gets a Huffman code
 
 Bits = NDArray[numpy.uint8]
 Widths = int | Numbers
@@ -31,7 +30,7 @@ class Writer(BitWriter):
 
     Args:
         level: of zstd for the blobs, 1 (quick) to 19 (small).
-        many: that the file has so many floats that only short rows of them are to be modelled.
+        many: the file has so many floats that only short rows of them are modelled.
     """
 
     def __init__(self, level: int = 19, many: bool = False) -> None:
@@ -44,14 +43,14 @@ class Writer(BitWriter):
         self.left = LIMIT
 
     def claim(self, bits: int) -> bool:
-        """Tell whether so many more bits can be modelled, and count them if so."""
+        """Reserve bits for the model; return False, and reserve none, if too few are left."""
         if bits > self.left:
             return False
         self.left -= bits
         return True
 
     def put_bare(self, values: NDArray[numpy.generic], widths: Widths) -> None:
-        """Append whole numbers (n,), each in its own bits or all in as many, the highest bit first."""
+        """Append whole numbers (n,) in bits of one width or of a width each, the highest bit first."""
         same = _same(widths)
         if same is not None:
             raw = numpy.ascontiguousarray(values.astype(">u8")).view(numpy.uint8).reshape(values.size, 8)
@@ -66,7 +65,7 @@ class Writer(BitWriter):
         self.bare.append((spread >> shifts & numpy.uint64(1)).astype(numpy.uint8))
 
     def put_blob(self, data: bytes, level: int | None = None) -> int:
-        """Append compressed bytes; return how many they have become."""
+        """Append compressed bytes; return the compressed size."""
         self.blobs.append(deflate(data, self.level if level is None else level))
         return len(self.blobs[-1])
 
@@ -81,17 +80,17 @@ class Writer(BitWriter):
         return float(modelled) + sum(bare.size for bare in self.bare) + 8 * sum(map(len, self.blobs))
 
     def rest(self) -> bytes:
-        """Return what stands behind the range code."""
+        """Return the bytes after the range code."""
         bare = numpy.concatenate(self.bare) if self.bare else numpy.empty(0, numpy.uint8)
         return numpy.packbits(bare).tobytes() + b"".join(reversed(self.blobs))
 
 
 class Reader(BitReader):
-    """Hands out the contents of a file in the order in which they were put.
+    """Returns the contents of a file in writing order.
 
     Args:
         code: the range code.
-        rest: what stands behind it.
+        rest: the bytes after it.
     """
 
     def __init__(self, code: bytes, rest: bytes) -> None:
@@ -105,7 +104,7 @@ class Reader(BitReader):
         """Count bits that are about to be read from the range code.
 
         Raises:
-            ValueError: where they are more than any file has.
+            ValueError: where they are more than a file may have.
         """
         self.left -= bits
         if self.left < 0:
@@ -115,7 +114,7 @@ class Reader(BitReader):
         """Return the next whole numbers (count,).
 
         Raises:
-            ValueError: where there are no so many.
+            ValueError: where too few are left.
         """
         total = count * widths if isinstance(widths, int) else int(widths.sum())
         first, spare = divmod(self.bare_at, 8)
@@ -133,17 +132,17 @@ class Reader(BitReader):
             return raw.view(">u8").reshape(-1).astype(numpy.uint64)
         widths = numpy.broadcast_to(numpy.asarray(widths, numpy.int64), (count,))
         starts = numpy.cumsum(widths) - widths
-        found = numpy.zeros(count, numpy.uint64)
+        values = numpy.zeros(count, numpy.uint64)
         for place in range(int(widths.max(initial=0))):
             longer = widths > place
-            found[longer] = found[longer] << numpy.uint64(1) | bits[starts[longer] + place]
-        return found
+            values[longer] = values[longer] << numpy.uint64(1) | bits[starts[longer] + place]
+        return values
 
     def take_blob(self, size: int, count: int) -> bytes:
-        """Return the bytes (count,) of the next blob, which has `size`.
+        """Return the bytes (count,) of the next blob, whose compressed size is `size`.
 
         Raises:
-            ValueError: where it is not there, or declares another count.
+            ValueError: where it is missing, or declares another count.
         """
         if size > self.blob_at:
             raise ValueError(f"the file is cut short: a blob of {size} bytes is declared where {self.blob_at} are.")
@@ -151,15 +150,15 @@ class Reader(BitReader):
         return inflate(self.rest[self.blob_at : self.blob_at + size], count)
 
     def take_planes(self, size: int, width: int, count: int) -> NDArray[numpy.unsignedinteger[Any]]:
-        """Return the numbers (count,) of so many bytes each from the next blob."""
-        found = numpy.frombuffer(self.take_blob(size, count * width), numpy.uint8).reshape(width, count)
-        return numpy.ascontiguousarray(found.T).reshape(-1).view(f"<u{width}")
+        """Return the numbers (count,) of `width` bytes each from the next blob."""
+        table = numpy.frombuffer(self.take_blob(size, count * width), numpy.uint8).reshape(width, count)
+        return numpy.ascontiguousarray(table.T).reshape(-1).view(f"<u{width}")
 
     def finish(self) -> None:
-        """Check that nothing is left over.
+        """Check that all contents have been read.
 
         Raises:
-            ValueError: where something is.
+            ValueError: where something is left.
         """
         end, used = -(-self.bare_at // 8), self.bare_at % 8
         if self.blob_at != end or (used and self.rest[end - 1] & 255 >> used):
@@ -172,7 +171,7 @@ def planes(items: NDArray[numpy.generic]) -> bytes:
 
 
 def _same(widths: Widths) -> int | None:
-    """Return the one width, above 0, that all numbers have, None where they have several."""
+    """Return the width, above 0, that all numbers share, or None if they differ."""
     if isinstance(widths, int):
         return widths or None
     first = int(widths[0]) if widths.size else 0
@@ -194,25 +193,25 @@ def deflate(data: bytes, level: int = 19) -> bytes:
 
 
 def inflate(data: bytes, size: int) -> bytes:
-    """Return the `size` bytes that one zstd frame holds, and declares.
+    """Return the `size` bytes of one zstd frame, which must declare that size.
 
     Raises:
-        ValueError: where it does not, or is damaged.
+        ValueError: where the size differs, or the frame is damaged.
     """
     try:
         declared = zstandard.get_frame_parameters(data).content_size
         if declared != size:
             raise ValueError(f"a compressed stream must declare exactly {size} bytes.")
-        found = zstandard.ZstdDecompressor(max_window_size=WINDOW).decompress(data, allow_extra_data=False)
+        contents = zstandard.ZstdDecompressor(max_window_size=WINDOW).decompress(data, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise ValueError(f"a compressed stream cannot be read: {error}") from error
-    if len(found) != declared:
-        raise ValueError(f"a compressed stream declares {declared} bytes, but holds {len(found)}.")
-    return found
+    if len(contents) != declared:
+        raise ValueError(f"a compressed stream declares {declared} bytes, but holds {len(contents)}.")
+    return contents
 
 
 def packed(values: Sequence[int]) -> bytes:
-    """Return whole numbers from 0 on in as few bytes as each needs: seven bits a byte, the lowest first."""
+    """Return whole numbers from 0 as variable-length bytes: seven bits a byte, the lowest first."""
     out = bytearray()
     for value in values:
         while value > 127:

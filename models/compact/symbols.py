@@ -1,6 +1,7 @@
-"""Small whole numbers of a tensor: the highest bit first, by the bits before it, and a number before or elsewhere.
+"""Entropy coding of the small whole numbers of a tensor, bit by bit, the highest bit first.
 
-Elsewhere is the same place of a row that was stored earlier: layers that were folded together have the same codes.
+The context of a bit is the bits before it, and a previous number: the one before in the row, or the one at the same
+position of a row stored earlier, since layers that were folded together have the same codes.
 """
 
 from collections.abc import Sequence
@@ -17,37 +18,37 @@ BLOB = 16
 SAMPLE = 1 << 16  # items by which contexts are chosen
 
 
-def mask_size(kept: NDArray[numpy.bool_]) -> float:
-    """Return about how many bits a mask takes: its entropy."""
-    return _entropy(numpy.array([kept.size - kept.sum(), kept.sum()]))
+def mask_size(mask: NDArray[numpy.bool_]) -> float:
+    """Estimate the bits of a mask by its entropy."""
+    return _entropy(numpy.array([mask.size - mask.sum(), mask.sum()]))
 
 
 def symbols_size(values: Numbers) -> float:
-    """Return about how many bits whole numbers take: their entropy."""
+    """Estimate the bits of whole numbers by their entropy."""
     return _entropy(numpy.bincount(values)) if values.size else 0.0
 
 
 def _entropy(counts: Numbers) -> float:
-    some = counts[counts > 0]
-    return float(-(some * numpy.log2(some / some.sum())).sum())
+    present = counts[counts > 0]
+    return float(-(present * numpy.log2(present / present.sum())).sum())
 
 
 def closest(values: Numbers, earlier: Sequence[Numbers]) -> int | None:
-    """Return how many places before the end stands the row most correlated with one, None where none is at all."""
+    """Return the distance from the end of the most correlated earlier row, or None if no row is correlated."""
     best: tuple[float, int | None] = (0.0, None)
-    own = values[:SAMPLE] - values[:SAMPLE].mean()
+    centred = values[:SAMPLE] - values[:SAMPLE].mean()
     for back, row in enumerate(reversed(earlier), 1):
         other = row[:SAMPLE] - row[:SAMPLE].mean()
-        found = abs(float(own @ other)) / max(float(numpy.sqrt((other @ other) * (own @ own))), 1e-9)
-        best = max(best, (found, back), key=lambda pair: pair[0])
+        correlation = abs(float(centred @ other)) / max(float(numpy.sqrt((other @ other) * (centred @ centred))), 1e-9)
+        best = max(best, (correlation, back), key=lambda pair: pair[0])
     return best[1]
 
 
 def recall(back: int, earlier: Sequence[Numbers]) -> Numbers:
-    """Return the row so many places before the end.
+    """Return the row `back` places before the end.
 
     Raises:
-        ValueError: where there is none.
+        ValueError: where there is no such row.
     """
     if back > len(earlier):
         raise ValueError(f"the file's plan has a row by the one {back} before it, but only {len(earlier)} are.")
@@ -55,10 +56,8 @@ def recall(back: int, earlier: Sequence[Numbers]) -> Numbers:
 
 
 SYMBOLS = ("bare", "own", "previous")
-TOPS = (
-    BLOB  # argument of numbers whose highest bits alone are modelled, as own ones: of many bits the low ones are noise
-)
-HIGHEST = 4  # so many
+TOPS = BLOB  # argument if only the highest bits are modelled: of many bits, the low ones are noise
+HIGHEST = 4  # bits modelled then
 ROWS_BACK = BLOB - len(SYMBOLS)  # earlier rows that can be referred to
 
 
@@ -72,7 +71,7 @@ def put_symbols(values: Numbers, width: int, number: int, writer: Writer) -> int
     bits = (values[:, None] >> width - 1 - numpy.arange(width) & 1).reshape(-1)
     tops = numpy.tile(numpy.arange(width) < HIGHEST, values.size)
     highest = [context[tops] for context in contexts[0]]
-    prices = [float(bits.size), *(writer.price(SYMBOL, one, bits) for one in contexts)]
+    prices = [float(bits.size), *(writer.price(SYMBOL, chain, bits) for chain in contexts)]
     earlier = writer.past[1, values.size, width]
     back = closest(values, earlier[-ROWS_BACK:])
     if back is not None:
@@ -107,64 +106,64 @@ def _contexts(values: Numbers, width: int, number: int, place: int) -> list[Numb
     nodes = ((1 << shifts) | (values[:, None] >> width - shifts)).reshape(-1)
     previous = numpy.repeat(numpy.r_[0, values[:-1]] if place == 2 else 0 * values, width)
     general = width << 8 | nodes
-    own = number << 12 | general
-    return [general, own, own << 8 | previous]
+    special = number << 12 | general
+    return [general, special, special << 8 | previous]
 
 
 def take_symbols(count: int, width: int, number: int, argument: int, reader: Reader) -> Numbers:
     """Return the next whole numbers (count,).
 
     Raises:
-        ValueError: where the argument is none, or a number is not below 2^width.
+        ValueError: where the argument is unknown, or a number is not below 2^width.
     """
     if not width or not count:
         return numpy.zeros(count, numpy.int64)
     if argument > BLOB:
-        found: Numbers = numpy.frombuffer(reader.take_blob(argument - BLOB, count), numpy.uint8).astype(numpy.int64)
-        if int(found.max()) >> width:
-            raise ValueError(f"an item of {width} bits must be below {1 << width}, but one is {int(found.max())}.")
-        return found
+        values: Numbers = numpy.frombuffer(reader.take_blob(argument - BLOB, count), numpy.uint8).astype(numpy.int64)
+        if int(values.max()) >> width:
+            raise ValueError(f"an item of {width} bits must be below {1 << width}, but one is {int(values.max())}.")
+        return values
     earlier = reader.past[1, count, width]
     if not argument:
-        found = reader.take_bare(count, width).astype(numpy.int64)
+        values = reader.take_bare(count, width).astype(numpy.int64)
     else:
         reader.spend(count * width)
         if argument == TOPS:
             low = max(0, width - HIGHEST)
-            found = _by_own(count, width, number, 1, reader, width - low) << low
-            found |= reader.take_bare(count, low).astype(numpy.int64)
+            values = _by_tensor(count, width, number, 1, reader, width - low) << low
+            values |= reader.take_bare(count, low).astype(numpy.int64)
         elif argument < len(SYMBOLS):
-            found = _by_own(count, width, number, argument, reader, width)
+            values = _by_tensor(count, width, number, argument, reader, width)
         else:
-            found = _by_echo(width, number, recall(argument - len(SYMBOLS) + 1, earlier), reader)
-    earlier.append(found)
-    return found
+            values = _by_echo(width, number, recall(argument - len(SYMBOLS) + 1, earlier), reader)
+    earlier.append(values)
+    return values
 
 
-def _by_own(count: int, width: int, number: int, argument: int, reader: Reader, highest: int) -> Numbers:
-    """Return the highest bits of the next whole numbers (count,), by their own tensor."""
-    found = numpy.zeros(count, numpy.int64)
+def _by_tensor(count: int, width: int, number: int, argument: int, reader: Reader, highest: int) -> Numbers:
+    """Return the highest bits of the next whole numbers (count,), with contexts of their own tensor."""
+    values = numpy.zeros(count, numpy.int64)
     chain = reader.chain(SYMBOL)
     previous = 0
     for at in range(count):
         node = 1
         for _ in range(highest):
             general = width << 8 | node
-            own = number << 12 | general
-            node = node << 1 | reader.take(chain, (general, own, own << 8 | previous))
-        found[at] = value = node - (1 << highest)
+            special = number << 12 | general
+            node = node << 1 | reader.take(chain, (general, special, special << 8 | previous))
+        values[at] = value = node - (1 << highest)
         previous = value if argument == 2 else 0
-    return found
+    return values
 
 
 def _by_echo(width: int, number: int, echo: Numbers, reader: Reader) -> Numbers:
-    """Return as many whole numbers as an earlier row (n,) has, each by the one there."""
-    found = numpy.zeros(echo.size, numpy.int64)
+    """Return whole numbers (n,) with the numbers of an earlier row (n,) as contexts."""
+    values = numpy.zeros(echo.size, numpy.int64)
     chain = reader.chain(ECHO)
     for at, other in enumerate(echo.tolist()):
         node = 1
         for _ in range(width):
             general = width << 16 | other << 8 | node
             node = node << 1 | reader.take(chain, (general, number << 20 | general))
-        found[at] = node - (1 << width)
-    return found
+        values[at] = node - (1 << width)
+    return values

@@ -29,16 +29,16 @@ def take_bytes(count: int, reader: BitReader, model: Model | None = None) -> byt
     """Return the next bytes."""
     chain = reader.chain(model or TEXT)
     masks = [(1 << 8 * order) - 1 for order in ORDERS]
-    found = bytearray()
+    out = bytearray()
     past = 0
     for _ in range(count):
         rows = [(past & mask) << 8 for mask in masks]
         node = 1
         while node < 256:
             node = node << 1 | reader.take(chain, [row | node for row in rows])
-        found.append(node & 255)
+        out.append(node & 255)
         past = (past << 8 | node & 255) & masks[-1]
-    return bytes(found)
+    return bytes(out)
 
 
 def compress_bytes(data: bytes) -> bytes:

@@ -50,12 +50,12 @@ def to_onnx(
     """
     if len(sample) < 2:
         sample = torch.cat([sample, sample])  # one row would be taken for a fixed size
-    found, state = _plain(network)
+    hardened, state = _plain(network)
     opset = opset or (weights.OPSET_INT2 if weights.has_int2(state) else weights.OPSET)
-    served = Served(fuse(found), preprocessing, postprocessing).cpu().eval()
-    model, names = trace(served, sample.cpu(), opset, type(found).__name__)
-    own = {value: name.removeprefix(PREFIX) for value, name in names.items() if name.startswith(PREFIX)}
-    weights.place(model, own, state, dequantise)
+    served = Served(fuse(hardened), preprocessing, postprocessing).cpu().eval()
+    model, names = trace(served, sample.cpu(), opset, type(hardened).__name__)
+    weights_by_value = {value: name.removeprefix(PREFIX) for value, name in names.items() if name.startswith(PREFIX)}
+    weights.place(model, weights_by_value, state, dequantise)
     model.metadata = {restore.CLASSES: restore.listed(list(map(str, classes)))} if classes else {}
     model.metadata |= dict(metadata or {})
     return model.to_bytes()

@@ -84,12 +84,12 @@ class Model:
         graph += b"".join(_message(11, _port(names[value], port)) for value, port in self.inputs)
         graph += b"".join(_message(12, _port(names[value], port)) for value, port in self.outputs)
         domains = {"": self.opset} | {node.form.domain: 1 for node in self.nodes if node.form.domain}
-        found = _number(1, ir_version(self.opset)) + _message(7, graph)
+        out = _number(1, ir_version(self.opset)) + _message(7, graph)
         for domain, version in sorted(domains.items()):
-            found += _message(8, (_text(1, domain) if domain else b"") + _number(2, version))
+            out += _message(8, (_text(1, domain) if domain else b"") + _number(2, version))
         for key, text in self.metadata.items():
-            found += _message(14, _text(1, key) + _text(2, text))
-        return found
+            out += _message(14, _text(1, key) + _text(2, text))
+        return out
 
     def _names(self) -> dict[int, str]:
         names = {0: ""}
@@ -125,11 +125,11 @@ def _place(name: str) -> tuple[int, str]:
 
 
 def _node(node: Node, names: dict[int, str]) -> bytes:
-    found = b"".join(_text(1, names[value]) for value in node.inputs)
-    found += b"".join(_text(2, names[value]) for value in node.outputs)
-    found += _text(4, node.form.op)
-    found += b"".join(_message(5, _attribute(name, value)) for name, value in node.form.attributes)
-    return found + (_text(7, node.form.domain) if node.form.domain else b"")
+    out = b"".join(_text(1, names[value]) for value in node.inputs)
+    out += b"".join(_text(2, names[value]) for value in node.outputs)
+    out += _text(4, node.form.op)
+    out += b"".join(_message(5, _attribute(name, value)) for name, value in node.form.attributes)
+    return out + (_text(7, node.form.domain) if node.form.domain else b"")
 
 
 def _attribute(name: str, value: Attribute) -> bytes:
@@ -144,21 +144,21 @@ def _attribute(name: str, value: Attribute) -> bytes:
         case Tensor():
             body, kind = _message(5, _tensor(value, "")), 4
         case (float(), *_):
-            body, kind = b"".join(_float(7, one) for one in _each(value)), 6
+            body, kind = b"".join(_float(7, item) for item in _each(value)), 6
         case (str(), *_):
-            body, kind = b"".join(_text(9, str(one)) for one in value), 8
+            body, kind = b"".join(_text(9, str(item)) for item in value), 8
         case _:
-            body, kind = b"".join(_number(8, int(one)) for one in _each(value)), 7
+            body, kind = b"".join(_number(8, int(item)) for item in _each(value)), 7
     return _text(1, name) + body + _number(20, kind)
 
 
 def _each(values: Sequence[object]) -> Iterable[float]:
-    return (one for one in values if isinstance(one, int | float))
+    return (item for item in values if isinstance(item, int | float))
 
 
 def _tensor(tensor: Tensor, name: str) -> bytes:
-    found = b"".join(_number(1, size) for size in tensor.dims) + _number(2, tensor.dtype)
-    return found + (_text(8, name) if name else b"") + _message(9, tensor.data)
+    head = b"".join(_number(1, size) for size in tensor.dims) + _number(2, tensor.dtype)
+    return head + (_text(8, name) if name else b"") + _message(9, tensor.data)
 
 
 def _port(name: str, port: Port) -> bytes:
@@ -171,11 +171,11 @@ def _port(name: str, port: Port) -> bytes:
 
 def varint(number: int) -> bytes:
     """Return a whole number from 0, seven bits a byte, lowest first."""
-    found = bytearray()
+    out = bytearray()
     while number > 127:
-        found.append(number & 127 | 128)
+        out.append(number & 127 | 128)
         number >>= 7
-    return bytes([*found, number])
+    return bytes([*out, number])
 
 
 def _number(key: int, value: int) -> bytes:

@@ -27,16 +27,16 @@ class _Reader:
 
         self.helper = numpy_helper
         self.numbers = {"": 0}
-        opset = next(one.version for one in proto.opset_import if one.domain in ("", "ai.onnx"))
-        self.model = Model(opset, [], [], [], {}, {one.key: one.value for one in proto.metadata_props})
+        opset = next(item.version for item in proto.opset_import if item.domain in ("", "ai.onnx"))
+        self.model = Model(opset, [], [], [], {}, {item.key: item.value for item in proto.metadata_props})
         self._read(proto.graph)
 
     def _read(self, graph: Any) -> None:
-        self.model.inputs = [(self._number(one.name), _port(one)) for one in graph.input]
-        self.model.constants = {self._number(one.name): self._tensor(one) for one in graph.initializer}
+        self.model.inputs = [(self._number(item.name), _port(item)) for item in graph.input]
+        self.model.constants = {self._number(item.name): self._tensor(item) for item in graph.initializer}
         for node in graph.node:
             self._node(node)
-        self.model.outputs = [(self._number(one.name), _port(one)) for one in graph.output]
+        self.model.outputs = [(self._number(item.name), _port(item)) for item in graph.output]
 
     def _number(self, name: str) -> int:
         return self.numbers.setdefault(name, len(self.numbers))
@@ -54,7 +54,7 @@ class _Reader:
         while inputs and not inputs[-1]:
             inputs.pop()
         outputs = [self._number(name) for name in node.output]
-        named = sorted((one.name, self._attribute(node, one)) for one in node.attribute)
+        named = sorted((attribute.name, self._attribute(node, attribute)) for attribute in node.attribute)
         self.model.nodes.append(
             Node(Form(node.op_type, node.domain, len(inputs), len(outputs), tuple(named)), inputs, outputs)
         )
@@ -86,4 +86,4 @@ class _Reader:
 
 def _port(proto: Any) -> Port:
     kind = proto.type.tensor_type
-    return Port(kind.elem_type, tuple(one.dim_value for one in kind.shape.dim))
+    return Port(kind.elem_type, tuple(side.dim_value for side in kind.shape.dim))

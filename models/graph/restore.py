@@ -133,8 +133,8 @@ class _Reader:
         return self.forms[place] if met else FORMS[place]
 
     def _form(self) -> Form:
-        known = self._number()
-        op, domain = (OPERATORS[known - 1], "") if known else (self._string(), self._string())
+        number = self._number()
+        op, domain = (OPERATORS[number - 1], "") if number else (self._string(), self._string())
         inputs, outputs, count = self._number(), self._number(), self._number()
         if outputs > MOST_OUTPUTS:
             raise ValueError(f"a node must have at most {MOST_OUTPUTS} outputs, but has {outputs}.")
@@ -142,8 +142,8 @@ class _Reader:
         return self.forms[-1]
 
     def _named(self) -> tuple[str, Attribute]:
-        known = self._number()
-        return ATTRIBUTES[known - 1] if known else self._string(), self._attribute()
+        number = self._number()
+        return ATTRIBUTES[number - 1] if number else self._string(), self._attribute()
 
     def _attribute(self) -> Attribute:
         match self._number():
@@ -212,11 +212,11 @@ class _Reader:
         return Tensor(dtype, dims, self._floats((count * BITS[dtype] + 7) // 8))
 
     def _metadata(self) -> dict[str, str]:
-        found = {}
+        metadata = {}
         size = self._number()
         if size:
             count, counted = divmod(size, 2)
             if count > MOST_CLASSES:
                 raise ValueError(f"a model must have at most {MOST_CLASSES} classes, but has {count}.")
-            found[CLASSES] = listed([str(number) if counted else self._string() for number in range(count)])
-        return found | {self._string(): self._string() for _ in range(self._number())}
+            metadata[CLASSES] = listed([str(number) if counted else self._string() for number in range(count)])
+        return metadata | {self._string(): self._string() for _ in range(self._number())}

@@ -69,11 +69,11 @@ class _Writer:
         for node in self.model.nodes:
             if node.inputs and len(node.outputs) == 1 and all(value in self.trees for value in node.inputs):
                 self.trees[node.outputs[0]] = node.form, tuple(self.trees[value] for value in node.inputs)
-        known = {value for value, tree in self.trees.items() if tree in self.sources}
+        weights = {value for value, tree in self.trees.items() if tree in self.sources}
         for node in reversed(self.model.nodes):
-            if node.outputs[0] in known:
-                known |= set(node.inputs)
-        return known - self.model.constants.keys()
+            if node.outputs[0] in weights:
+                weights |= set(node.inputs)
+        return weights - self.model.constants.keys()
 
     def write(self) -> bytes:
         """Return the bytes."""
@@ -124,9 +124,9 @@ class _Writer:
             self._value(value)
 
     def _form(self, form: Form) -> None:
-        known = not form.domain and form.op in OPERATORS
-        self._put(OPERATORS.index(form.op) + 1 if known else 0)
-        if not known:
+        is_operator = not form.domain and form.op in OPERATORS
+        self._put(OPERATORS.index(form.op) + 1 if is_operator else 0)
+        if not is_operator:
             self._string(form.op)
             self._string(form.domain)
         self._put(form.inputs, form.outputs, len(form.attributes))
@@ -152,8 +152,8 @@ class _Writer:
                 self._literal(value)
             case _:
                 self._put(4, len(value))
-                for one in value:
-                    self._attribute(one)
+                for item in value:
+                    self._attribute(item)
 
     def _input(self, value: int) -> None:
         if not value:
@@ -167,7 +167,7 @@ class _Writer:
         """Write a constant or a weight, by the tensor that comes next where there are several such."""
         sources = self.sources.get(tree, [])
         if sources:
-            self._source(min(sources, key=lambda one: abs(self.index[one.name] - self.last - 1)))
+            self._source(min(sources, key=lambda source: abs(self.index[source.name] - self.last - 1)))
             return
         assert isinstance(tree, Tensor)
         if tree in CONSTANTS:

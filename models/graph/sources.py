@@ -40,10 +40,10 @@ class Whole:
 
     def tree(self, state: State) -> Tree:
         """Return what makes the tensor."""
-        found = _turned(state[self.name], self.turned)
+        values = _turned(state[self.name], self.turned)
         if not self.half:
-            return of_array(found)
-        return CAST, (Tensor(FLOAT16, found.shape, found.astype("<f2").tobytes()),)
+            return of_array(values)
+        return CAST, (Tensor(FLOAT16, values.shape, values.astype("<f2").tobytes()),)
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Codes:
 
     def tree(self, state: State) -> Tree:
         """Return what makes the tensor."""
-        found = _turned(self.grid.integers(state[self.name]), self.turned)
-        codes = Tensor(self.dtype, found.shape, pack(found, self.dtype))
+        integers = _turned(self.grid.integers(state[self.name]), self.turned)
+        codes = Tensor(self.dtype, integers.shape, pack(integers, self.dtype))
         scale = of_array(numpy.asarray(self.grid.scale(state[self.name])))
         return (DEQUANTIZE, (codes, scale)) if self.dequantise else (MULTIPLY, ((CAST, (codes,)), scale))
 
@@ -168,15 +168,15 @@ def arrays(state: Mapping[str, Any]) -> dict[str, Array]:
 
     What a mask leaves of negative numbers is -0 in the network and 0 in a compact file; here it is 0 in both.
     """
-    kept = (name for name in state if name.rpartition(".")[2] != COUNTER)
-    return {name: _array(name, state[name]) for name in sorted(kept, key=_order)}
+    names = (name for name in state if name.rpartition(".")[2] != COUNTER)
+    return {name: _array(name, state[name]) for name in sorted(names, key=_order)}
 
 
 def _array(name: str, value: Any) -> Array:
     if str(value.dtype) == "torch.bfloat16":
         raise ValueError(f"{name} is bfloat16, which is not exported. Convert the network to float32 first.")
-    found: Array = value.detach().cpu().numpy() if hasattr(value, "detach") else numpy.asarray(value)
-    return found + found.dtype.type(0) if found.dtype.kind == "f" else found
+    array: Array = value.detach().cpu().numpy() if hasattr(value, "detach") else numpy.asarray(value)
+    return array + array.dtype.type(0) if array.dtype.kind == "f" else array
 
 
 def _order(name: str) -> list[tuple[int, int, str]]:

@@ -46,11 +46,11 @@ def trace(network: nn.Module, sample: torch.Tensor, opset: int, name: str) -> tu
         except Exception as error:  # the exporter's own errors are of many kinds
             raise ValueError(f"{name} cannot be exported to ONNX: {_reason(error)}") from error
         assert program is not None
-        found = program.model
-        InlinePass()(found)
-        weights = _part(found.graph)
-        optimizer.optimize(found)
-        model, numbers = parse(onnx_ir.to_proto(found))
+        exported = program.model
+        InlinePass()(exported)
+        weights = _part(exported.graph)
+        optimizer.optimize(exported)
+        model, numbers = parse(onnx_ir.to_proto(exported))
     for node in model.nodes:
         node.form = _slim(node.form)
     named = {numbers[name]: name for name in weights}
@@ -81,18 +81,18 @@ def _quiet() -> Iterator[None]:
 
 def _part(graph: Any) -> dict[str, Any]:
     """Make inputs of a graph's constants, which no optimisation can fold then, and return their values by name."""
-    found = {}
+    values = {}
     for name in list(graph.initializers):
         value = graph.initializers.pop(name)
-        found[name], value.const_value = value.const_value, None
+        values[name], value.const_value = value.const_value, None
         graph.inputs.append(value)
-    return found
+    return values
 
 
 def _slim(form: Form) -> Form:
     """Return a form without the attributes that say what their absence says too."""
     return replace(
-        form, attributes=tuple((name, one) for name, one in form.attributes if not _is_usual(form, name, one))
+        form, attributes=tuple((name, value) for name, value in form.attributes if not _is_usual(form, name, value))
     )
 
 

@@ -46,18 +46,18 @@ def plans(state: State, int2: bool) -> dict[str, Source]:
     """
     first: dict[Tensor, str] = {}
     equal = {name: first.setdefault(of_array(values), name) for name, values in state.items()}
-    found: dict[str, Source] = {}
+    sources: dict[str, Source] = {}
     codes: set[Tensor] = set()
     for name in first.values():
         plan = _plan(name, state, int2)
-        found[name] = _matched(plan, state, codes) if isinstance(plan, Codes) else plan
+        sources[name] = _matched(plan, state, codes) if isinstance(plan, Codes) else plan
     shapes: dict[tuple[int, ...], list[str]] = {}
-    for name, plan in found.items():
+    for name, plan in sources.items():
         if plan == Whole(name) and _is_large(state[name]):
             shapes.setdefault(state[name].shape, []).append(name)
     for alike in shapes.values():
-        found |= _multiples(alike, state)
-    return {name: found[one] for name, one in equal.items()}
+        sources |= _multiples(alike, state)
+    return {name: sources[equal_to] for name, equal_to in equal.items()}
 
 
 def has_int2(state: State) -> bool:
@@ -81,15 +81,15 @@ def _plan(name: str, state: State, int2: bool) -> Source:
     return options[min(options)]
 
 
-def _matched(plan: Codes, state: State, known: set[Tensor]) -> Codes:
+def _matched(plan: Codes, state: State, stored_integers: set[Tensor]) -> Codes:
     """Return the plan, or one that points the other way, if its integers are known then."""
-    own = stored(plan.tree(state))
+    integers_of_plan = stored(plan.tree(state))
     integers = plan.grid.integers(state[plan.name])
-    if own not in known and int(-integers.min()) < 1 << BITS[plan.dtype] - 1:
+    if integers_of_plan not in stored_integers and int(-integers.min()) < 1 << BITS[plan.dtype] - 1:
         other = replace(plan, grid=replace(plan.grid, negative=True))
-        if stored(other.tree(state)) in known:
+        if stored(other.tree(state)) in stored_integers:
             return other
-    known.add(own)
+    stored_integers.add(integers_of_plan)
     return plan
 
 
@@ -99,47 +99,47 @@ def _is_large(values: Array) -> bool:
 
 def _multiples(names: Sequence[str], state: State) -> dict[str, Source]:
     """Return plans for those tensors of one shape that are exactly a number times another one of them."""
-    rest, found = list(names), dict[str, Source]()
+    rest, multiples = list(names), dict[str, Source]()
     while rest:
         made_of = {base: _made_of(base, rest, state) for base in rest}
         base = max(rest, key=lambda name: len(made_of[name]))
         if not made_of[base]:
             break
-        found |= made_of[base]
+        multiples |= made_of[base]
         rest = [name for name in rest if name != base and name not in made_of[base]]
-    return found
+    return multiples
 
 
 def _made_of(base: str, names: Iterable[str], state: State) -> dict[str, Source]:
     """Return plans for the tensors that are a number times the base; most others show in the first row."""
     values, place = state[base], largest(state[base])
-    found: dict[str, Source] = {}
+    multiples: dict[str, Source] = {}
     for name in names:
         for nudge in grid.NUDGES if name != base else ():
             scale = ratio(state[name], values, place, nudge)
             if all((values[part] * scale == state[name][part]).all() for part in (0, ...)):
-                found[name] = Multiple(name, base, nudge)
+                multiples[name] = Multiple(name, base, nudge)
                 break
-    return found
+    return multiples
 
 
 def trees(state: State, int2: bool) -> dict[Tree, list[Source]]:
     """Return all trees that may stand in a model for tensors of a state, and their sources."""
-    found: dict[Tree, list[Source]] = {}
+    sources: dict[Tree, list[Source]] = {}
     for name, plan in plans(state, int2).items():
         for source in _variants(name, plan, state):
-            found.setdefault(source.tree(state), []).append(source)
-    return found
+            sources.setdefault(source.tree(state), []).append(source)
+    return sources
 
 
 def _variants(name: str, plan: Source, state: State) -> Iterator[Source]:
-    own = replace(plan, name=name)
+    renamed = replace(plan, name=name)
     for turned in (False, True) if state[name].ndim == 2 else (False,):
         yield Whole(name, turned=turned)
-        if isinstance(own, Codes):
-            yield from (replace(own, turned=turned, dequantise=how) for how in (False, True))
-        elif own != Whole(name) and not isinstance(own, Ends):
-            yield replace(own, turned=turned)
+        if isinstance(renamed, Codes):
+            yield from (replace(renamed, turned=turned, dequantise=how) for how in (False, True))
+        elif renamed != Whole(name) and not isinstance(renamed, Ends):
+            yield replace(renamed, turned=turned)
     if name.endswith(RANGE) and bits_of(name) in state:
         yield from (Ends(name, which) for which in range(3))
 
@@ -153,8 +153,8 @@ def place(model: Model, names: Mapping[int, str], state: State, dequantise: bool
         state: tensors by name.
         dequantise: whether integers become weights by DequantizeLinear where that is safe, or by Cast and Mul.
     """
-    found = plans(state, model.opset >= OPSET_INT2)
-    sources = {value: found[name] for value, name in names.items() if name in state}
+    sources_by_name = plans(state, model.opset >= OPSET_INT2)
+    sources = {value: sources_by_name[name] for value, name in names.items() if name in state}
     turned = _turned(model, sources, state)
     builder = Builder(max([0, *model.constants, *(v for n in model.nodes for v in (*n.inputs, *n.outputs))]) + 1)
 

@@ -58,7 +58,7 @@ def build_network(
     _check_task(name, shapes)
     siblings = {key for network in NETWORKS.values() for key in names(network)} - set(shapes)
     network = NETWORKS[name]
-    return network(**accept(network, options, name=name, given=shapes, siblings=siblings))
+    return network(**accept(network, options, name=name, provided=shapes, siblings=siblings))
 
 
 def _check_task(name: str, shapes: Mapping[str, Any]) -> None:
@@ -86,7 +86,7 @@ def _describe(shapes: Mapping[str, Any]) -> str:
 def _foreign(path: str, options: Mapping[str, Any], shapes: Mapping[str, Any]) -> nn.Module:
     """Build the user's own module."""
     target = _locate(path)
-    arguments = accept(target, options, name=path, given=shapes)
+    arguments = accept(target, options, name=path, provided=shapes)
     try:
         network = target(**arguments)
     except Exception as error:  # whatever the user's own class raises, they are told that it did

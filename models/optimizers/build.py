@@ -143,8 +143,8 @@ def build_optimizer(parameters: Parameters, config: Mapping[str, Any]) -> Optimi
     name = choose("name", config["name"], OPTIMIZERS)
     options = {key: value for key, value in config.items() if key != "name"}
     siblings = {key for optimizer in OPTIMIZERS.values() for key in names(optimizer)}
-    given = {"parameters": parameters}
-    return OPTIMIZERS[name](**accept(OPTIMIZERS[name], options, name=name, given=given, siblings=siblings))
+    provided = {"parameters": parameters}
+    return OPTIMIZERS[name](**accept(OPTIMIZERS[name], options, name=name, provided=provided, siblings=siblings))
 
 
 def _check(**values: float) -> None:

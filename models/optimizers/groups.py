@@ -24,9 +24,9 @@ def parameter_groups(parameters: Parameters, *, weight_decay: float, decay_norms
     """
     within("weight_decay", weight_decay, 0, float("inf"))
     entries: list[Any] = list(parameters.parameters() if isinstance(parameters, nn.Module) else parameters)
-    given = entries if entries and isinstance(entries[0], Mapping) else [{"params": entries}]
+    listed = entries if entries and isinstance(entries[0], Mapping) else [{"params": entries}]
     groups: Groups = []
-    for group in given:
+    for group in listed:
         groups += [dict(group)] if "weight_decay" in group else _split(group, weight_decay, decay_norms)
     return groups
 

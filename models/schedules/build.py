@@ -41,9 +41,9 @@ def build_schedule(
         raise ArgumentError("name", f"is not set. Choose one of ({', '.join(SCHEDULES)}).")
     name = choose("name", config["name"], SCHEDULES)
     options = {key: value for key, value in config.items() if key != "name"}
-    given = {"optimizer": optimizer, "total_steps": total_steps, "steps_per_epoch": steps_per_epoch}
-    siblings = {key for schedule in SCHEDULES.values() for key in names(schedule)} - set(given)
-    arguments = accept(SCHEDULES[name], options, name=name, given=given, siblings=siblings)
+    provided = {"optimizer": optimizer, "total_steps": total_steps, "steps_per_epoch": steps_per_epoch}
+    siblings = {key for schedule in SCHEDULES.values() for key in names(schedule)} - set(provided)
+    arguments = accept(SCHEDULES[name], options, name=name, provided=provided, siblings=siblings)
     at_least("total_steps", total_steps, 1)
     return SCHEDULES[name](**arguments)
 
@@ -56,5 +56,5 @@ def schedule_callbacks(config: Mapping[str, Any]) -> list[Callback]:
     """
     if config.get("name") != "lipschitz":
         return []
-    known = set(names(LipschitzLR)) - {"layer"}
-    return [LipschitzLR(**{key: value for key, value in config.items() if key in known})]
+    accepted = set(names(LipschitzLR)) - {"layer"}
+    return [LipschitzLR(**{key: value for key, value in config.items() if key in accepted})]
