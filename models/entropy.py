@@ -177,11 +177,11 @@ class WeightEntropy(Callback):
 
     def figures(self, network: nn.Module, last: bool = False) -> dict[str, float]:
         """Return what is known of a network after one more pass, perhaps the last one."""
-        found = weight_entropy(network, self.bits, self.width)
+        entropy = weight_entropy(network, self.bits, self.width)
         self.passes += 1
-        if not math.isfinite(found.relative):
+        if not math.isfinite(entropy.relative):
             return {}
-        figures = {"weight_entropy": found.relative, "weight_entropy_fixed": found.fixed}
+        figures = {"weight_entropy": entropy.relative, "weight_entropy_fixed": entropy.fixed}
         if self.every and (last or self.passes % self.every == 0):
             figures["weight_bytes"] = float(len(compress_weights(network, self.bits)))
         return figures

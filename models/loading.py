@@ -25,11 +25,11 @@ def about(network: Mapping[str, Any], shapes: Mapping[str, Any], recipes: list[d
         recipes: of the techniques, of which only inserted layers matter: other changes show in the tensors' shapes.
     """
     inserted = [layer for recipe in recipes for layer in recipe.get("inserted", [])]
-    kept = {key: one for key, one in network.items() if key not in TRAINING}
-    found: dict[str, Any] = {"network": kept, "shapes": {key: one for key, one in shapes.items() if one}}
+    config = {key: value for key, value in network.items() if key not in TRAINING}
+    description: dict[str, Any] = {"network": config, "shapes": {key: value for key, value in shapes.items() if value}}
     if inserted:
-        found["inserted"] = inserted
-    return json.dumps(found, separators=(",", ":")).encode()
+        description["inserted"] = inserted
+    return json.dumps(description, separators=(",", ":")).encode()
 
 
 def load(path: str | PathLike[str], network: nn.Module | None = None) -> nn.Module:
@@ -53,15 +53,15 @@ def load(path: str | PathLike[str], network: nn.Module | None = None) -> nn.Modu
 
 
 def _built(text: bytes) -> nn.Module:
-    found = json.loads(text)
-    config = found.get("network", {})
+    description = json.loads(text)
+    config = description.get("network", {})
     if "name" not in config:
         named = config.get("_target_")
         raise ValueError(
             f"the file's network is {named or 'not named'}, which is no built-in one. "
             "Build it and pass it: load(path, network=...)."
         )
-    built = build_network(config, **{"vocabulary": None, "dense": False, **found["shapes"]})
-    for layer in found.get("inserted", []):
+    built = build_network(config, **{"vocabulary": None, "dense": False, **description["shapes"]})
+    for layer in description.get("inserted", []):
         insert(built, layer)
     return built

@@ -30,7 +30,7 @@ def reestimate(network: nn.Module, batches: Iterable[Any]) -> int:
         return 0
     modes = {module: module.training for module in network.modules()}
     momenta = [norm.momentum for norm in norms]
-    kept = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
+    saved = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
     network.eval()
     for norm in norms:
         norm.reset_running_stats()
@@ -44,7 +44,7 @@ def reestimate(network: nn.Module, batches: Iterable[Any]) -> int:
     finally:
         for module, mode in modes.items():
             module.training = mode
-        for norm, momentum, buffers in zip(norms, momenta, kept, strict=True):
+        for norm, momentum, buffers in zip(norms, momenta, saved, strict=True):
             norm.momentum = momentum
             if not seen:
                 norm.load_state_dict(buffers, strict=False)

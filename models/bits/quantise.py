@@ -149,8 +149,10 @@ class Quantisation(Linked[Coder], Generic[Coder]):
 
 def root_mean_square(weight: Tensor) -> Tensor:
     """Return the root mean square of the weights that are not zero, 1 where there is none."""
-    kept = (weight != 0).sum()
-    return torch.where(kept > 0, (weight.square().sum() / kept.clamp(min=1)).sqrt(), torch.ones_like(weight.sum()))
+    nonzero = (weight != 0).sum()
+    return torch.where(
+        nonzero > 0, (weight.square().sum() / nonzero.clamp(min=1)).sqrt(), torch.ones_like(weight.sum())
+    )
 
 
 def check_bits(where: str, bits: float, most: float = MAX_BITS) -> None:

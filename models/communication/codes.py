@@ -62,14 +62,14 @@ class Layout:
         Where values are not finite, these are among the largest, and what is decoded is not finite either.
         """
         places, chosen, codes, means = [], [], [], []
-        for start, size, kept in zip(self.starts, self.sizes, self.kept, strict=True):
-            own = values[start : start + size]
+        for start, size, count in zip(self.starts, self.sizes, self.kept, strict=True):
+            part = values[start : start + size]
             if self.form != "all":
-                place = _largest(own, kept)
+                place = _largest(part, count)
                 places.append(place + start)
-                own = own[place]
-            code, mean = self._magnitudes(own.abs())
-            chosen.append(own)
+                part = part[place]
+            code, mean = self._magnitudes(part.abs())
+            chosen.append(part)
             codes.append(code)
             means.append(mean)
         signs, levels = pack((torch.cat(chosen) < 0)[:, None]), pack(digits(torch.cat(codes), self.bits - 1))
@@ -79,16 +79,16 @@ class Layout:
         """Return the values (entries,) that bytes (self.bytes,) stand for."""
         means, low, high, signs, codes = data.split(self.parts)
         device = data.device
-        magnitudes, kept = means.clone().view(torch.float32), torch.tensor(self.kept, device=device)
+        magnitudes, counts = means.clone().view(torch.float32), torch.tensor(self.kept, device=device)
         if self.magnitudes == 1:
-            found = magnitudes.repeat_interleave(kept)
+            entries = magnitudes.repeat_interleave(counts)
         else:
-            owner = torch.arange(len(self.sizes), device=device).repeat_interleave(kept)
-            found = magnitudes[owner * self.magnitudes + number(unpack(codes, self.sent, self.bits - 1))]
-        found *= 1 - 2 * unpack(signs, self.sent, 1).flatten().float()
+            owner = torch.arange(len(self.sizes), device=device).repeat_interleave(counts)
+            entries = magnitudes[owner * self.magnitudes + number(unpack(codes, self.sent, self.bits - 1))]
+        entries *= 1 - 2 * unpack(signs, self.sent, 1).flatten().float()
         if self.form == "all":
-            return found
-        return torch.zeros(self.entries, device=device).index_copy_(0, self._take(low, high), found)
+            return entries
+        return torch.zeros(self.entries, device=device).index_copy_(0, self._take(low, high), entries)
 
     def _magnitudes(self, sizes: Tensor) -> tuple[Tensor, Tensor]:
         """Return the code of each entry's size, and the mean size of each code, 0 for those of none."""

@@ -108,8 +108,8 @@ class CompressedGradients(Callback):
         return total / len(gathered)
 
     def _residual(self, parameter: nn.Parameter, device: torch.device) -> Tensor:
-        found = self._late.get(id(parameter))
-        return torch.zeros(parameter.numel(), device=device) if found is None else found[1].to(device)
+        late = self._late.get(id(parameter))
+        return torch.zeros(parameter.numel(), device=device) if late is None else late[1].to(device)
 
     def residuals(self, network: nn.Module) -> dict[str, Tensor]:
         """Return what was not sent yet, by the names of parameters, averaged over the workers; all of them must ask.
@@ -132,11 +132,11 @@ class CompressedGradients(Callback):
         """
         named = dict(_trained(network))
         shapes = {name: tuple(parameter.shape) for name, parameter in named.items()}
-        given = {name: tuple(value.shape) for name, value in residuals.items()}
-        wrong = sorted(name for name in {*shapes, *given} if shapes.get(name) != given.get(name))
+        stored = {name: tuple(value.shape) for name, value in residuals.items()}
+        wrong = sorted(name for name in {*shapes, *stored} if shapes.get(name) != stored.get(name))
         if wrong:
             raise ValueError(
-                f"residuals must be those of this network, but {wrong[0]!r} is {given.get(wrong[0])} there and "
+                f"residuals must be those of this network, but {wrong[0]!r} is {stored.get(wrong[0])} there and "
                 f"{shapes.get(wrong[0])} here. Restore those of a network with the same names and shapes."
             )
         self._late = {id(named[name]): (named[name], value.flatten().clone()) for name, value in residuals.items()}

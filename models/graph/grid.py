@@ -81,7 +81,7 @@ def _fits(values: Array, integers: NDArray[numpy.int64], scale: numpy.float32) -
 
 
 def _type(lowest: int, highest: int) -> int:
-    return next(one for one in TYPES if -(1 << BITS[one] - 1) <= lowest and highest < 1 << BITS[one] - 1)
+    return next(dtype for dtype in TYPES if -(1 << BITS[dtype] - 1) <= lowest and highest < 1 << BITS[dtype] - 1)
 
 
 def pack(integers: NDArray[numpy.int64], dtype: int) -> bytes:

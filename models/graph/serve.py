@@ -49,6 +49,6 @@ def fuse(network: nn.Module) -> nn.Module:
     """Put torch's operator in place of recurrent layers, in place, except where inputs are rounded inside the loop."""
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
-            if isinstance(child, GRULayer) and not any(hasattr(one, CHILD) for one in child.modules()):
+            if isinstance(child, GRULayer) and not any(hasattr(part, CHILD) for part in child.modules()):
                 setattr(module, name, _Recurrent(child))
     return network

@@ -60,12 +60,12 @@ def one_budget(hysteresis: float, **amounts: Any) -> Budget:
     Raises:
         ValueError: where none or several are given, or a number is out of its range.
     """
-    given = {name: amount for name, amount in amounts.items() if amount is not None}
-    if len(given) != 1:
+    limits = {name: amount for name, amount in amounts.items() if amount is not None}
+    if len(limits) != 1:
         names = f"({', '.join(amounts)})"
-        problem = f"growth needs exactly one budget of {names}, but got ({', '.join(given) or 'none'})."
+        problem = f"growth needs exactly one budget of {names}, but got ({', '.join(limits) or 'none'})."
         raise ArgumentError("", problem, ("params", "NUMBER, for example, and leave the others out"))
-    ((name, amount),) = given.items()
+    ((name, amount),) = limits.items()
     if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 < amount < float("inf"):
         raise ArgumentError(name, f"must be above 0, but got {amount!r}.")
     if not 0 <= hysteresis < 1:

@@ -50,12 +50,12 @@ def deepen(
     layer = {"behind": name, "kind": kind, "features": seen.shape[1] if kind == "conv" else seen.shape[-1]}
     if kind == "conv":
         layer |= {"kernel": kernel, "norm": normed}
-    made = insert(network, layer)
-    made.to(seen.device, seen.dtype).train(activation.training)
+    inserted = insert(network, layer)
+    inserted.to(seen.device, seen.dtype).train(activation.training)
     if layer.get("norm"):
-        _undo(made[2], seen)
+        _undo(inserted[2], seen)
     if optimizer is not None:
-        for parameter in made.parameters():
+        for parameter in inserted.parameters():
             _enter(optimizer, parameter)
     return layer
 
@@ -85,21 +85,21 @@ def insert(network: nn.Module, layer: Mapping[str, Any]) -> nn.Sequential:
         parts = [convolution, nn.BatchNorm2d(features)] if layer["norm"] else [convolution]
     else:
         raise ValueError(f"kind must be one of (linear, conv), but got {layer['kind']!r}.")
-    made = nn.Sequential(activation, *parts, copy.deepcopy(activation))
+    inserted = nn.Sequential(activation, *parts, copy.deepcopy(activation))
     parent, _, leaf = name.rpartition(".")
-    setattr(network.get_submodule(parent), leaf, made)
-    return made
+    setattr(network.get_submodule(parent), leaf, inserted)
+    return inserted
 
 
 def take_out(network: nn.Module, layer: Mapping[str, Any], optimizer: Optimizer | None = None) -> None:
     """Undo `insert`, and let the optimiser forget the parameters."""
     parent, _, leaf = layer["behind"].rpartition(".")
-    made = network.get_submodule(layer["behind"])
-    assert isinstance(made, nn.Sequential)
-    setattr(network.get_submodule(parent), leaf, made[0])
-    gone = {id(parameter) for parameter in made.parameters()}
+    inserted = network.get_submodule(layer["behind"])
+    assert isinstance(inserted, nn.Sequential)
+    setattr(network.get_submodule(parent), leaf, inserted[0])
+    gone = {id(parameter) for parameter in inserted.parameters()}
     if optimizer is not None:
-        for parameter in made.parameters():
+        for parameter in inserted.parameters():
             optimizer.state.pop(parameter, None)
         for group in optimizer.param_groups:
             group["params"][:] = [parameter for parameter in group["params"] if id(parameter) not in gone]
@@ -155,7 +155,7 @@ def _outputs(network: nn.Module, name: str, inputs: Tensor) -> Tensor:
     finally:
         hook.remove()
     if len(seen) != 1 or seen[0].dim() not in (2, 3, 4):
-        shapes = [tuple(one.shape) for one in seen]
+        shapes = [tuple(output.shape) for output in seen]
         raise ValueError(f"{name!r} must be called once a pass, on 2 to 4 axes, but gave the shapes {shapes}.")
     return seen[0]
 
@@ -178,7 +178,7 @@ def _enter(optimizer: Optimizer, parameter: nn.Parameter) -> None:
     Fused optimisers take no group in which some parameters have a state and others none.
     """
     held = optimizer.param_groups[0]["params"]
-    sibling = next((one for one in held if one in optimizer.state), None)
+    sibling = next((parameter_of_group for parameter_of_group in held if parameter_of_group in optimizer.state), None)
     held.append(parameter)
     if sibling is None:
         return

@@ -49,8 +49,8 @@ def net2wider(
     sources = torch.randint(0, units.count, (count,), generator=generator)
     incoming = matrix(network, units, "out", sources.tolist())
     moved = incoming + noise * incoming.std() * torch.randn(incoming.shape, generator=generator).to(incoming)
-    given = blocks(network, units, "out", moved) if noise else None
-    widen(network, units, sources, incoming=given, optimizer=optimizer)
+    noisy = blocks(network, units, "out", moved) if noise else None
+    widen(network, units, sources, incoming=noisy, optimizer=optimizer)
 
 
 def split(ground: Ground, units: Units, count: int) -> None:

@@ -242,11 +242,11 @@ class GrowAndShrink(Reshaping):
 
     def _deepen(self, ground: Ground, inputs: Tensor) -> bool:
         """Insert an identity layer behind an activation drawn by lot, unless the network would be above its budget."""
-        known = activations(ground.network)
+        names = activations(ground.network)
         optimizer = ground.optimizers[0] if ground.optimizers else None
-        for place in torch.randperm(len(known), generator=self.generator).tolist():
+        for place in torch.randperm(len(names), generator=self.generator).tolist():
             try:
-                layer = deepen(ground.network, known[place], inputs, optimizer=optimizer)
+                layer = deepen(ground.network, names[place], inputs, optimizer=optimizer)
             except ValueError:  # called twice, or not of a shape that a layer can follow
                 continue
             if self.budget.side(self.budget.measure(ground.network, inputs)) >= 0:

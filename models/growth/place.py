@@ -106,22 +106,22 @@ def _shifts(ground: Ground, units: Units, count: int, bias: float) -> dict[str, 
     Raises:
         ValueError: where a bias is asked for and there is none.
     """
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     norms = {axis.module for axis, _ in _norms(ground, units)}
     for axis in [*units.of("out"), *units.of("along")]:
         module, each = ground.network.get_submodule(axis.module), len(axis.index) // units.count
         shifts = axis.module in norms if norms else axis.role == "out"
         if shifts and getattr(module, "bias", None) is not None:
-            found[f"{axis.module}.bias"] = torch.full((count * each,), bias)
+            tensors[f"{axis.module}.bias"] = torch.full((count * each,), bias)
         if axis.role == "along" and axis.module not in norms and "weight" in axis.tensors:
             sources = torch.arange(count) % units.count
-            found[f"{axis.module}.weight"] = module.weight.detach()[axis.entries(sources)]
-    if bias and not any(name.endswith(".bias") for name in found):
+            tensors[f"{axis.module}.weight"] = module.weight.detach()[axis.entries(sources)]
+    if bias and not any(name.endswith(".bias") for name in tensors):
         raise ValueError(
             f"units of {units.name} have neither a bias nor a norm to begin silent by. "
             "Choose init=split or init=firefly."
         )
-    return found
+    return tensors
 
 
 def _norms(ground: Ground, units: Units) -> list[tuple[Axis, Any]]:
@@ -139,15 +139,17 @@ def _calibrate(ground: Ground, units: Units, fresh: Sequence[int]) -> None:
         mean_loss(ground.network, ground.loss, ground.batches)
     for axis, norm in running:
         places = axis.entries(fresh).to(norm.running_mean.device)
-        values = torch.cat([one.detach().movedim(1, 0)[places].flatten(1) for one in seen[axis.module]], 1)
+        values = torch.cat(
+            [values_seen.detach().movedim(1, 0)[places].flatten(1) for values_seen in seen[axis.module]], 1
+        )
         norm.running_mean[places] = values.mean(1)
         norm.running_var[places] = values.var(1).clamp(min=norm.eps)
 
 
 def length(network: nn.Module, units: Units, role: Role) -> float:
     """Return the mean norm of what units read ("out"), or of what is read from them ("in")."""
-    found = float(matrix(network, units, role).norm(dim=1).mean())
-    return found if found > 0 and math.isfinite(found) else 1.0
+    norm = float(matrix(network, units, role).norm(dim=1).mean())
+    return norm if norm > 0 and math.isfinite(norm) else 1.0
 
 
 def unit(rows: Tensor) -> Tensor:

@@ -26,15 +26,15 @@ def matrix(network: nn.Module, units: Units, role: Role, indices: Sequence[int] 
 
 def blocks(network: nn.Module, units: Units, role: Role, rows: Tensor) -> dict[str, Tensor]:
     """Return, by the tensor's name, the entries that rows of `matrix`'s form stand for, as `widen` takes them."""
-    found, begin = {}, 0
+    tensors, begin = {}, 0
     for axis, weight in _weights(network, units, role):
         dim, each = axis.tensors["weight"], _each(axis, units)
         rest = [size for place, size in enumerate(weight.shape) if place != dim]
         width = each * (weight.numel() // weight.shape[dim])
         part = rows[:, begin : begin + width].reshape(len(rows) * each, *rest)
-        found[f"{axis.module}.weight"] = part.movedim(0, dim).to(weight)
+        tensors[f"{axis.module}.weight"] = part.movedim(0, dim).to(weight)
         begin += width
-    return found
+    return tensors
 
 
 def gradient(network: nn.Module, units: Units, role: Role, fresh: Sequence[int], loss: Loss, batches: Any) -> Tensor:
@@ -44,11 +44,11 @@ def gradient(network: nn.Module, units: Units, role: Role, fresh: Sequence[int],
     sums = [torch.zeros_like(leaf) for leaf in leaves]
     with evaluating(network), torch.enable_grad():
         for batch in batches:
-            found = torch.autograd.grad(loss(batch), leaves, allow_unused=True, materialize_grads=True)
-            for one, other in zip(sums, found, strict=True):
-                one += other / len(batches)
+            grads = torch.autograd.grad(loss(batch), leaves, allow_unused=True, materialize_grads=True)
+            for total, grad in zip(sums, grads, strict=True):
+                total += grad / len(batches)
     chosen = torch.as_tensor(fresh)
-    return torch.cat([_rows(one, axis, chosen) for one, (axis, _) in zip(sums, weighted, strict=True)], 1)
+    return torch.cat([_rows(total, axis, chosen) for total, (axis, _) in zip(sums, weighted, strict=True)], 1)
 
 
 def mean_loss(network: nn.Module, loss: Loss, batches: Sequence[Any]) -> float:
@@ -64,22 +64,22 @@ def trial(network: nn.Module, units: Units) -> Iterator[None]:
     No optimiser may follow what happens inside: it would be left with the parameters of the trial.
     """
     family = units.family or [units]
-    counts = [(one, one.count) for one in family]
-    places = [(axis, axis.index, axis.unit) for one in family for axis in one.axes]
+    counts = [(member, member.count) for member in family]
+    places = [(axis, axis.index, axis.unit) for member in family for axis in member.axes]
     modules = {part for axis in units.axes for part in network.get_submodule(axis.module).modules()}
-    kept = [(part, dict(part._parameters), dict(part._buffers)) for part in modules]
-    tensors = [value for _, *held in kept for part in held for value in part.values() if value is not None]
+    saved = [(part, dict(part._parameters), dict(part._buffers)) for part in modules]
+    tensors = [value for _, *held in saved for part in held for value in part.values() if value is not None]
     values = [(tensor, tensor.detach().clone()) for tensor in tensors]
     owners = [(network.get_submodule(axis.module), name) for axis in units.axes for name in axis.attributes]
     numbers = [(module, name, getattr(module, name)) for module, name in owners]
     try:
         yield
     finally:
-        for one, count in counts:
-            one.count = count
+        for member, count in counts:
+            member.count = count
         for axis, index, unit in places:
             axis.index, axis.unit = index, unit
-        for part, parameters, buffers in kept:
+        for part, parameters, buffers in saved:
             part._parameters.update(parameters)
             part._buffers.update(buffers)
         with torch.no_grad():
@@ -95,7 +95,7 @@ def watched(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, list
     seen: dict[str, list[Tensor]] = {name: [] for name in names}
 
     def keep(name: str) -> Any:
-        return network.get_submodule(name).register_forward_pre_hook(lambda _, given: seen[name].append(given[0]))
+        return network.get_submodule(name).register_forward_pre_hook(lambda _, inputs: seen[name].append(inputs[0]))
 
     hooks = [keep(name) for name in names]
     try:
@@ -107,12 +107,12 @@ def watched(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, list
 
 def _weights(network: nn.Module, units: Units, role: Role, stored: bool = False) -> list[tuple[Axis, Tensor]]:
     """Return the axes of a role with the weights of their modules, or what is stored of them under links."""
-    found = []
+    pairs = []
     for axis in units.of(role):
         module = network.get_submodule(axis.module)
         linked = stored and hasattr(module, "parametrizations") and "weight" in module.parametrizations
-        found.append((axis, module.parametrizations.weight.original if linked else module.weight))
-    return found
+        pairs.append((axis, module.parametrizations.weight.original if linked else module.weight))
+    return pairs
 
 
 def _rows(weight: Tensor, axis: Axis, units: Tensor) -> Tensor:

@@ -43,5 +43,5 @@ def build(config: Mapping[str, Any]) -> Initial | None:
         raise ArgumentError("name", f"is not set. Choose one of ({', '.join(NAMES)}).")
     name = choose("name", config["name"], NAMES)
     options = {key: value for key, value in config.items() if key != "name"}
-    known = accept(ClosedForm, options, name="closed_form", siblings=names(ClosedForm))
-    return ClosedForm(**known) if name == "closed_form" else None
+    arguments = accept(ClosedForm, options, name="closed_form", siblings=names(ClosedForm))
+    return ClosedForm(**arguments) if name == "closed_form" else None

@@ -63,14 +63,14 @@ def fit_hidden(
     return True
 
 
-def _install(layer: nn.Module, found: Tensor, sample: Tensor, generator: torch.Generator) -> None:
+def _install(layer: nn.Module, fitted: Tensor, sample: Tensor, generator: torch.Generator) -> None:
     """Put the fitted units in the place of the first ones, as spread over the sample (R, d) as the layer's were."""
     weight, bias = layer.weight, layer.bias
-    count, flat = len(found), weight.flatten(1).double()  # type: ignore[operator, union-attr]
+    count, flat = len(fitted), weight.flatten(1).double()  # type: ignore[operator, union-attr]
     spread = (sample @ flat.T).std(0).mean()
-    mine = sample @ found.T
-    factor = spread / mine.std(0).clamp(min=1e-12)
-    weight[:count].copy_((found * factor[:, None]).reshape(weight[:count].shape))  # type: ignore[index, operator, union-attr]
+    outputs = sample @ fitted.T
+    factor = spread / outputs.std(0).clamp(min=1e-12)
+    weight[:count].copy_((fitted * factor[:, None]).reshape(weight[:count].shape))  # type: ignore[index, operator, union-attr]
     if bias is not None:
-        offsets = torch.randn(count, generator=generator, dtype=torch.float64).to(found.device)
-        bias[:count].copy_(spread * offsets - factor * mine.mean(0))  # type: ignore[index, operator, union-attr]
+        offsets = torch.randn(count, generator=generator, dtype=torch.float64).to(fitted.device)
+        bias[:count].copy_(spread * offsets - factor * outputs.mean(0))  # type: ignore[index, operator, union-attr]

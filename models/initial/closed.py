@@ -86,14 +86,16 @@ class ClosedForm:
         """
         began = time.perf_counter()
         choose("kind", kind, KINDS)
-        device = next((one.device for one in network.parameters()), torch.device("cpu"))
+        device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
         placed = Placed(batches, device)
         with evaluating(network):
             first = next((inputs for inputs, _ in placed), None)
             if first is None:
                 raise ArgumentError("batches", "must hold a batch of training rows, but hold none.")
             name, head = head_of(network, first)
-            hidden_layers = [one for one, count in calls(network, first)[0].items() if count == 1 and one != name]
+            hidden_layers = [
+                parameter for parameter, count in calls(network, first)[0].items() if count == 1 and parameter != name
+            ]
             for hidden in hidden_layers:
                 even_out(network, network.get_submodule(hidden), first)
             fresh = self._fit_hidden(network, hidden_layers, placed, kind, head) if self.cascade else placed

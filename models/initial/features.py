@@ -69,8 +69,8 @@ def calls(network: nn.Module, inputs: Tensor) -> tuple[dict[str, int], dict[str,
     try:
         return counts, outputs, network(inputs)
     finally:
-        for one in hooks:
-            one.remove()
+        for handle in hooks:
+            handle.remove()
 
 
 def is_linear_map(layer: nn.Module) -> bool:
@@ -98,17 +98,17 @@ def encode(targets: Tensor, kind: str, outputs: int) -> Tensor:
         ValueError: where the outputs do not fit the targets.
     """
     if kind == "values":
-        found = targets.reshape(len(targets), -1).double()
+        encoded = targets.reshape(len(targets), -1).double()
     elif kind == "pixels":
-        found = targets.reshape(-1, 1).double() * 2 - 1
+        encoded = targets.reshape(-1, 1).double() * 2 - 1
     else:
         classes = targets.flatten().long()
         if int(classes.max()) >= outputs:
             raise ArgumentError("", f"class {int(classes.max())} has no output among {outputs}.")
-        found = F.one_hot(classes, outputs).double() * 2 - 1
-    if found.shape[1] != outputs:
-        raise ArgumentError("", f"the last layer has {outputs} outputs for {found.shape[1]} a sample.")
-    return found
+        encoded = F.one_hot(classes, outputs).double() * 2 - 1
+    if encoded.shape[1] != outputs:
+        raise ArgumentError("", f"the last layer has {outputs} outputs for {encoded.shape[1]} a sample.")
+    return encoded
 
 
 def decode(encoded: Tensor, kind: str) -> Tensor:

@@ -71,10 +71,10 @@ def _check_task(name: str, shapes: Mapping[str, Any]) -> None:
 
 def _serves(name: str, shapes: Mapping[str, Any]) -> bool:
     """Tell by the signature: text needs `vocabulary`, pixels need `dense`, and what has `dense` needs images."""
-    known = names(NETWORKS[name])
-    if shapes["vocabulary"] is not None or "vocabulary" in known:
-        return shapes["vocabulary"] is not None and "vocabulary" in known
-    return len(shapes["in_shape"]) == 3 if "dense" in known else not shapes["dense"]
+    accepted = names(NETWORKS[name])
+    if shapes["vocabulary"] is not None or "vocabulary" in accepted:
+        return shapes["vocabulary"] is not None and "vocabulary" in accepted
+    return len(shapes["in_shape"]) == 3 if "dense" in accepted else not shapes["dense"]
 
 
 def _describe(shapes: Mapping[str, Any]) -> str:
@@ -102,9 +102,9 @@ def _locate(path: str) -> Callable[..., Any]:
     if not module:
         raise ArgumentError("_target_", f"must be of the form package.module.Class, but got '{path}'.")
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        target = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ArgumentError("_target_", f"={path} cannot be imported: {error}. Is its folder on PYTHONPATH?") from error
-    if not callable(found):
-        raise ArgumentError("_target_", f"must name a class, but {path} is of type {type(found).__name__}.")
-    return found
+    if not callable(target):
+        raise ArgumentError("_target_", f"must name a class, but {path} is of type {type(target).__name__}.")
+    return target

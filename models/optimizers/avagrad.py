@@ -176,7 +176,7 @@ def _factor(parts: Iterable[_Part]) -> Tensor:
         if not part.alone:
             part.rates = (eta, live)
     length, count = (
-        torch.linalg.vector_norm(torch.stack([one.to(norms[0]) for one in norms])) for norms in (etas, lives)
+        torch.linalg.vector_norm(torch.stack([norm.to(norms[0]) for norm in norms])) for norms in (etas, lives)
     )
     return count / length.clamp(min=torch.finfo(length.dtype).tiny)
 

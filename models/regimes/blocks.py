@@ -30,15 +30,15 @@ def find(network: nn.Module, inputs: Tensor, blocks: str | Sequence[str] = AUTO,
     """
     inputs = inputs[:4]
     root = watch(network, inputs)
-    found = runs(root)
+    call_runs = runs(root)
     if isinstance(blocks, str):
         if blocks != AUTO:
             raise ArgumentError("blocks", f"must be auto or a list of names, but got {blocks!r}.")
-        run = max(found, key=lambda one: sum(call.weighted for call in one), default=[])
+        run = max(call_runs, key=lambda calls: sum(call.weighted for call in calls), default=[])
         starts = _automatic(run, layers, whole=bool(run) and run[-1].result is root.result)
         problem = f"blocks=auto finds {len(starts)} of the 2 or more blocks it takes in {_kind(network)}"
     else:
-        run, starts = _named(network, found, list(blocks))
+        run, starts = _named(network, call_runs, list(blocks))
         problem = f"blocks={list(blocks)} is no chain in {_kind(network)}"
     chain = _chain(network, root, run, starts, inputs) if len(starts) > 1 else None
     if chain is None or not _same(chain, inputs):
@@ -54,18 +54,18 @@ def _automatic(run: list[Call], layers: int, whole: bool) -> list[int]:
     return [0, *starts[1:]]
 
 
-def _named(network: nn.Module, found: list[list[Call]], names: list[str]) -> tuple[list[Call], list[int]]:
+def _named(network: nn.Module, call_runs: list[list[Call]], names: list[str]) -> tuple[list[Call], list[int]]:
     """Return the run that all named modules are in, and their places; the first block begins with the run."""
-    known = dict(network.named_modules())
+    modules = dict(network.named_modules())
     for name in names:
-        if name not in known or not name:
+        if name not in modules or not name:
             raise ArgumentError(
                 "blocks",
                 f": {name!r} must be a module of {_kind(network)}, but there is none of this name."
-                f"{did_you_mean(name, known)}",
+                f"{did_you_mean(name, modules)}",
                 ("blocks", "auto"),
             )
-    for run in found:
+    for run in call_runs:
         places = [_place(run, name) for name in names]
         inside = [place for place in places if place is not None]
         if len(inside) == len(places) and all(one < other for one, other in pairwise(inside)):
@@ -83,12 +83,12 @@ def _chain(network: nn.Module, root: Call, run: list[Call], starts: list[int], i
     names = [call.name for call in run]
     order = [call for part in root.inner for call in _flat(part)]
     before = [call for call in order[: order.index(run[0])] if run[0] not in _flat(call)]
-    inside = [call for one in run for call in _flat(one)]
+    inside = [call for outer in run for call in _flat(outer)]
     after = [call.module for call in order[order.index(run[-1]) :] if call not in inside]
     whole = run[-1].result is root.result
     if not whole and (before or len(set(names)) < len(names)):
         return None  # the network's own code leads to the outputs, and would run what comes before once more
-    return Chain(network, names, starts, inputs, direct=run[0].given is root.given, whole=whole, after=after)
+    return Chain(network, names, starts, inputs, direct=run[0].input is root.input, whole=whole, after=after)
 
 
 def _flat(call: Call) -> list[Call]:
@@ -102,10 +102,10 @@ def _same(chain: Chain, inputs: Tensor) -> bool:
         expected = chain.network(inputs)
         for cut in {1, len(chain) - 1}:
             try:
-                found = chain.run(chain.run(inputs, 0, cut - 1), cut, len(chain) - 1)
+                outputs = chain.run(chain.run(inputs, 0, cut - 1), cut, len(chain) - 1)
             except (RuntimeError, IndexError, TypeError, ValueError):  # code after the blocks that wants the inputs
                 return False
-            if found.shape != expected.shape or not torch.allclose(found, expected, rtol=1e-3, atol=1e-5):
+            if outputs.shape != expected.shape or not torch.allclose(outputs, expected, rtol=1e-3, atol=1e-5):
                 return False
     return True
 

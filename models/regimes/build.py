@@ -33,13 +33,13 @@ def partitions(
         cache_mb: megabytes that what frozen partitions give may take.
     """
     at_least("partition", partition, 1)
-    made: Regime = (
+    regime: Regime = (
         Local(blocks, partition, 0.0, joint, joint_rate)
         if at_once
         else Greedy(blocks, partition, window, joint, joint_rate, cache_mb)
     )
-    made.name = "partition"
-    return made
+    regime.name = "partition"
+    return regime
 
 
 REGIMES: dict[str, Callable[..., Regime]] = {"greedy": Greedy, "local": Local, "partition": partitions}

@@ -18,14 +18,14 @@ class Call:
     Attributes:
         name: dotted name of the module, "" for the network.
         module: what was called.
-        given: its one argument, None where it had others or another kind.
+        input: its one argument, None where it had others or another kind.
         result: the tensor it returned, None where it returned something else.
         inner: calls of its parts meanwhile, in order.
     """
 
     name: str
     module: nn.Module
-    given: Tensor | None = None
+    input: Tensor | None = None
     result: Tensor | None = None
     inner: list["Call"] = field(default_factory=list)
 
@@ -63,22 +63,22 @@ def runs(root: Call) -> list[list[Call]]:
 
     A module that does no more than call its parts one after the other stands for its parts.
     """
-    found: list[list[Call]] = []
+    call_runs: list[list[Call]] = []
     for call in (part for child in root.inner for part in _parts(child)):
-        if call.given is None or call.result is None:
-            found.append([])
-        elif found and found[-1] and found[-1][-1].result is call.given:
-            found[-1].append(call)
+        if call.input is None or call.result is None:
+            call_runs.append([])
+        elif call_runs and call_runs[-1] and call_runs[-1][-1].result is call.input:
+            call_runs[-1].append(call)
         else:
-            found.append([call])
-    return [run for run in found if run]
+            call_runs.append([call])
+    return [run for run in call_runs if run]
 
 
 def _parts(call: Call) -> Iterator[Call]:
     """Yield the calls that make up a call, or the call itself."""
-    given = [call.given, *[part.result for part in call.inner]]
-    taken = [*[part.given for part in call.inner], call.result]
-    linked = all(one is not None and one is other for one, other in zip(given, taken, strict=True))
+    outputs = [call.input, *[part.result for part in call.inner]]
+    inputs = [*[part.input for part in call.inner], call.result]
+    linked = all(output is not None and output is other for output, other in zip(outputs, inputs, strict=True))
     if call.inner and linked:
         for part in call.inner:
             yield from _parts(part)
@@ -90,7 +90,7 @@ def _entering(stack: list[Call], name: str, root: Call | None) -> Callable[..., 
     def enter(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         call = Call(name, module) if root is None else root
         if len(arguments) == 1 and not keywords and isinstance(arguments[0], Tensor):
-            call.given = arguments[0]
+            call.input = arguments[0]
         if stack:
             stack[-1].inner.append(call)
         stack.append(call)

@@ -110,9 +110,9 @@ class Chain:
     @contextmanager
     def _skipping(self, count: int, hidden: Tensor) -> Iterator[None]:
         """Let a stand-in that returns `hidden` be called in place of each of the first modules."""
-        given = _Given(hidden)
+        stand_in = _StandIn(hidden)
         for holder, key in self._places[:count]:
-            holder._modules[key] = given
+            holder._modules[key] = stand_in
         try:
             yield
         finally:
@@ -128,7 +128,7 @@ class _Reached(Exception):
         self.hidden = hidden
 
 
-class _Given(nn.Module):
+class _StandIn(nn.Module):
     """Returns a tensor, whatever it is called with."""
 
     def __init__(self, hidden: Tensor) -> None:

@@ -88,7 +88,7 @@ class Conductor(Callback):
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note which parameters the loss reached, where techniques may add gradients to others."""
         if self.techniques and self.regime.freezes:
-            self.reached = {id(one) for one in pl_module.parameters() if one.grad is not None}
+            self.reached = {id(parameter) for parameter in pl_module.parameters() if parameter.grad is not None}
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Drop the gradients that a technique's penalty gave to blocks that do not train."""

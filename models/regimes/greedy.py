@@ -52,7 +52,7 @@ class Greedy(Regime):
 
     def build_heads(self, hidden: Sequence[Tensor], outputs: Tensor, targets: Tensor) -> Iterable[nn.Module]:
         """Make a linear predictor for each block."""
-        return [predictor(one, outputs) for one in hidden]
+        return [predictor(features, outputs) for features in hidden]
 
     def plan(self, blocks: int) -> list[Phase]:
         """Return a phase for each block, in which it is trained with those of its window before it."""
@@ -87,5 +87,5 @@ class Greedy(Regime):
         assert self.chain is not None
         assert self.phase is not None
         last = self.phase.last
-        found = self.chain.run(hidden, first, last)
-        return found if last == len(self.chain) - 1 else self.heads[last](found)
+        features = self.chain.run(hidden, first, last)
+        return features if last == len(self.chain) - 1 else self.heads[last](features)

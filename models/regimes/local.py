@@ -50,7 +50,7 @@ class Local(Regime):
             raise ArgumentError(
                 "beta", f"must be 0 unless targets are one class number a sample, but got {self.beta}.", ("beta", 0)
             )
-        return [LocalHead(one, outputs, self.beta) for one in hidden]
+        return [LocalHead(features, outputs, self.beta) for features in hidden]
 
     def plan(self, blocks: int) -> list[Phase]:
         """Return the one phase of all blocks."""
@@ -72,14 +72,14 @@ class Local(Regime):
                 parameter.grad = None
         wanted: Tensor | None = None
         for block, head in enumerate(self.heads):
-            given = self.chain.run(hidden, block, block)
-            outputs = head(given)
+            features = self.chain.run(hidden, block, block)
+            outputs = head(features)
             local = loss(outputs, targets)
             if self.beta:
                 wanted = alike(targets, outputs.shape[1], outputs) if wanted is None else wanted
-                local = (1 - self.beta) * local + self.beta * head.mismatch(given, wanted)
+                local = (1 - self.beta) * local + self.beta * head.mismatch(features, wanted)
             self.scale(local).backward()
-            hidden = given.detach()
-            del given, outputs, local  # else they would keep the block's graph until the next block has made its own
+            hidden = features.detach()
+            del features, outputs, local  # else they would keep the block's graph until the next block has made its own
         last = len(self.chain) - 1
         return loss(self.chain.run(hidden, last, last), targets)

@@ -50,9 +50,9 @@ def lengths(phases: Sequence[Phase], joint: float, total: int, epoch: int) -> li
     units, alone = total // unit, len(phases) - phases[-1].joint
     last = min(units - alone, max(1, round(joint * units))) if phases[-1].joint else 0
     ends = [round((place + 1) * (units - last) / alone) for place in range(alone)] + ([units] if last else [])
-    found = [unit * (end - begin) for begin, end in zip([0, *ends], ends, strict=False)]
-    found[-1] += total - sum(found)
-    return found
+    steps = [unit * (end - begin) for begin, end in zip([0, *ends], ends, strict=False)]
+    steps[-1] += total - sum(steps)
+    return steps
 
 
 def phased(

@@ -148,8 +148,8 @@ class Regime(nn.Module):
                 hidden.append(chain.run(hidden[-1], block, block))
         for module, mode in modes.items():
             module.training = mode
-        made = list(self.build_heads(hidden[:-1], hidden[-1], targets))
-        self.heads = nn.ModuleList(made).to(hidden[-1].device)
+        heads = list(self.build_heads(hidden[:-1], hidden[-1], targets))
+        self.heads = nn.ModuleList(heads).to(hidden[-1].device)
         self.chain = chain
 
     def schedule(self, optimizer: Optimizer, config: Mapping[str, Any], total: int, epoch: int) -> LRScheduler:

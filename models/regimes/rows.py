@@ -41,19 +41,19 @@ class Rows:
             return
         if depth < self.depth:
             self.restore()
-        kept: Tensor | None = None
+        cache: Tensor | None = None
         begin = 0
         for rows in self.loader.inputs.split(CHUNK) if depth else ():
             rows = rows if self.loader.transform is None else self.loader.transform(rows, None)
             hidden = run(rows, self.depth, depth - 1)
-            if kept is None:
+            if cache is None:
                 if len(self.loader.inputs) * hidden[0].numel() * hidden.element_size() > self.most:
                     return
-                kept = hidden.new_empty(len(self.loader.inputs), *hidden.shape[1:])
-            kept[begin : begin + len(hidden)] = hidden
+                cache = hidden.new_empty(len(self.loader.inputs), *hidden.shape[1:])
+            cache[begin : begin + len(hidden)] = hidden
             begin += len(hidden)
-        if kept is not None:
-            self.loader.inputs, self.loader.transform, self.depth = kept, None, depth
+        if cache is not None:
+            self.loader.inputs, self.loader.transform, self.depth = cache, None, depth
 
     def restore(self) -> None:
         """Give the loader its own inputs back."""
@@ -66,9 +66,9 @@ def _steady(loader: Any) -> bool:
     """Tell whether a loader's transform gives the same twice, and row by row."""
     if loader.transform is None:
         return True
-    rows, found = loader.inputs[:PROBE], []
+    rows, results = loader.inputs[:PROBE], []
     with torch.random.fork_rng(devices=[]):
         for seed in range(2):
-            found.append(loader.transform(rows, torch.Generator().manual_seed(seed)))
-        found.append(torch.cat([loader.transform(part, None) for part in rows.split(PROBE // 2)]))
-    return all(torch.equal(found[0], other) for other in found[1:])
+            results.append(loader.transform(rows, torch.Generator().manual_seed(seed)))
+        results.append(torch.cat([loader.transform(part, None) for part in rows.split(PROBE // 2)]))
+    return all(torch.equal(results[0], other) for other in results[1:])

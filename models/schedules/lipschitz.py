@@ -129,7 +129,9 @@ class LipschitzLR(Callback):
             steepness = self._seen / 2
         else:
             classes = max(2, self._head.out_features)
-            decay = max(group.get("weight_decay", 0.0) for one in trainer.optimizers for group in one.param_groups)
+            decay = max(
+                group.get("weight_decay", 0.0) for optimizer in trainer.optimizers for group in optimizer.param_groups
+            )
             steepness = (classes - 1) / (classes * self._rows) * self._seen + decay * self._head.weight.detach().norm()
         value = float(trainer.strategy.reduce(steepness, reduce_op="max"))  # type: ignore[arg-type]
         rate = 1 / value if value > 0 else math.inf if value == 0 else math.nan

@@ -171,5 +171,5 @@ def _loss(module: nn.Module, batch: Any, number: int, loss: Callable[[Tensor, Te
     if loss is not None:
         inputs, targets = batch
         return loss(module(inputs), targets)
-    found = module.training_step(batch, number)  # type: ignore[operator]
-    return found["loss"] if isinstance(found, dict) else found
+    step = module.training_step(batch, number)  # type: ignore[operator]
+    return step["loss"] if isinstance(step, dict) else step

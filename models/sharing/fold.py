@@ -64,20 +64,24 @@ def fold(
     """
     if not 0 < tau <= 1:
         raise ArgumentError("tau", f"must be above 0 and at most 1, but got {tau!r}.")
-    found = banks(network)
-    if not found:
+    layers_by_bank = banks(network)
+    if not layers_by_bank:
         raise ValueError(f"{type(network).__name__} has no layers that share. Attach SoftSharing to it first.")
-    split = {key: similar(layers, tau) for key, layers in found.items()} if pattern is None else _fit(found, pattern)
-    saves = {key: len(clusters) < len(bank_of(found[key][key]).templates) for key, clusters in split.items()}
+    split = (
+        {key: similar(layers, tau) for key, layers in layers_by_bank.items()}
+        if pattern is None
+        else _fit(layers_by_bank, pattern)
+    )
+    saves = {key: len(clusters) < len(bank_of(layers_by_bank[key][key]).templates) for key, clusters in split.items()}
     before, old = parameters(network), _outputs(network, inputs)
     done = {key: clusters for key, clusters in split.items() if saves[key]}
     for key, clusters in done.items():
         for cluster in clusters:
-            tie([found[key][name] for name in cluster])
+            tie([layers_by_bank[key][name] for name in cluster])
     new = _outputs(network, inputs)
     return Folding(
         clusters=done,
-        kept=tuple(key for key in found if key not in done),
+        kept=tuple(key for key in layers_by_bank if key not in done),
         before=before,
         after=parameters(network),
         loops=tuple(loops(network, {name: c[0] for clusters in done.values() for c in clusters for name in c})),
@@ -144,9 +148,9 @@ def normalise(network: nn.Module) -> None:
                 row.div_(first)
 
 
-def _fit(found: dict[str, dict[str, nn.Module]], pattern: Clusters) -> dict[str, Clusters]:
+def _fit(layers_by_bank: dict[str, dict[str, nn.Module]], pattern: Clusters) -> dict[str, Clusters]:
     """Return a pattern by bank, with clusters of one for the layers of its banks that it leaves out."""
-    home = {name: key for key, layers in found.items() for name in layers}
+    home = {name: key for key, layers in layers_by_bank.items() for name in layers}
     split: dict[str, Clusters] = {}
     for cluster in pattern:
         keys = {home.get(name) for name in cluster}
@@ -157,7 +161,7 @@ def _fit(found: dict[str, dict[str, nn.Module]], pattern: Clusters) -> dict[str,
         named = [name for cluster in clusters for name in cluster]
         if len(named) != len(set(named)):
             raise ArgumentError("pattern", f"names a layer twice, among ({', '.join(named)}).")
-        clusters += [[name] for name in found[key] if name not in named]
+        clusters += [[name] for name in layers_by_bank[key] if name not in named]
     return split
 
 

@@ -52,29 +52,29 @@ def _named(network: nn.Module, groups: Groups) -> Clusters:
     if isinstance(groups, str):
         raise ArgumentError("groups", f"must be a list, but got {groups!r}.", ("groups", f"['{groups}']"))
     layers, tied = dict(weighted(network)), _tied(network)
-    found = [_matched([group] if isinstance(group, str) else group, layers) for group in groups]
-    for name, times in Counter(name for names in found for name in names).items():
+    clusters = [_matched([group] if isinstance(group, str) else group, layers) for group in groups]
+    for name, times in Counter(name for names in clusters for name in names).items():
         if times > 1 or id(layers[name].weight) in tied:
             why = "is in two groups" if times > 1 else "has a weight that is tied to another module's already"
             raise ArgumentError("groups", f": {name!r} {why}.")
-    for names in found:
+    for names in clusters:
         odd = [name for name in names if _form(layers[name]) != _form(layers[names[0]])]
         if odd or len(names) < 2:
             why = f"{odd[0]!r} differs from {names[0]!r}" if odd else f"{names[0]!r} is alone"
             raise ArgumentError("groups", f": a group needs two or more layers of one kind and shape, but {why}.")
-    return found
+    return clusters
 
 
 def _matched(patterns: Iterable[str], layers: dict[str, nn.Module]) -> list[str]:
-    found: dict[str, None] = {}
+    matches: dict[str, None] = {}
     for pattern in patterns:
         hits = [name for name in layers if name == pattern or fnmatchcase(name, str(pattern))]
         if not hits:
             raise ArgumentError(
                 "groups", f": {pattern!r} names no linear or convolutional layer.{did_you_mean(pattern, layers)}"
             )
-        found.update(dict.fromkeys(hits))
-    return [name for name in layers if name in found]
+        matches.update(dict.fromkeys(hits))
+    return [name for name in layers if name in matches]
 
 
 def _form(layer: nn.Module) -> tuple[type | Sequence[int], ...]:

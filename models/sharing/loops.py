@@ -51,24 +51,24 @@ def loops(network: nn.Module, weights: Mapping[str, Hashable]) -> list[Loop]:
         network: any module.
         weights: which weight a layer has, by the layer's name; layers that are not named stand alone.
     """
-    found = []
+    repeated = []
     for chain in chains(network):
         labels = [frozenset((inner, weights.get(name, name)) for inner, name in b.items()) for b in chain.values()]
-        found += [Loop(tuple(list(chain)[start:stop]), period) for start, stop, period in _runs(labels)]
-    return found
+        repeated += [Loop(tuple(list(chain)[start:stop]), period) for start, stop, period in _runs(labels)]
+    return repeated
 
 
 def _runs(labels: Sequence[Hashable]) -> list[tuple[int, int, int]]:
     """Return (start, stop, period) of maximal runs of two turns or more, shortest period first, none inside another."""
-    found: list[tuple[int, int, int]] = []
+    repeats: list[tuple[int, int, int]] = []
     for period in range(1, len(labels) // 2 + 1):
         start = 0
         while start + period < len(labels):
             stop = start + period
             while stop < len(labels) and labels[stop] == labels[stop - period]:
                 stop += 1
-            inside = any(first <= start and stop <= last for first, last, _ in found)
+            inside = any(first <= start and stop <= last for first, last, _ in repeats)
             if stop - start >= 2 * period and not inside:
-                found.append((start, stop, period))
+                repeats.append((start, stop, period))
             start = max(start + 1, stop - period)
-    return found
+    return repeats

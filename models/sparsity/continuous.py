@@ -192,12 +192,12 @@ class ContinuousSparsification(Masking):
 
     def _centre(self) -> None:
         """Move all s so that 0 lies between what is kept and what is not, for a further round."""
-        kept = torch.cat([gate.logits.detach()[gate.kept] for gate in self.gates])
-        lost = torch.cat([gate.logits.detach()[~gate.kept] for gate in self.gates])
-        if lost.numel():
+        above = torch.cat([gate.logits.detach()[gate.kept] for gate in self.gates])
+        below = torch.cat([gate.logits.detach()[~gate.kept] for gate in self.gates])
+        if below.numel():
             with torch.no_grad():
                 for gate in self.gates:
-                    gate.logits.sub_((kept.min() + lost.max()) / 2)
+                    gate.logits.sub_((above.min() + below.max()) / 2)
 
 
 def shift(logits: Tensor, beta: Tensor | float, mean: float) -> Tensor:

@@ -123,8 +123,8 @@ class Masking(Linked[Mask]):
     @final
     def report(self) -> dict[str, float]:
         """Return `density`, the share of the masked weights' entries that the mask keeps, and how many those are."""
-        kept = sum(int(mask.chosen().sum()) for mask in self.masks)
-        counts = {"density": kept / max(1, self.entries), "kept": kept, "masked_weights": self.entries}
+        remaining = sum(int(mask.chosen().sum()) for mask in self.masks)
+        counts = {"density": remaining / max(1, self.entries), "kept": remaining, "masked_weights": self.entries}
         return {**counts, **self.details()}
 
     @hook

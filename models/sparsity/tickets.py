@@ -152,12 +152,12 @@ def rewind(network: nn.Module, state: Mapping[str, Tensor]) -> None:
         ValueError: where an entry has no place in the network, or the network needs one that is missing.
     """
     places = dict(network.named_parameters()) | dict(network.named_buffers())
-    found = {_place(name, places): value for name, value in state.items()}
-    missing = sorted(set(state_of(network)) - set(found))
+    tensors = {_place(name, places): value for name, value in state.items()}
+    missing = sorted(set(state_of(network)) - set(tensors))
     if missing:
         raise ValueError(f"the state must hold every weight of the network, but has no {missing[0]!r}.")
     with torch.no_grad():
-        for name, value in found.items():
+        for name, value in tensors.items():
             places[name].copy_(value)
 
 

@@ -35,8 +35,8 @@ def opaque(network: nn.Module) -> Iterator[None]:
     hidden = []
     for module in network.modules():
         atomic = not any(True for _ in module.children()) or type(module).__module__.startswith("torch.nn.")
-        known = axis_of("", module, role_of(module, True), empty, empty) is not None
-        if module._parameters and atomic and not known and "forward" not in module.__dict__:
+        is_known = axis_of("", module, role_of(module, True), empty, empty) is not None
+        if module._parameters and atomic and not is_known and "forward" not in module.__dict__:
             module.__dict__["forward"] = _hiding(module.forward)
             hidden.append(module)
     try:
@@ -50,8 +50,8 @@ def _hiding(forward: Callable[..., Any]) -> Callable[..., Any]:
     """Return a forward pass whose outputs come of its inputs in one step."""
 
     def hidden(*arguments: Any, **keywords: Any) -> Any:
-        given = [*arguments, *keywords.values()]
-        sources = [value for value in given if isinstance(value, Tensor) and value.requires_grad]
+        values = [*arguments, *keywords.values()]
+        sources = [value for value in values if isinstance(value, Tensor) and value.requires_grad]
         with torch.no_grad():
             outputs = forward(*arguments, **keywords)
         return _mapped(outputs, [*sources, torch.zeros((), requires_grad=True)])

@@ -20,8 +20,8 @@ def shapes(network: nn.Module) -> dict[str, list[int]]:
     A weight with links stands there once, by the name that it has without them. A norm without tensors has its numbers
     there instead, such as `norm.num_features: [16]`.
     """
-    found = {name: list(getattr(holder, tensor).shape) for name, holder, tensor in _held(network)}
-    return found | {name: [getattr(module, attribute)] for name, module, attribute in _bare(network)}
+    sizes = {name: list(getattr(holder, tensor).shape) for name, holder, tensor in _held(network)}
+    return sizes | {name: [getattr(module, attribute)] for name, module, attribute in _bare(network)}
 
 
 def resize(network: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:
@@ -42,9 +42,9 @@ def resize(network: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:
     wanted = {_plain(name): tuple(shape) for name, shape in shapes.items() if _plain(name)}
     changed: dict[str, nn.Module] = {}
     held = list(_held(network))
-    known = {name for name, *_ in (*held, *_bare(network))}
+    names = {name for name, *_ in (*held, *_bare(network))}
     for name in wanted:
-        if name not in known:
+        if name not in names:
             raise ValueError(f"{type(network).__name__} has no {name!r}: the shapes are of another network.")
     for name, holder, tensor in held:
         shape, now = wanted.get(name), tuple(getattr(holder, tensor).shape)
@@ -71,9 +71,9 @@ def to_shapes(network: nn.Module, state: Mapping[str, Any], prefix: str, *_: Any
 
     What is missing or too much, loading itself tells.
     """
-    known = network.state_dict().keys()
-    own = {name: state[prefix + name] for name in known if prefix + name in state}
-    resize(network, {name: value.shape for name, value in own.items() if isinstance(value, Tensor)})
+    names = network.state_dict().keys()
+    tensors = {name: state[prefix + name] for name in names if prefix + name in state}
+    resize(network, {name: value.shape for name, value in tensors.items() if isinstance(value, Tensor)})
 
 
 def settle(module: nn.Module) -> None:

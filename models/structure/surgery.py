@@ -50,8 +50,8 @@ def remove(network: nn.Module, units: Units, indices: Sequence[int] | Tensor, op
         for tensor, dim in axis.tensors.items():
             reindex(module, tensor, dim, source, optimizers)
         _count(module, axis, len(source) - size)
-        kept = stays[axis.unit]
-        axis.index, axis.unit = axis.index[kept], renumbered[axis.unit[kept]]
+        remains = stays[axis.unit]
+        axis.index, axis.unit = axis.index[remains], renumbered[axis.unit[remains]]
         moved = keep.cumsum(0) - 1
         for other in related(units, axis):
             other.index = moved[other.index]
@@ -95,14 +95,14 @@ def widen(
     if chosen is not None and (chosen.min() < 0 or chosen.max() >= units.count):
         raise ValueError(f"sources must be from 0 to {units.count - 1} for {units.name}, but got {chosen.tolist()}.")
     optimizers = _all(optimizer)
-    given = {"in": dict(outgoing or {}), "other": dict(incoming or {})}
-    _check_given(units, given)
+    entries = {"in": dict(outgoing or {}), "other": dict(incoming or {})}
+    _check_entries(units, entries)
     for axis, module in _sides(network, units, optimizers):
         if len(axis.unit.unique()) < units.count:
             raise ValueError(f"{units.name} cannot be widened: only some of its units reach {axis.module}.")
         source, place, owner = _inserted(axis, length(module, axis), units.count, count)
         copied = None if chosen is None else _copied(axis, chosen, units.count, owner)
-        values = given["in" if axis.role == "in" else "other"]
+        values = entries["in" if axis.role == "in" else "other"]
         for tensor, dim in axis.tensors.items():
             named = values.get(f"{axis.module}.{tensor}")
             if named is not None:
@@ -146,20 +146,20 @@ def _count(module: nn.Module, axis: Axis, change: int) -> None:
         setattr(module, attribute, getattr(module, attribute) + change // step)
 
 
-def _check_given(units: Units, given: Mapping[str, Mapping[str, Tensor]]) -> None:
-    known: dict[str, set[str]] = {"in": set(), "other": set()}
+def _check_entries(units: Units, entries: Mapping[str, Mapping[str, Tensor]]) -> None:
+    names: dict[str, set[str]] = {"in": set(), "other": set()}
     for axis in units.axes:
-        known["in" if axis.role == "in" else "other"] |= {f"{axis.module}.{tensor}" for tensor in axis.tensors}
+        names["in" if axis.role == "in" else "other"] |= {f"{axis.module}.{tensor}" for tensor in axis.tensors}
     for kind, word in (("in", "outgoing"), ("other", "incoming")):
-        for name in given[kind]:
-            if name not in known[kind]:
-                raise ValueError(f"{word} must name one of ({', '.join(sorted(known[kind]))}), but got {name!r}.")
+        for name in entries[kind]:
+            if name not in names[kind]:
+                raise ValueError(f"{word} must name one of ({', '.join(sorted(names[kind]))}), but got {name!r}.")
 
 
-def _check_shape(name: str, given: Tensor, tensor: Tensor, dim: int, entries: int) -> None:
+def _check_shape(name: str, values: Tensor, tensor: Tensor, dim: int, entries: int) -> None:
     wanted = (*tensor.shape[:dim], entries, *tensor.shape[dim + 1 :])
-    if tuple(given.shape) != wanted:
-        raise ValueError(f"the values for {name} must have shape {wanted}, but got {tuple(given.shape)}.")
+    if tuple(values.shape) != wanted:
+        raise ValueError(f"the values for {name} must have shape {wanted}, but got {tuple(values.shape)}.")
 
 
 def _inserted(axis: Axis, size: int, units: int, count: int) -> tuple[Tensor, Tensor, Tensor]:

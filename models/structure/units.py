@@ -73,8 +73,8 @@ def axis_of(name: str, module: nn.Module, role: Role, index: Tensor, unit: Tenso
     if side is None:
         return None
     tensors, attributes = side
-    own = {key for key, _ in module.named_parameters() if not key.startswith("parametrizations.")}
-    if own - {"weight", "bias"} and not isinstance(module, LEARNED):  # somebody's subclass with more to it
+    parameters = {key for key, _ in module.named_parameters() if not key.startswith("parametrizations.")}
+    if parameters - {"weight", "bias"} and not isinstance(module, LEARNED):  # somebody's subclass with more to it
         return None
     present = {tensor: dim for tensor, dim in tensors.items() if getattr(module, tensor, None) is not None}
     return Axis(name, role, present, attributes, index, unit)
