@@ -119,15 +119,15 @@ class Dimension:
 
     def to_config(self) -> dict[str, Any]:
         """Return the canonical form: only what is set, conditions sorted by path."""
-        found: dict[str, Any] = {"low": self.low, "high": self.high}
+        config: dict[str, Any] = {"low": self.low, "high": self.high}
         if self.choices is not None:
-            found = {"choices": copied(self.choices)}
+            config = {"choices": copied(self.choices)}
         if self.log:
-            found["log"] = True
+            config["log"] = True
         if self.step is not None:
-            found["step"] = self.step
+            config["step"] = self.step
         if self.when:
-            found["when"] = {condition.path: condition.to_config() for condition in self.when}
+            config["when"] = {condition.path: condition.to_config() for condition in self.when}
         if self.prior is not None:
-            found["prior"] = self.prior.to_config()
-        return found
+            config["prior"] = self.prior.to_config()
+        return config

@@ -105,10 +105,10 @@ def _at_or_above(dimension: Dimension, number: float) -> Iterator[Any]:
 
 def required(dimension: Dimension, dimensions: Dimensions) -> dict[str, tuple[Condition, ...]]:
     """Return all conditions for `dimension` to exist, those of its parents included, by path, parents first."""
-    found: dict[str, tuple[Condition, ...]] = {}
+    conditions_of: dict[str, tuple[Condition, ...]] = {}
     for condition in dimension.when:
         if condition.path in dimensions:
             for path, conditions in required(dimensions[condition.path], dimensions).items():
-                found[path] = found.get(path, ()) + conditions
-        found[condition.path] = (*found.get(condition.path, ()), condition)
-    return found
+                conditions_of[path] = conditions_of.get(path, ()) + conditions
+        conditions_of[condition.path] = (*conditions_of.get(condition.path, ()), condition)
+    return conditions_of

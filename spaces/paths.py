@@ -1,4 +1,4 @@
-"""Dotted paths into a nested configuration: the leaves, replacing them, and naming the nearest right one."""
+"""Dotted paths into a nested configuration: the leaves, replacing them, and naming the nearest valid one."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -41,22 +41,22 @@ def replace_leaf(config: dict[str, Any], path: str, value: Any) -> None:
     for key in branches:
         node = node.get(key) if isinstance(node, dict) else None
     if not isinstance(node, dict) or last not in node or is_branch(node[last]):
-        known = [name for name, _ in leaves(config)]
-        raise ValueError(f"{path}: no such leaf in the config.{nearest_path(path, known)}")
+        paths = [name for name, _ in leaves(config)]
+        raise ValueError(f"{path}: no such leaf in the config.{nearest_path(path, paths)}")
     node[last] = value
 
 
-def nearest_path(path: str, known: Iterable[str], prefix: str = "") -> str:
-    """Return " Did you mean a.b?" for the path of `known` that was most likely meant by `path`, or "".
+def nearest_path(path: str, paths: Iterable[str], prefix: str = "") -> str:
+    """Return " Did you mean a.b?" for the one of `paths` that was most likely meant by `path`, or "".
 
-    First a like key in the same branch, then the same key in another branch, then the likest path as a whole.
+    First a similar key in the same branch, then the same key in another branch, then the most similar path.
     """
-    known = list(known)
+    paths = list(paths)
     branch, _, key = path.rpartition(".")
-    siblings = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == branch}
+    siblings = {name.rpartition(".")[2]: name for name in paths if name.rpartition(".")[0] == branch}
     like = closest(key, siblings)
-    elsewhere = next((name for name in known if name.rpartition(".")[2] == key), None)
-    meant = siblings[like] if like is not None else elsewhere or closest(path, known)
+    elsewhere = next((name for name in paths if name.rpartition(".")[2] == key), None)
+    meant = siblings[like] if like is not None else elsewhere or closest(path, paths)
     return "" if meant is None else f" Did you mean {prefix}{meant}?"
 
 

@@ -1,4 +1,4 @@
-"""Check what one dimension says of itself: its range or its choices, and the belief about it."""
+"""Read one dimension and check it: its range or its choices, and the belief about it."""
 
 import json
 from collections.abc import Mapping
@@ -24,15 +24,15 @@ def read_dimension(path: str, node: Mapping[str, Any]) -> Dimension:
         ValueError: the range, the choices, the conditions or the belief make no sense, in one line.
     """
     where = f"space.{path}"
-    given = {key: value for key, value in node.items() if value is not None or key in ("low", "high", "choices")}
-    when = read_conditions(f"{where}.when", given.get("when"))
-    if "choices" in given:
-        dimension = Dimension(path, choices=_read_choices(where, given), when=when)
+    settings = {key: value for key, value in node.items() if value is not None or key in ("low", "high", "choices")}
+    when = read_conditions(f"{where}.when", settings.get("when"))
+    if "choices" in settings:
+        dimension = Dimension(path, choices=_read_choices(where, settings), when=when)
     else:
-        dimension = Dimension(path, **_read_range(where, given), when=when)
-    if "prior" not in given:
+        dimension = Dimension(path, **_read_range(where, settings), when=when)
+    if "prior" not in settings:
         return dimension
-    return replace(dimension, prior=_read_prior(f"{where}.prior", given["prior"], dimension))
+    return replace(dimension, prior=_read_prior(f"{where}.prior", settings["prior"], dimension))
 
 
 def _read_choices(where: str, node: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -48,8 +48,8 @@ def _descend(key: str, branch: Any, path: tuple[str, ...], config: Mapping[str, 
         if not is_branch(branch):
             raise _below_leaf(".".join(path), here, branch)
         if part not in branch:
-            known = [*(".".join((*path, str(name))) for name in branch), *(leaf for leaf, _ in leaves(config))]
-            raise ValueError(f"space.{here}: no such path in the config.{nearest_path(here, known, 'space.')}")
+            paths = [*(".".join((*path, str(name))) for name in branch), *(leaf for leaf, _ in leaves(config))]
+            raise ValueError(f"space.{here}: no such path in the config.{nearest_path(here, paths, 'space.')}")
         branch, path = branch[part], (*path, part)
     return path, branch
 
@@ -68,8 +68,8 @@ def _check_leaf(name: str, node: Any, default: Any) -> None:
         raise _below_leaf(name, f"{name}.{next(iter(node))}", default)
     for key in node:
         if key not in KEYS:
-            known = f"({', '.join(KEYS)})"
-            raise ValueError(f"space.{name} has the unknown key {key!r}; it takes {known}.{did_you_mean(key, KEYS)}")
+            keys = f"({', '.join(KEYS)})"
+            raise ValueError(f"space.{name} has the unknown key {key!r}; it takes {keys}.{did_you_mean(key, KEYS)}")
 
 
 def _below_leaf(leaf: str, path: str, default: Any) -> ValueError:

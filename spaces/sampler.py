@@ -22,11 +22,10 @@ def derive_seed(*parts: Any) -> int:
 
 
 class PriorSampler(BaseSampler):
-    """Give each trial its own inner sampler, seeded by the trial's place, and mix in the beliefs of the space.
+    """Give each trial its own inner sampler, seeded by the trial's position, and mix in the beliefs of the space.
 
-    A trial's draws depend on the seed, its place and the trials stored so far, never on what this process drew
-    before. So a study that was stopped goes on as it would have, and workers that share a seed never draw the same
-    numbers.
+    A trial's draws depend on the seed, its position and the trials stored so far, never on earlier draws of this
+    process. So a resumed study continues as if undisturbed, and workers that share a seed never draw the same numbers.
 
     The first trial takes the believed value of every dimension that has one. Later trials draw from the belief instead
     of the inner sampler with probability weight / (1 + place / 10), independently per dimension. That a belief fades
@@ -56,7 +55,9 @@ class PriorSampler(BaseSampler):
         self._window = Window(window) if window is not None else None
         self._seed = seed
         self._place = place
-        self._believed: Mapping[str, Dimension] = {one.path: one for one in space.dimensions if one.prior is not None}
+        self._believed: Mapping[str, Dimension] = {
+            dimension.path: dimension for dimension in space.dimensions if dimension.prior is not None
+        }
         # Several trials may be asked for before any of them is told, so each keeps its own until then.
         self._inner: dict[int, tuple[BaseSampler, int, Study]] = {}
 
@@ -76,17 +77,17 @@ class PriorSampler(BaseSampler):
         """Return the joint draw of the inner sampler, some of it replaced by beliefs."""
         inner, place, seen = self._of(study, trial)
         drawn = inner.sample_relative(seen, trial, search_space)
-        believed = {path: self._belief(place, path, search_space[path]) for path in drawn if path in self._believed}
-        return drawn | {path: found[0] for path, found in believed.items() if found}
+        beliefs = {path: self._belief(place, path, search_space[path]) for path in drawn if path in self._believed}
+        return drawn | {path: belief[0] for path, belief in beliefs.items() if belief}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Return a belief or, more and more often, the draw of the inner sampler."""
         inner, place, seen = self._of(study, trial)
-        found = self._belief(place, param_name, param_distribution)
-        if found:
-            return found[0]
+        belief = self._belief(place, param_name, param_distribution)
+        if belief:
+            return belief[0]
         return inner.sample_independent(seen, trial, param_name, param_distribution)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:

@@ -55,7 +55,7 @@ class Space:
         values: dict[str, Any] = {}
         for dimension, conditions in self._plan:
             # A parent without a value is inactive, and so is all that depends on it.
-            if all(one.path in values and one.holds(values[one.path]) for one in conditions):
+            if all(condition.path in values and condition.holds(values[condition.path]) for condition in conditions):
                 values[dimension.path] = dimension.suggest(trial)
         return values
 
@@ -98,10 +98,10 @@ class Space:
         """Yield the dimensions that no fixed leaf switches off, with the conditions left to look at in a trial."""
         open_paths: set[str] = set()
         for dimension in self.dimensions:
-            on_leaves = [one for one in dimension.when if one.path not in self._by_path]
-            on_dimensions = tuple(one for one in dimension.when if one.path in self._by_path)
-            possible = all(one.holds(self._defaults[one.path]) for one in on_leaves)
-            if possible and all(one.path in open_paths for one in on_dimensions):
+            on_leaves = [condition for condition in dimension.when if condition.path not in self._by_path]
+            on_dimensions = tuple(condition for condition in dimension.when if condition.path in self._by_path)
+            possible = all(condition.holds(self._defaults[condition.path]) for condition in on_leaves)
+            if possible and all(condition.path in open_paths for condition in on_dimensions):
                 open_paths.add(dimension.path)
                 yield dimension, on_dimensions
 
@@ -110,9 +110,9 @@ class Space:
         route: dict[str, Any] = {}
         for path, conditions in required(dimension, self._by_path).items():
             if path in self._by_path:
-                found = setting(self._by_path[path], conditions, self._defaults.get(path))
-                if found is None:
+                parent_value = setting(self._by_path[path], conditions, self._defaults.get(path))
+                if parent_value is None:
                     advice = f"its conditions on {path} contradict each other. Correct them or remove it."
                     raise ValueError(f"space.{dimension.path} can never be active: {advice}")
-                route[path] = copied(found[0])
+                route[path] = copied(parent_value[0])
         return route

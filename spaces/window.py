@@ -1,4 +1,4 @@
-"""What a sampler has to see of a long study: its best and its latest trials, so that one more draw costs no more."""
+"""The trials of a long study that a sampler sees: the best and the latest, so that a draw never gets slower."""
 
 from bisect import insort
 from typing import Any, cast
@@ -47,12 +47,12 @@ class Window:
         self._read_new(trials)
         if self._count <= self._most:
             return study
-        kept = set(self._best_numbers())
+        shown = set(self._best_numbers())
         for number in reversed(self._latest):
-            if len(kept) == self._most:
+            if len(shown) == self._most:
                 break
-            kept.add(number)
-        return cast(Study, View(study, [trials[number] for number in sorted(kept | self._open)]))
+            shown.add(number)
+        return cast(Study, View(study, [trials[number] for number in sorted(shown | self._open)]))
 
     def _forget(self) -> None:
         self._count = self._read = 0

@@ -1,13 +1,13 @@
-"""Order the rows of each class by what they tell, so that a fraction keeps more than chance would (core sets).
+"""Order the rows of each class by their information, so that a fraction keeps more than a random draw (core sets).
 
 All orders look at the inputs and classes of the train rows alone, and at no network:
 
 - herding: the mean of the first k rows is as near to the mean of their class as the next row can bring it (Welling,
   "Herding dynamical weights to learn", ICML 2009; without repetition as in Rebuffi et al., "iCaRL", CVPR 2017,
   algorithm 4). Typical rows come first.
-- centers: from a row of chance on, the next is the one farthest from all before (Gonzalez 1985; as a core set Sener &
-  Savarese, "Active learning for convolutional neural networks: a core-set approach", ICLR 2018, algorithm 1). Rows
-  are spread over all there is, outliers first.
+- centers: the first row is random, each next row is the one farthest from all before (Gonzalez 1985; as a core set
+  Sener & Savarese, "Active learning for convolutional neural networks: a core-set approach", ICLR 2018, algorithm 1).
+  Rows are spread over the whole data, outliers first.
 - border: rows nearest to another class come first (distance to the nearest enemy: Wilson & Martinez, "Reduction
   techniques for instance-based learning algorithms", Machine Learning 38, 2000). Mislabelled rows are among them.
 """
@@ -72,13 +72,13 @@ def herding(rows: Tensor) -> np.ndarray:
     centred = rows - rows.mean(dim=0)
     products = centred @ centred.T
     costs = products.diagonal().clone()  # |x|² + 2 <x, sum of those taken>: least for the nearest mean
-    found = np.empty(len(rows), dtype=np.int64)
+    order_of_rows = np.empty(len(rows), dtype=np.int64)
     for place in range(len(rows)):
         row = int(costs.argmin())
-        found[place] = row
+        order_of_rows[place] = row
         costs.add_(products[row], alpha=2)
         costs[row] = torch.inf
-    return found
+    return order_of_rows
 
 
 def centers(rows: Tensor) -> np.ndarray:
@@ -87,25 +87,25 @@ def centers(rows: Tensor) -> np.ndarray:
     products = centred @ centred.T
     squares = products.diagonal().clone()
     nearest = torch.full_like(squares, torch.inf)
-    found, row = np.empty(len(rows), dtype=np.int64), 0
+    order_of_rows, row = np.empty(len(rows), dtype=np.int64), 0
     for place in range(len(rows)):
-        found[place] = row
+        order_of_rows[place] = row
         torch.minimum(nearest, (squares + squares[row] - 2 * products[row]).clamp_(min=0), out=nearest)
         nearest[row] = -torch.inf
         row = int(nearest.argmax())
-    return found
+    return order_of_rows
 
 
 def _border(rows: Tensor, groups: list[np.ndarray]) -> list[np.ndarray]:
     """Sort each class by the distance of its rows to the nearest one of another class."""
     share = min(1.0, ENEMIES / len(rows))
     drawn = [rows[group[: max(1, round(share * len(group)))]] for group in groups]
-    found = []
-    for own, group in enumerate(groups):
-        others = [part for number, part in enumerate(drawn) if number != own]
+    sorted_groups = []
+    for label, group in enumerate(groups):
+        others = [part for number, part in enumerate(drawn) if number != label]
         gaps = enemy_distances(rows[group], torch.cat(others)) if others else torch.zeros(len(group))
-        found.append(group[np.argsort(gaps.numpy(), kind="stable")])
-    return found
+        sorted_groups.append(group[np.argsort(gaps.numpy(), kind="stable")])
+    return sorted_groups
 
 
 def enemy_distances(rows: Tensor, enemies: Tensor) -> Tensor:

@@ -14,20 +14,20 @@ def require_path(path: str | None) -> Path:
     """Return `path` as an existing file or folder, or raise `ArgumentError`."""
     if path is None or not str(path).strip():
         raise ArgumentError(*UNSET)
-    found = Path(path).expanduser()
-    if not found.exists():
-        raise ArgumentError("path", f": there is no file or folder {str(path)!r}.{_near(found)}", ("path", "FOLDER"))
-    return found
+    existing = Path(path).expanduser()
+    if not existing.exists():
+        raise ArgumentError("path", f": there is no file or folder {str(path)!r}.{_near(existing)}", ("path", "FOLDER"))
+    return existing
 
 
 def require_file(where: str, name: str, folder: Path | None) -> Path:
     """Return the file `name`, relative to `folder` if one is given; `where` is the argument for `ArgumentError`."""
-    found = (folder or Path()) / Path(name).expanduser()
-    if found.is_file():
-        return found
-    if folder is None and not found.is_absolute():
+    file = (folder or Path()) / Path(name).expanduser()
+    if file.is_file():
+        return file
+    if folder is None and not file.is_absolute():
         raise ArgumentError(where, f": there is no file {name!r} here, and path is not set.", UNSET[2])
-    raise ArgumentError(where, f": there is no file {name!r} in {str(found.parent)!r}.{_near(found)}")
+    raise ArgumentError(where, f": there is no file {name!r} in {str(file.parent)!r}.{_near(file)}")
 
 
 def _near(path: Path) -> str:
@@ -45,13 +45,13 @@ def find_parts(folder: Path, suffix: str) -> dict[str, tuple[Path, ...]]:
         part: tuple(file for file in files if file.name[: -len(suffix)].split("-")[0] in names)
         for part, names in _NAMES.items()
     }
-    return {part: found for part, found in parts.items() if found}
+    return {part: files for part, files in parts.items() if files}
 
 
 def find_part_folders(folder: Path) -> dict[str, Path]:
     """Map "train", "validation" and "test" to the subfolders of that name, where there are such."""
     candidates = ((part, folder / name) for part, names in _NAMES.items() for name in names)
-    return {part: found for part, found in candidates if found.is_dir()}
+    return {part: subfolder for part, subfolder in candidates if subfolder.is_dir()}
 
 
 def read_parquet(files: Sequence[Path], columns: Sequence[str] | None = None, where: str = "path") -> Any:

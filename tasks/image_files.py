@@ -55,8 +55,8 @@ def _locate(path: str) -> dict[str, Any]:
 
 
 def _class_folders(folder: Path) -> list[Path]:
-    found = sorted(child for child in folder.iterdir() if child.is_dir())
-    return [child for child in found if any(file.suffix.lower() in _SUFFIXES for file in child.iterdir())]
+    children = sorted(child for child in folder.iterdir() if child.is_dir())
+    return [child for child in children if any(file.suffix.lower() in _SUFFIXES for file in child.iterdir())]
 
 
 def _open_folder(folder: Path) -> Encoded:
@@ -91,10 +91,10 @@ def _parquet_bytes(files: tuple[Path, ...], column: str, rows: np.ndarray) -> It
         yield value["bytes"] if isinstance(value, dict) else value
 
 
-def _column(key: str, given: str | None, names: list[str], likely: tuple[str, ...]) -> str:
-    if given is not None:
-        choose(f"{key}_column", given, names)
-        return given
+def _column(key: str, chosen: str | None, names: list[str], likely: tuple[str, ...]) -> str:
+    if chosen is not None:
+        choose(f"{key}_column", chosen, names)
+        return chosen
     for name in likely:
         if name in names:
             return name
@@ -107,12 +107,12 @@ def _hub_splits(path: str) -> dict[str, Any]:
 
     datasets.disable_progress_bars()
     try:
-        found = datasets.get_dataset_split_names(path)
+        splits = datasets.get_dataset_split_names(path)
     except (OSError, ValueError, RuntimeError) as error:
         raise ArgumentError(
             "path", f": there is no folder {path!r}, and the Hugging Face hub does not give it: {first_line(error)}"
         ) from None
-    return {part: path for part in ("train", "validation", "test") if part in found}
+    return {part: path for part in ("train", "validation", "test") if part in splits}
 
 
 def _open_hub(name: str, part: str, image_column: str | None, label_column: str | None) -> Encoded:

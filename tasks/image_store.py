@@ -33,15 +33,15 @@ class ImageStore:
 
     def number(self, classes: tuple[str, ...]) -> np.ndarray:
         """Number the labels by these classes: int64 (N,); `ValueError` for a label that is none of them."""
-        given = np.array(self._source.labels)
+        labels = np.array(self._source.labels)
         if self._source.names is not None:
-            numbers, known = given.astype(np.int64), (given >= 0) & (given < len(classes))
+            numbers, is_known = labels.astype(np.int64), (labels >= 0) & (labels < len(classes))
         else:
             place = {name: number for number, name in enumerate(classes)}
             numbers = np.array([place.get(str(label), -1) for label in self._source.labels])
-            known = numbers >= 0
-        if not known.all():
-            wrong = self._source.labels[int(np.flatnonzero(~known)[0])]
+            is_known = numbers >= 0
+        if not is_known.all():
+            wrong = self._source.labels[int(np.flatnonzero(~is_known)[0])]
             raise ArgumentError("label_column", f": the label {wrong!r} is none of the {len(classes)} classes.")
         return numbers
 
@@ -62,8 +62,8 @@ class ImageStore:
             image = image.convert(mode)
         if image.size != (width, height):
             if not self._resize:
-                found = f"{image.size[0]}x{image.size[1]}, not {width}x{height}"
-                raise ArgumentError("size", f"is not set, but image {row} is {found}.", ("size", min(width, height)))
+                sizes = f"{image.size[0]}x{image.size[1]}, not {width}x{height}"
+                raise ArgumentError("size", f"is not set, but image {row} is {sizes}.", ("size", min(width, height)))
             image = image.resize((width, height))
         pixels = np.asarray(image)
         return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)

@@ -167,12 +167,12 @@ def baselines(targets: Tensor, classes: int | None = None) -> dict[str, dict[str
     classes = max(2, int(targets.max()) + 1) if classes is None else classes
     most = int(torch.bincount(targets, minlength=classes).argmax())
     answers = {"all_positive": 1, "all_negative": 0} if classes == 2 else {"most_frequent": most}
-    found = {}
+    scores = {}
     for name, answer in answers.items():
         outputs = torch.zeros(len(targets), classes, device=targets.device)
         outputs[:, answer] = 1
-        found[name] = {metric: METRICS[metric].function(outputs, targets) for metric in available("classes", classes)}
-    return found
+        scores[name] = {metric: METRICS[metric].function(outputs, targets) for metric in available("classes", classes)}
+    return scores
 
 
 _OF_KIND = {

@@ -34,10 +34,10 @@ class Preparation(nn.Module):
         }
 
     def _rules_of_scale(self, rules: Mapping[str, Any]) -> dict[str, Tensor | None]:
-        found = rules.get("standardise")
-        if found is None:
+        statistics = rules.get("standardise")
+        if statistics is None:
             return {"mean": None, "scale": None, "factor": None, "offset": None}
-        mean, scale = torch.tensor(found["mean"]), torch.tensor(found["scale"])
+        mean, scale = torch.tensor(statistics["mean"]), torch.tensor(statistics["scale"])
         if "divide" not in rules:
             return {"mean": mean, "scale": scale, "factor": None, "offset": None}
         mean, scale = mean.view(-1, 1, 1), scale.view(-1, 1, 1)
@@ -47,14 +47,14 @@ class Preparation(nn.Module):
         """Return what the network takes."""
         if raw.dtype == torch.int64:
             return raw
-        found = raw.float()
+        rows = raw.float()
         if self.fill is not None:
-            found = self._filled(found)
+            rows = self._filled(rows)
         if self.factor is not None:
-            return found * self.factor + self.offset
+            return rows * self.factor + self.offset
         if self.mean is not None:
-            return (found - self.mean) / self.scale
-        return found if self.divide == 1 else found / self.divide
+            return (rows - self.mean) / self.scale
+        return rows if self.divide == 1 else rows / self.divide
 
     def _filled(self, rows: Tensor) -> Tensor:
         numbers, flags = rows[:, : len(self.columns)], rows[:, len(self.columns) :]

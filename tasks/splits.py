@@ -36,8 +36,8 @@ def carve(strata: np.ndarray, rows: int, *, seed: int, stream: int) -> tuple[np.
     groups = ordered(strata, seed, stream)
     counts = _apportion(np.array([len(group) for group in groups]), rows)
     taken = [group[:count] for group, count in zip(groups, counts, strict=True)]
-    kept = [group[count:] for group, count in zip(groups, counts, strict=True)]
-    return np.sort(np.concatenate(kept)), np.sort(np.concatenate(taken))
+    remaining = [group[count:] for group, count in zip(groups, counts, strict=True)]
+    return np.sort(np.concatenate(remaining)), np.sort(np.concatenate(taken))
 
 
 def _apportion(sizes: np.ndarray, rows: int) -> np.ndarray:

@@ -74,8 +74,8 @@ def _learn(source: _Source, seed: int, test_seed: int) -> _Learnt:
         rest, aside = carve(strata, wanted, seed=test_seed, stream=TEST_STREAM)
         test = frame.iloc[aside]
     wanted = rows_of("validation", source.validation, len(rest))
-    kept, taken = carve(strata[rest], wanted, seed=seed, stream=VALIDATION_STREAM)
-    train, validation = frame.iloc[rest[kept]], frame.iloc[rest[taken]]
+    train_rows, validation_rows = carve(strata[rest], wanted, seed=seed, stream=VALIDATION_STREAM)
+    train, validation = frame.iloc[rest[train_rows]], frame.iloc[rest[validation_rows]]
     columns = train.drop(columns=[source.target])
     features = Features.fit(columns, log=source.log, missing=source.missing, indicator=source.indicator)
     parts = Parts(
@@ -180,5 +180,5 @@ class Table(Task):
 
     def preparation(self) -> dict[str, object]:
         """The rules for each column, then mean and deviation of the result's columns and of the values."""
-        found = {**self._learnt.features.to_dict(), "standardise": self._inputs.to_dict()}
-        return found if self._values is None else {**found, "values": self._values.to_dict()}
+        rules = {**self._learnt.features.to_dict(), "standardise": self._inputs.to_dict()}
+        return rules if self._values is None else {**rules, "values": self._values.to_dict()}

@@ -149,9 +149,9 @@ class Task(pl.LightningDataModule):
         self.out_features = parts.out_features
         self.metrics = metrics.available(parts.kind, len(parts.classes or ()))
         self.default_metric = self.metrics[0]
-        kept = self._kept(parts)
-        self.fit_statistics(kept)
-        self.train, self.validation = self.prepare(kept), self.prepare(parts.validation)
+        train_part = self._kept(parts)
+        self.fit_statistics(train_part)
+        self.train, self.validation = self.prepare(train_part), self.prepare(parts.validation)
         if self.imbalance is not None:
             self.train = self._balanced(self.imbalance)
         self.in_shape = tuple(self.train.inputs.shape[1:])
@@ -223,8 +223,8 @@ class Task(pl.LightningDataModule):
         if self.kind not in ("classes", "pixels"):
             return {}
         flat = targets.detach().flatten().long()
-        found = metrics.baselines(flat, self.out_features if self.kind == "classes" else 2)
-        return {name: {metric: scores[metric] for metric in self.metrics} for name, scores in found.items()}
+        all_scores = metrics.baselines(flat, self.out_features if self.kind == "classes" else 2)
+        return {name: {metric: scores[metric] for metric in self.metrics} for name, scores in all_scores.items()}
 
     def fingerprint(self) -> str:
         """Return 16 hex digits of the SHA-256 of all train and validation rows, whatever the fraction."""

@@ -61,8 +61,8 @@ def _cut(source: _Source) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | N
 def encode(text: np.ndarray, alphabet: np.ndarray) -> Tensor:
     """Number code points (L,) by their place in the sorted alphabet (V,), those outside it V: int64 (L,)."""
     place = np.searchsorted(alphabet, text)
-    known = alphabet[np.minimum(place, len(alphabet) - 1)] == text
-    return torch.from_numpy(np.where(known, place, len(alphabet)))
+    is_known = alphabet[np.minimum(place, len(alphabet) - 1)] == text
+    return torch.from_numpy(np.where(is_known, place, len(alphabet)))
 
 
 def windows(codes: Tensor, length: int, stride: int) -> Split:

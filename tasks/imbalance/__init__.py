@@ -16,7 +16,7 @@ from kirigami.tasks.imbalance.repeats import Repeats
 from kirigami.tasks.imbalance.rings import Fuzzy, Radial
 from kirigami.tasks.imbalance.weights import Weights
 
-METHODS: dict[str, Callable[..., Imbalance]] = {one.method: one for one in (Weights, Repeats, Smote, Fuzzy, Radial)}
+METHODS: dict[str, Callable[..., Imbalance]] = {kind.method: kind for kind in (Weights, Repeats, Smote, Fuzzy, Radial)}
 
 
 def build(config: Mapping[str, Any]) -> Imbalance | None:
@@ -30,15 +30,15 @@ def build(config: Mapping[str, Any]) -> Imbalance | None:
     method = config.get("method", "none")
     choose("method", method, ("none", *METHODS))
     options = {str(key): value for key, value in config.items() if key != "method"}
-    known = {name: tuple(inspect.signature(one).parameters) for name, one in METHODS.items()}
-    everything = tuple(dict.fromkeys(key for keys in known.values() for key in keys))
+    arguments = {name: tuple(inspect.signature(kind).parameters) for name, kind in METHODS.items()}
+    all_arguments = tuple(dict.fromkeys(key for keys in arguments.values() for key in keys))
     for key in options:
-        if key not in everything:
-            meant = did_you_mean(key, everything) or f" They have ({', '.join(everything)})."
+        if key not in all_arguments:
+            meant = did_you_mean(key, all_arguments) or f" They have ({', '.join(all_arguments)})."
             raise ArgumentError(key, f"is no argument of any method.{meant}")
     if method == "none":
         return None
-    return METHODS[method](**{key: value for key, value in options.items() if key in known[method]})
+    return METHODS[method](**{key: value for key, value in options.items() if key in arguments[method]})
 
 
 __all__ = ["METHODS", "Fuzzy", "Imbalance", "Oversampler", "Radial", "Repeats", "Smote", "Weights", "build"]

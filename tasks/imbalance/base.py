@@ -48,8 +48,8 @@ class Oversampler(Imbalance):
         for label in torch.nonzero((counts > 0) & (counts < largest)).flatten().tolist():
             rows = inputs[targets == label]
             generator = np.random.default_rng([seed, IMBALANCE_STREAM, label])
-            made = _like(self.more(_flat(rows), largest, generator), rows)
-            added.append((made, torch.full((len(made),), label, dtype=targets.dtype)))
+            new_rows = _like(self.more(_flat(rows), largest, generator), rows)
+            added.append((new_rows, torch.full((len(new_rows),), label, dtype=targets.dtype)))
         new_inputs, new_targets = zip(*added, strict=True)
         return torch.cat(new_inputs), torch.cat(new_targets)
 
@@ -59,8 +59,8 @@ def _flat(rows: Tensor) -> np.ndarray:
     return values.flatten(1).numpy()
 
 
-def _like(made: np.ndarray, rows: Tensor) -> Tensor:
-    values = torch.from_numpy(np.ascontiguousarray(made, dtype=np.float32)).view(-1, *rows.shape[1:])
+def _like(new_rows: np.ndarray, rows: Tensor) -> Tensor:
+    values = torch.from_numpy(np.ascontiguousarray(new_rows, dtype=np.float32)).view(-1, *rows.shape[1:])
     if rows.dtype == torch.uint8:
         values = (values * LEVELS).round_().clamp_(0, LEVELS)
     return values.to(rows.dtype)

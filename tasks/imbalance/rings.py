@@ -32,8 +32,8 @@ class Fuzzy(Oversampler):
         counts = copies(len(rows), largest, self.rings)
         steps = np.repeat(self.radius * np.arange(self.rings), counts)
         moves = np.stack((-steps, steps), axis=1).reshape(1, -1, 1).astype(rows.dtype)
-        found: np.ndarray = (rows[:, None, :] + moves).reshape(-1, rows.shape[1])
-        return found
+        copied_rows: np.ndarray = (rows[:, None, :] + moves).reshape(-1, rows.shape[1])
+        return copied_rows
 
 
 class Radial(Oversampler):
@@ -62,8 +62,8 @@ class Radial(Oversampler):
         directions = generator.standard_normal((count, len(radii), columns), dtype=np.float32)
         lengths = (radii * generator.random((count, len(radii))) ** (1 / columns)).astype(np.float32)
         moves = directions / np.linalg.norm(directions, axis=2, keepdims=True) * lengths[:, :, None]
-        found: np.ndarray = (rows[:, None, :] + moves).astype(rows.dtype).reshape(-1, columns)
-        return found
+        points: np.ndarray = (rows[:, None, :] + moves).astype(rows.dtype).reshape(-1, columns)
+        return points
 
 
 def copies(rows: int, largest: int, rings: int) -> list[int]:
