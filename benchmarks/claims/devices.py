@@ -68,6 +68,6 @@ def train(devices: int, seed: int, *overrides: str) -> tuple[dict[str, float], d
     config = resolve(compose([*OVERRIDES, *overrides, f"trainer.devices={devices}", f"seed={seed}"]))
     outcome = trial.train(Job(0, config, lambda fidelity, metrics: None), threads=devices)
     with tempfile.TemporaryDirectory() as folder:
-        assert outcome.made is not None
-        outcome.made.save(Path(folder) / "network.safetensors")
+        assert outcome.trained is not None
+        outcome.trained.save(Path(folder) / "network.safetensors")
         return dict(outcome.metrics), load_file(Path(folder) / "network.safetensors")

@@ -58,10 +58,10 @@ def trained(name: str, config: Mapping[str, Any], seed: int) -> dict[str, float]
     job = Job(0, {**config, "seed": seed}, lambda fidelity, metrics: None)
     outcome = repeat(job, 0, 1)
     scores = {metric: float(outcome.metrics.get(metric, "nan")) for metric in {METRIC[name], BESIDE}}
-    if name in AIMS and outcome.made is not None:
+    if name in AIMS and outcome.trained is not None:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "network.safetensors"
-            outcome.made.save(file)
+            outcome.trained.save(file)
             (tested,) = scores_on_test([file], job.config, seed)
         scores |= {metric + NEXT: tested[metric] for metric in scores}
     return {**scores, SECONDS: job.details[SECONDS]}

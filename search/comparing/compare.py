@@ -111,6 +111,10 @@ def seconds(arm: Arm, reference: Arm, seeds: Sequence[int], runs: Mapping[Key, R
         for seed in seeds
         if runs[arm.identity, seed].state == runs[reference.identity, seed].state == "complete"
     ]
-    mine, theirs = sum(pair[0] for pair in both), sum(pair[1] for pair in both)
-    ratio = mine / theirs if theirs > 0 else nan
-    return {"seconds": round(mine, 3), "seconds_ratio": round(ratio, 4), "seconds_saved": round(theirs - mine, 3)}
+    arm_s, reference_s = sum(pair[0] for pair in both), sum(pair[1] for pair in both)
+    ratio = arm_s / reference_s if reference_s > 0 else nan
+    return {
+        "seconds": round(arm_s, 3),
+        "seconds_ratio": round(ratio, 4),
+        "seconds_saved": round(reference_s - arm_s, 3),
+    }

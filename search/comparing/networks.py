@@ -18,9 +18,9 @@ class Networks:
 
     def keep(self, arm: Arm, seed: int, outcome: Outcome) -> None:
         """Write the network of a finished run."""
-        if outcome.made is not None:
+        if outcome.trained is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            outcome.made.save(self._file(arm, seed))
+            outcome.trained.save(self._file(arm, seed))
 
     def complete(self, arm: Arm, seeds: Sequence[int], train: Train) -> list[Path]:
         """Return an arm's files in the order of the seeds; what is no longer there is trained again.
@@ -31,7 +31,7 @@ class Networks:
         for number, seed in enumerate(seeds):
             if not self._file(arm, seed).exists():
                 run, outcome = attempt(arm, seed, number, train, lambda: False)
-                if outcome.made is None:
+                if outcome.trained is None:
                     raise StudyStopped(f"{arm.label} cannot be trained again under seed {seed}: {run.reason}")
                 self.keep(arm, seed, outcome)
         return [self._file(arm, seed) for seed in seeds]

@@ -38,7 +38,7 @@ def range_of_rates(overrides: Sequence[str], config_dirs: Sequence[Path], rates:
     config = TrialConfig.from_resolved(unlimited(study.plain))
     test, is_fixed = tested(config, rates)
     is_searched = "lr" in ((raw.get("space") or {}).get("optimizer") or {})
-    result = described(config, rates, test, own=is_searched, fixed=is_fixed)
+    result = described(config, rates, test, searched=is_searched, fixed=is_fixed)
     file = folder_of(study.storage.url, study.name) / f"{FILE}.json"
     write_json(file, result)
     return result, file
@@ -92,12 +92,12 @@ def _optimizer(module: LightningModule, config: TrialConfig) -> Optimizer:
 
 
 def described(
-    config: TrialConfig, rates: Rates, test: RangeTest, *, own: bool = False, fixed: bool = False
+    config: TrialConfig, rates: Rates, test: RangeTest, *, searched: bool = False, fixed: bool = False
 ) -> dict[str, Any]:
     """Return the result as plain data, with sentences that say how to use it.
 
     Args:
-        own: whether the study's space has the rate.
+        searched: whether the study's space has the rate.
         fixed: whether the rate is in the user's own code, where no override reaches it.
     """
     others = {"init": models.initial.build, "regime": models.regimes.build}
@@ -113,7 +113,7 @@ def described(
             "highest": test.highest,
             "stopped_early": len(test.rates) < rates.steps,
             "left_out": left_out,
-            "said": sentences(rates, test, left_out=left_out, own=own, fixed=fixed),
+            "said": sentences(rates, test, left_out=left_out, searched=searched, fixed=fixed),
             "rates": test.rates,
             "losses": test.losses,
             "smoothed": test.smoothed,
@@ -129,7 +129,7 @@ def steepest(test: RangeTest) -> float | None:
     return test.rates[int(slopes.argmin())]
 
 
-def sentences(rates: Rates, test: RangeTest, *, left_out: Sequence[str], own: bool, fixed: bool) -> list[str]:
+def sentences(rates: Rates, test: RangeTest, *, left_out: Sequence[str], searched: bool, fixed: bool) -> list[str]:
     """Say how to use the rates that were found, and what to mind."""
     lines = []
     if test.highest is None or test.suggestion is None:
@@ -143,7 +143,7 @@ def sentences(rates: Rates, test: RangeTest, *, left_out: Sequence[str], own: bo
             f"For a constant rate {setting}{test.suggestion:.2g}; as the top of one-cycle, which holds it only "
             f"briefly, up to {setting}{test.highest:.2g}."
         )
-        if own:
+        if searched:
             lines.append(f"A search need not look beyond: space.optimizer.lr.high={test.highest:.2g}.")
         if test.rates.index(test.highest) >= rates.steps - 1 - max(1, rates.steps // 20):
             lines.append(f"The loss falls up to the last rate. Go on: highest={rates.highest * 100:g}.")

@@ -170,7 +170,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Return p values corrected for their number by Holm's step-down procedure, in the order given."""
     count = len(p_values)
     corrected, largest = [1.0] * count, 0.0
-    for place, index in enumerate(sorted(range(count), key=lambda one: p_values[one])):
+    for place, index in enumerate(sorted(range(count), key=lambda number: p_values[number])):
         largest = max(largest, min(1.0, (count - place) * p_values[index]))
         corrected[index] = largest
     return corrected
@@ -178,10 +178,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def cliffs_delta(first: ArrayLike, second: ArrayLike) -> float:
     """Return (#(first > second) - #(first < second)) / (n·m) over all pairs of values; NaN without any."""
-    one, other = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
-    if not len(one) or not len(other):
+    left, right = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    if not len(left) or not len(right):
         return float("nan")
-    return float(np.sign(np.round(one[:, None] - other[None, :], DIGITS)).mean())
+    return float(np.sign(np.round(left[:, None] - right[None, :], DIGITS)).mean())
 
 
 def _median(values: NDArray[np.float64]) -> float:

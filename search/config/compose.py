@@ -81,7 +81,11 @@ def _explain(error: Exception, overrides: Sequence[str], config_dirs: Sequence[P
     if override := getattr(error, "override", None):
         return f"{override!r} cannot be read as key=value: {one_line(error)}. Quote it or remove it."
     if text.startswith("Config group override must be"):
-        at_fault = [one for one in overrides if one.lstrip("+").partition("=")[0] in (*GROUPS, "space", "study", "")]
+        at_fault = [
+            override
+            for override in overrides
+            if override.lstrip("+").partition("=")[0] in (*GROUPS, "space", "study", "")
+        ]
         return f"{' or '.join(at_fault)}: a group takes the name of a file, such as optimizer=sgd."
     if isinstance(error, YAMLError):
         mark = getattr(error, "problem_mark", None)
@@ -104,5 +108,5 @@ def _nearest_key(path: str, overrides: Sequence[str], config_dirs: Sequence[Path
         raw = compose(others, config_dirs)
     except InputError:
         return ""
-    known = {"study"} | {path for path, _ in leaves(raw)} | {path.rpartition(".")[0] for path, _ in leaves(raw)}
-    return did_you_mean(path, known)
+    paths = {"study"} | {path for path, _ in leaves(raw)} | {path.rpartition(".")[0] for path, _ in leaves(raw)}
+    return did_you_mean(path, paths)

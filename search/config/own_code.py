@@ -30,13 +30,13 @@ def check_target(target: Any, folders: Iterable[str | Path]) -> None:
     if not isinstance(target, str) or "." not in target:
         return
     name = target.partition(".")[0]
-    own = importlib.machinery.PathFinder.find_spec(name, [str(folder) for folder in folders])
-    if own is None:
+    users = importlib.machinery.PathFinder.find_spec(name, [str(folder) for folder in folders])
+    if users is None:
         return
     imported = sys.modules[name].__spec__ if name in sys.modules else importlib.util.find_spec(name)
-    if imported is not None and _place(imported) != _place(own):
+    if imported is not None and _place(imported) != _place(users):
         raise InputError(
-            f"network._target_={target} would import {_place(imported)}, not your {_place(own)}. "
+            f"network._target_={target} would import {_place(imported)}, not your {_place(users)}. "
             f"Rename yours, and set network._target_=NEW{target[len(name) :]}."
         )
 

@@ -24,7 +24,7 @@ from kirigami.search.study.record import Origin
 from kirigami.search.training import trainer as trainers
 from kirigami.search.training.alone import train
 from kirigami.search.training.building import load, open_task
-from kirigami.search.training.job import Job, Made
+from kirigami.search.training.job import Job, Trained
 from kirigami.search.training.networks import Networks, about_file
 
 
@@ -132,7 +132,7 @@ def obtain(
     return network, _moved(config, data), about_file(path)["recipes"]
 
 
-def train_again(trial: FrozenTrial, data: str | None = None) -> Made:
+def train_again(trial: FrozenTrial, data: str | None = None) -> Trained:
     """Train a trial again from its record; return what it has trained.
 
     Raises:
@@ -145,8 +145,8 @@ def train_again(trial: FrozenTrial, data: str | None = None) -> Made:
         outcome = train(Job(trial.number, config.plain, lambda fidelity, metrics: None))
     except ValueError as error:
         raise InputError(f"trial {trial.number} cannot be trained again: {one_line(error)}") from error
-    assert outcome.made is not None, "a trial without pruner and budget is complete"
-    return outcome.made
+    assert outcome.trained is not None, "a trial without pruner and budget is complete"
+    return outcome.trained
 
 
 def _moved(config: TrialConfig, data: str | None) -> TrialConfig:

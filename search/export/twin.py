@@ -19,8 +19,8 @@ def dense_twin(config: TrialConfig, task: tasks.Task, metric: str, console: Cons
     """Train the same network without techniques under the same seed, and return what it scores and weighs."""
     with console.status("training the dense twin"):
         outcome = train(Job(0, unlimited(config.without_techniques().plain), lambda fidelity, metrics: None))
-    assert isinstance(outcome.made, Assembly), "a trial without pruner and budget is complete"
-    network = outcome.made.network.cpu().eval()
+    assert isinstance(outcome.trained, Assembly), "a trial without pruner and budget is complete"
+    network = outcome.trained.network.cpu().eval()
     model = to_onnx(network, task)
     return {
         "what": "the same network and settings, trained under the same seed without any technique",

@@ -1,4 +1,4 @@
-"""A trial of the study for this worker: asked for, signed, its heart beating, its config drawn."""
+"""Open a trial of the study for this worker: ask Optuna, sign it, start its heartbeat, draw its config."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -16,16 +16,16 @@ from kirigami.search.study.record import Origin, Result, write
 from kirigami.spaces import Space
 
 
-class Asked(NamedTuple):
-    """A trial, the event that tells when it is no longer ours, and what sends its heartbeats until it is closed."""
+class OpenTrial(NamedTuple):
+    """A trial, the event that is set when another worker has taken it, and the sender of its heartbeats."""
 
     trial: optuna.Trial
     lost: threading.Event
     heart: ExitStack
 
 
-def ask(study: Study, storage: Store | None, budget: int | None, ledger: Ledger) -> Asked | None:
-    """Return a trial; None where another worker was first, so that it had to be handed back.
+def ask(study: Study, storage: Store | None, budget: int | None, ledger: Ledger) -> OpenTrial | None:
+    """Return a trial; None where another worker was first and it had to be handed back.
 
     Args:
         budget: how many trials the study may have.
@@ -42,7 +42,7 @@ def ask(study: Study, storage: Store | None, budget: int | None, ledger: Ledger)
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return None
     heart = ExitStack()
-    return Asked(trial, heart.enter_context(recovery.heartbeat(storage, trial)), heart)
+    return OpenTrial(trial, heart.enter_context(recovery.heartbeat(storage, trial)), heart)
 
 
 def draw(

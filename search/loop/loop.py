@@ -1,6 +1,6 @@
 """ask -> run -> tell until the study's budget is met, with heartbeats; every worker runs this same loop.
 
-The budget belongs to the study, not to a worker: what counts is read from the store each time a trial is asked for.
+The budget belongs to the study, not to a worker: the count of trials is read from the store before each `ask`.
 """
 
 import time
@@ -29,7 +29,7 @@ from kirigami.search.training.networks import Networks
 from kirigami.search.training.runners import Runner
 from kirigami.spaces import Budget, Space
 
-PAUSE_S = 0.5  # before the store is looked at again where there was nothing to do
+PAUSE_S = 0.5  # seconds before the store is read again where there was no trial to run
 
 
 @dataclass
@@ -38,13 +38,13 @@ class Loop:
 
     Attributes:
         prepare: turns the values suggested for a trial into its resolved config.
-        storage: the study's store, for heartbeats and for writes that belong together; None for a study in memory.
-        judge: says which trials go on.
-        folder: where the networks of the best trials are kept; None keeps none.
-        shared: where other machines find these networks; None leaves them in the folder alone.
+        storage: the study's store, for heartbeats and transactions; None for a study in memory.
+        judge: decides which trials go on, stop or pause.
+        folder: the folder for the networks of the best trials; None keeps none.
+        shared: the artifact store that shares these networks with other machines; None keeps them in the folder only.
         checkpoint_store: stores checkpoints of running trials; None stores none, and a retry begins anew.
         stop_requested: polled at every report and step.
-        ledger: of the study, for all who need it in this process: each finished trial is read once.
+        ledger: the accounts of the study, shared within this process: each finished trial is read once.
     """
 
     study: Study
@@ -64,8 +64,8 @@ class Loop:
 
     def __post_init__(self) -> None:
         self._shares = Shares(self.meter)
-        self._running: dict[int, Running] = {}  # what the runner has taken and not yielded
-        self._held: list[Running] = []  # asked for, and waiting for others of their signature
+        self._running: dict[int, Running] = {}  # taken by the runner, not yet yielded
+        self._held: list[Running] = []  # drawn, and waiting for others of their signature
         self._deadline: spending.Deadline | None = None
         self._ended: str | None = None
         self._idle_until = 0.0
@@ -108,19 +108,19 @@ class Loop:
     # Asking
 
     def _next_job(self, signature: Hashable = None) -> Job | None:
-        """Return a job of that signature; what was asked for and does not fit is held until it does."""
+        """Return a job of that signature; a trial that does not fit is held until it does."""
         for running in self._held:
             if self._fits(running, signature):
                 self._held.remove(running)
                 self._shares.settle()
                 return self._begin(running)
         while len(self._held) < self.runner.slots and (ledger := self._look()) is not None:
-            asked = self._ask(ledger)
-            if asked is None:
+            drawn = self._ask(ledger)
+            if drawn is None:
                 continue
-            if self._fits(asked, signature):
-                return self._begin(asked)
-            self._held.append(asked)
+            if self._fits(drawn, signature):
+                return self._begin(drawn)
+            self._held.append(drawn)
         return None
 
     def _fits(self, running: Running, signature: Hashable) -> bool:
@@ -132,10 +132,10 @@ class Loop:
         return running.job
 
     def _look(self) -> Ledger | None:
-        """Read the store; return the ledger if there is a trial to ask for, else None, with `_ended` where it is over.
+        """Read the store; return the ledger if there is a trial to run, else None; set `_ended` if the study is over.
 
         Raises:
-            StudyStopped: where the study only fails.
+            StudyStopped: where all recent trials failed.
         """
         if self._ended is not None or time.monotonic() < self._idle_until:
             return None
@@ -146,12 +146,12 @@ class Loop:
         if self.stop_requested():
             self._ended = "stopped"
         elif (ended := spending.ended_by(self.budget, ledger)) is not None:
-            # Others' last trials may be found dead: then they have spent less than it seems.
+            # The last trials of other workers may turn out to be dead: then less has been spent than it seems.
             self._end_or_wait(f"{ended} is met", "wall_s" in ended or ledger.count("running") == 0)
-        # What waits is asked for even beyond the budget: a retry that came twice has to be handed back.
+        # Drain the queue even when the budget is spent: a duplicate retry has to be handed back.
         elif ledger.count("waiting") > 0 or self._take_up(ledger) or self._is_new_left(ledger):
             return ledger
-        else:  # others' last trials may yet need a new worker
+        else:  # the last trials of other workers may still need a retry
             self._end_or_wait(f"budget.trials={self.budget.trials} is met", ledger.count("running") == 0)
         return None
 
@@ -159,14 +159,14 @@ class Loop:
         return self.budget.trials is None or ledger.counted < self.budget.trials
 
     def _take_up(self, ledger: Ledger) -> bool:
-        """Queue the paused trial that is to go on now; return whether there is one."""
+        """Queue the paused trial that resumes now; return whether there is one."""
         paused = {trial.number: trial for trial in ledger.paused()}
         if not paused:
             return False
         new_left = self._is_new_left(ledger)
         number = self.judge.resume(ledger, new_left)
         if number is None and not new_left and ledger.count("running") == 0:
-            number = min(paused)  # no study ends with a trial that nobody takes up
+            number = min(paused)  # no study ends with a paused trial left behind
         if number is not None:
             recovery.resume(self.study, paused[number])
         return number is not None
@@ -181,31 +181,31 @@ class Loop:
         """Ask for a trial and draw its config; None where another worker was first."""
         self._shares.settle()
         with recovery.one_look(self.storage):
-            asked = asking.ask(self.study, self.storage, self.budget.trials, ledger)
-            if asked is None:
+            opened = asking.ask(self.study, self.storage, self.budget.trials, ledger)
+            if opened is None:
                 return None
             self._set_deadline(ledger)
-            config = asking.draw(asked.trial, self.space, self.prepare, self.storage)
+            config = asking.draw(opened.trial, self.space, self.prepare, self.storage)
         if config is None:
-            asked.heart.close()
+            opened.heart.close()
             return None
-        paused = recovery.paused_attempt(ledger.trials, asked.trial.number)
-        running = Running(*asked, self.judge, ledger, self._shares, self.budget.limits, self._met, paused)
+        paused = recovery.paused_attempt(ledger.trials, opened.trial.number)
+        running = Running(*opened, self.judge, ledger, self._shares, self.budget.limits, self._met, paused)
         running.job = Job(
-            asked.trial.number,
+            opened.trial.number,
             config,
             running.on_report,
             self.stop_requested,
             on_step=running.on_step,
             checkpoints=None
             if self.checkpoint_store is None
-            else self.checkpoint_store.attempt(self.study, asked.trial),
+            else self.checkpoint_store.attempt(self.study, opened.trial),
             on_recall=running.on_recall,
         )
         return running
 
     def _set_deadline(self, ledger: Ledger) -> None:
-        """Note when this worker's trials have to end; `ledger` knows the one that is begun now, and is read anew."""
+        """Set the deadline of this worker's trials; `ledger` contains the new trial, and the deadline reads it anew."""
         first = spending.left(self.budget, ledger)
         if first.budget:
             self._deadline = spending.Deadline(lambda: spending.left(self.budget, self.ledger.read(self.study)), first)
@@ -215,7 +215,7 @@ class Loop:
         return None if self._deadline is None else self._deadline.met()
 
     def _check_failures(self, ledger: Ledger) -> None:
-        """Stop a study that only fails: its config is wrong, and the rest of the budget would go the same way."""
+        """Stop a study whose recent trials all failed: its config is wrong, and the rest would fail too."""
         began = self.began + timedelta(seconds=ledger.clock)
         last = ledger.last_ended(self.budget.failures_in_a_row, since=began)
         if len(last) == self.budget.failures_in_a_row and all(trial.state.name == "FAIL" for trial in last):
@@ -224,13 +224,13 @@ class Loop:
     # Telling
 
     def _tell(self, running: Running, outcome: Outcome) -> None:
-        """Tell what came out of a trial, and let go of it."""
+        """Tell Optuna the outcome of a trial, and release it."""
         share, details = self._shares.end(running.number), running.job.details
         energy = self.meter.figures(share.joules, str(details.get("device", "cpu")))
         spent = spending.spent(share.seconds, details) | energy
-        told = telling.tell(self.study, self.storage, running, outcome, spent)
-        if told is not None:
-            telling.finish(self.study, running, told, self._networks(), self.ledger)
+        final = telling.tell(self.study, self.storage, running, outcome, spent)
+        if final is not None:
+            telling.finish(self.study, running, final, self._networks(), self.ledger)
         running.heart.close()
         del self._running[running.number]
         self._idle_until = 0.0
@@ -239,7 +239,7 @@ class Loop:
         return None if self.folder is None else Networks(self.folder, self.study.study_name, self.shared)
 
     def _hand_back(self) -> None:
-        """Give up the trials that run or are held; what they have cost so far stays charged."""
+        """Hand back the trials that run or are held; their cost so far stays charged."""
         for running in sorted((*self._running.values(), *self._held), key=lambda running: running.number):
             spending.note_lost(running.trial, self._shares.end(running.number).seconds)
             recovery.hand_back(self.study, running.trial, self.storage, self.ledger)

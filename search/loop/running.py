@@ -1,4 +1,4 @@
-"""A trial that this worker has asked for, until it is told or handed back: its heartbeat, its reports, its share."""
+"""A running trial of this worker, until it is closed or handed back: its heartbeat, its reports, its share."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -27,9 +27,9 @@ class Running:
         heart: sends heartbeats until it is closed.
         limits: of the budget on a network's costs.
         met: returns the budget of seconds or money that is met; None before that.
-        paused: the attempt at whose end the trial was paused, if it goes on; what that had shown is not judged again.
+        paused: the attempt that was paused, if this one resumes it; its reports are not judged again.
         reached: fidelity of the last report.
-        job: what the runner gets.
+        job: passed to the runner.
     """
 
     trial: optuna.Trial
@@ -70,7 +70,7 @@ class Running:
             raise Paused(f"at fidelity {fidelity}")
 
     def on_step(self) -> None:
-        """Look after the clock and the counters of energy.
+        """Check the clock and the energy counters.
 
         Raises:
             Pruned: where a budget of seconds or money is met.
@@ -80,10 +80,10 @@ class Running:
             raise Pruned(f"{met} was met at fidelity {self.job.curve[-1][0] if self.job.curve else 0}")
 
     def on_recall(self, attempt: int, fidelity: int, metrics: Metrics) -> None:
-        """Store again what an earlier attempt had reached; at its rungs it went on, whatever would be said now."""
+        """Store a report of an earlier attempt again; it passed its rungs, so it is not judged again."""
         earlier = self.trial.study.get_trials(deepcopy=False)[attempt]
         report = self._report(fidelity, metrics)
-        with suppress(UpdateFinishedTrialError):  # taken for dead: the next report finds that
+        with suppress(UpdateFinishedTrialError):  # taken for dead: the next report notices that
             self.judge.recall(self.trial, earlier, report)
 
     def _verdict(self, report: Report) -> Verdict:
@@ -101,17 +101,20 @@ class Running:
 
 
 def at_rung(metrics: Mapping[str, float], details: Mapping[str, Any], seconds: float) -> dict[str, float]:
-    """Return the metrics of a report with the costs known by then.
+    """Return the metrics of a report with the costs known so far.
 
-    They are those that `kirigami.spaces.costs` says are known before training, and `seconds` those since the trial
-    began. What a report itself brings goes first.
+    These are the costs that `kirigami.spaces.costs` marks as known before training, and the `seconds` since the trial
+    began. A value in the report takes precedence.
     """
-    known = {name: float(value) for name, value in known_before(details).items()}
-    return {**metrics, **{name: cost for name, cost in {"seconds": seconds, **known}.items() if name not in metrics}}
+    costs_known = {name: float(value) for name, value in known_before(details).items()}
+    return {
+        **metrics,
+        **{name: cost for name, cost in {"seconds": seconds, **costs_known}.items() if name not in metrics},
+    }
 
 
 def excess(costs: Mapping[str, float], limits: Mapping[str, float]) -> float:
-    """Return by what share the costs are over the limits, summed over those that are."""
+    """Return the sum of the relative excesses of the costs over their limits."""
     return sum(max(0.0, costs[name] / limit - 1) for name, limit in limits.items() if name in costs)
 
 

@@ -1,4 +1,4 @@
-"""The end of a trial: its outcome written, the trial closed, its network kept where it is among the best."""
+"""The end of a trial: its outcome is written, the trial closed, its network kept if it is among the best."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -21,8 +21,8 @@ CLOSED_BY_ANOTHER = "Cannot tell a"
 STATES = {"complete": "COMPLETE", "failed": "FAIL", "paused": "FAIL"}  # Optuna's; it has no paused trials
 
 
-class Told(NamedTuple):
-    """What became of a trial, and its objectives where it is complete."""
+class FinalOutcome(NamedTuple):
+    """The final outcome of a trial, and its objectives where it is complete."""
 
     outcome: Outcome
     values: list[float] | None
@@ -30,17 +30,17 @@ class Told(NamedTuple):
 
 def tell(
     study: Study, storage: Store | None, running: Running, outcome: Outcome, spent: Mapping[str, Any]
-) -> Told | None:
+) -> FinalOutcome | None:
     """Write the outcome and close the trial, in one transaction: a worker killed before leaves it to be retried.
 
     Args:
         spent: what the trial cost, as it is recorded.
 
     Returns:
-        what was told; None where this worker was taken for dead, and the trial is not its own any more.
+        the final outcome; None where this worker was taken for dead and another one has the trial.
     """
-    told = _judged(study, outcome)
-    trial, outcome = running.trial, told.outcome
+    final = _judged(study, outcome)
+    trial, outcome = running.trial, final.outcome
     result = Result.from_details(
         state=outcome.state,
         reason=outcome.reason,
@@ -55,33 +55,33 @@ def tell(
             for name, limit in running.limits.items():
                 if name in outcome.metrics:
                     trial.set_constraint(name, outcome.metrics[name] / limit - 1)
-            study.tell(trial, told.values, state=state)
+            study.tell(trial, final.values, state=state)
     except UpdateFinishedTrialError:
-        return None  # it is being run again
+        return None  # another worker runs it again
     except ValueError as error:
         if CLOSED_BY_ANOTHER not in str(error):
             raise
         return None
-    return told
+    return final
 
 
-def finish(study: Study, running: Running, told: Told, networks: Networks | None, ledger: Ledger) -> None:
-    """Drop the checkpoints of a trial that has ended, and keep its network where it is among the best."""
-    checkpoints, made = running.job.checkpoints, told.outcome.made
-    if checkpoints is not None and told.outcome.state != "paused":
+def finish(study: Study, running: Running, final: FinalOutcome, networks: Networks | None, ledger: Ledger) -> None:
+    """Drop the checkpoints of a trial that has ended, and keep its network if it is among the best."""
+    checkpoints, trained = running.job.checkpoints, final.outcome.trained
+    if checkpoints is not None and final.outcome.state != "paused":
         checkpoints.drop()
-    if networks is not None and made is not None and told.values is not None:
-        networks.keep_if_best(study, running.number, told.values, made.save, ledger)
+    if networks is not None and trained is not None and final.values is not None:
+        networks.keep_if_best(study, running.number, final.values, trained.save, ledger)
 
 
-def _judged(study: Study, outcome: Outcome) -> Told:
-    """Return the outcome with its objective values; a complete trial without good ones is not complete."""
+def _judged(study: Study, outcome: Outcome) -> FinalOutcome:
+    """Return the outcome with its objective values; a value that is no number makes a complete trial pruned."""
     if outcome.state != "complete":
-        return Told(outcome, None)
+        return FinalOutcome(outcome, None)
     wrong = not_a_number(outcome.metrics)
     if wrong is not None:
-        return Told(Outcome("pruned", outcome.metrics, f"{wrong} is {outcome.metrics[wrong]} at the end"), None)
+        return FinalOutcome(Outcome("pruned", outcome.metrics, f"{wrong} is {outcome.metrics[wrong]} at the end"), None)
     try:
-        return Told(outcome, [objective_value(outcome.metrics, name) for name in metric_names(study)])
+        return FinalOutcome(outcome, [objective_value(outcome.metrics, name) for name in metric_names(study)])
     except KeyError as error:
-        return Told(Outcome("failed", outcome.metrics, str(error.args[0])), None)
+        return FinalOutcome(Outcome("failed", outcome.metrics, str(error.args[0])), None)

@@ -1,4 +1,4 @@
-"""A store on a PostgreSQL server: its connections, and what can be said of a database before it is used."""
+"""A store on a PostgreSQL server: its connections, and the checks of a database before it is used."""
 
 import time
 from dataclasses import dataclass
@@ -63,13 +63,13 @@ class Survey:
 
 
 def engine_settings(url: str) -> dict[str, Any]:
-    """Return what SQLAlchemy's engine is made with; what the URL says itself goes first.
+    """Return the arguments of SQLAlchemy's engine; settings in the URL take precedence.
 
     A worker holds one connection: a hundred workers fit the default of a server. The connections are not tried before
     they are used: what fails on an old one is tried again on a new one.
     """
-    given = sqlalchemy.make_url(url).query
-    network = {key: value for key, value in NETWORK.items() if key not in given}
+    query = sqlalchemy.make_url(url).query
+    network = {key: value for key, value in NETWORK.items() if key not in query}
     return {"pool_size": 1, "max_overflow": 9, "connect_args": network}
 
 

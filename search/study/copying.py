@@ -96,11 +96,11 @@ def make_room(goal: BaseStorage, name: str, url: str) -> None:
     Raises:
         InputError: where the target has a study of that name.
     """
-    there = studies.find(goal, name)
-    if there is None:
+    existing = studies.find(goal, name)
+    if existing is None:
         return
-    facts = facts_of(there)
-    untouched = not there.user_attrs and not there.get_trials(deepcopy=False)  # a copy that ended before it began
+    facts = facts_of(existing)
+    untouched = not existing.user_attrs and not existing.get_trials(deepcopy=False)  # a copy that ended before it began
     if facts.identity is not None or (facts.copied is None and not untouched):
         raise InputError(
             f"study={name} is in the target already. Copy to another store, or remove it there first: "

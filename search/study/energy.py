@@ -33,7 +33,7 @@ class Meter:
     """
 
     def __init__(self, counters: list[Counter] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._counters = {one.name: one for one in (machine() if counters is None else counters)}
+        self._counters = {counter.name: counter for counter in (machine() if counters is None else counters)}
         self._clock = clock
         self._last: dict[str, float] = {}
         self._joules = dict.fromkeys(self._counters, 0.0)
@@ -108,7 +108,7 @@ def gpus() -> Iterator[Counter]:
         import pynvml
 
         pynvml.nvmlInit()
-        handles = [_handle(pynvml, one) for one in _visible(pynvml.nvmlDeviceGetCount())]
+        handles = [_handle(pynvml, device) for device in _visible(pynvml.nvmlDeviceGetCount())]
     except Exception:  # not installed, no driver, no permission: each raises something else
         return
     for number, handle in enumerate(handles):
@@ -123,7 +123,11 @@ def gpus() -> Iterator[Counter]:
 def _visible(count: int) -> list[str]:
     """Return the devices that CUDA shows this process, in its order: indices, or names such as GPU-5f…"""
     setting = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return [str(one) for one in range(count)] if setting is None else [one for one in setting.split(",") if one.strip()]
+    return (
+        [str(device) for device in range(count)]
+        if setting is None
+        else [device for device in setting.split(",") if device.strip()]
+    )
 
 
 def _handle(pynvml: Any, device: str) -> Any:

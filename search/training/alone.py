@@ -63,7 +63,7 @@ def _train(
     metrics = _fit(job, assembly, start, split, test_split)
     job.details |= figures(assembly.techniques)  # among them costs as a technique counts them
     job.details |= costs.after(config, assembly.network, assembly.techniques, assembly.task)
-    return Outcome("complete", {**metrics, **costs.of_trained(job.details)}, made=assembly)
+    return Outcome("complete", {**metrics, **costs.of_trained(job.details)}, trained=assembly)
 
 
 def _fit(

@@ -83,9 +83,9 @@ def least_bytes(network: nn.Module, techniques: Sequence[Technique]) -> int:
 
 def over_budget(budget: Budget, details: Mapping[str, Any]) -> str | None:
     """Return why a network is over the budget, known before it is trained; None where it is not."""
-    known = known_before(details)
+    bounds = known_before(details)
     for name, limit in budget.limits.items():
-        value = known.get(name, 0)
+        value = bounds.get(name, 0)
         if value > limit:
             shown = f"{value:.4g}" if isinstance(value, float) else value
             return f"at least {shown} {name}, over budget.{name}={limit}; not trained"

@@ -25,15 +25,15 @@ class Pruned(Stopped):
 
 
 class Paused(Stopped):
-    """The judge lets the trial rest here: it keeps its checkpoint, and goes on when the judge says so."""
+    """The judge pauses the trial: it keeps its checkpoint and resumes when the judge decides so."""
 
 
 class Interrupted(Stopped):
     """The user or the system asked the worker to stop; the trial will be run again."""
 
 
-class Made(Protocol):
-    """What a trial has trained (`kirigami.search.training.building.Assembly`)."""
+class Trained(Protocol):
+    """The trained network of a trial (`kirigami.search.training.building.Assembly`)."""
 
     def save(self, path: Path) -> None:
         """Write the network to a file.
@@ -46,17 +46,17 @@ class Made(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial came to, why, and what it has made.
+    """How a trial ended, why, and its trained network.
 
     Attributes:
         state: complete, pruned, failed, paused, or infeasible (over the budget, and not trained for that reason).
-        made: for whoever keeps it; None where nothing was trained to its end.
+        trained: the trained network; None where no training was completed.
     """
 
     state: str
     metrics: Metrics = field(default_factory=dict)
     reason: str | None = None
-    made: Made | None = None
+    trained: Trained | None = None
 
 
 class Checkpoints(Protocol):

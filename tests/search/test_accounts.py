@@ -29,7 +29,7 @@ def study(make_loop, sqlite_url, tmp_path, name):
         if job.number == 1:
             raise Pruned("too slow")
         made = SimpleNamespace(save=lambda path: path.write_text("weights"))
-        return Outcome("complete", {"score": -job.number}, made=made)
+        return Outcome("complete", {"score": -job.number}, trained=made)
 
     cost = {"per_device_hour": 1800.0, "currency": "EUR"}
     config = {"x": 0.5, "y": 2, "cost": cost, "trainer": {"devices": 1}}

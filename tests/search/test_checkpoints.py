@@ -391,7 +391,7 @@ class TestNetworks:
         outcome, _ = run(("trainer.epochs=1",))
         networks = Networks(tmp_path / "networks", "one")
         with full_disk(100):
-            networks.keep(0, outcome.made.save, [0])
+            networks.keep(0, outcome.trained.save, [0])
         said = capsys.readouterr().err
         assert said.startswith("the network of trial 0 cannot be kept in ")
         assert said.count("\n") == 1

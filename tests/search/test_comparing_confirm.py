@@ -75,7 +75,7 @@ class Retrain:
             0, 0.005
         )
         metrics = {"accuracy": QUALITY[lr] + noise, "bytes": 100.0 * lr}
-        return Outcome("complete", metrics, made=SimpleNamespace(save=lambda path: path.write_text(f"{lr} {seed}")))
+        return Outcome("complete", metrics, trained=SimpleNamespace(save=lambda path: path.write_text(f"{lr} {seed}")))
 
 
 class Score:

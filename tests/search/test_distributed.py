@@ -34,7 +34,7 @@ def run(*overrides, on_report=lambda fidelity, metrics: None):
 
 
 def weights(outcome, folder):
-    outcome.made.save(folder / "network.safetensors")
+    outcome.trained.save(folder / "network.safetensors")
     return load_file(folder / "network.safetensors")
 
 

@@ -73,7 +73,7 @@ class TestWhatIsWritten:
     def test_only_the_best_network_is_kept(self, make_loop, tmp_path):
         def run(job):
             made = SimpleNamespace(save=lambda path: path.write_text("weights"))
-            return Outcome("complete", {"score": abs(job.number - 2)}, made=made)
+            return Outcome("complete", {"score": abs(job.number - 2)}, trained=made)
 
         folder, kept = tmp_path / "networks", []
         loop = make_loop(Solo(run), trials=4, folder=folder)

@@ -215,7 +215,7 @@ def freezing(folder):
                 if (folder / "end").exists():
                     break
         made = SimpleNamespace(save=lambda path: path.write_text(f"{first}"))
-        return Outcome("complete", {"score": 0.0 if first else 1.0}, made=made)
+        return Outcome("complete", {"score": 0.0 if first else 1.0}, trained=made)
 
     return Solo(run)
 

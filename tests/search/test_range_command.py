@@ -143,5 +143,5 @@ def test_steepest_is_where_the_loss_falls_most_for_a_factor():
 )
 def test_what_to_do_where_the_range_was_wrong(losses, expected):
     rates = Rates(lowest=1e-6, highest=10.0, steps=10)
-    said = " ".join(sentences(rates, made(losses), left_out=[], own=False, fixed=False))
+    said = " ".join(sentences(rates, made(losses), left_out=[], searched=False, fixed=False))
     assert re.search(expected, said)

@@ -228,7 +228,7 @@ def test_a_real_epoch_reports_score_and_smoothness():
     found = train(Job(0, config, lambda fidelity, metrics: None))
     assert found.metrics["smoothness"] > 0
     assert 0 <= found.metrics["balanced_accuracy"] <= 1
-    assert found.made is None
+    assert found.trained is None
     over = {**config, "budget": {**config["budget"], "params": 5}}
     assert train(Job(0, over, lambda fidelity, metrics: None)).state == "infeasible"
 

@@ -80,7 +80,7 @@ def test_no_epochs_ask_for_nothing_that_trains(overrides, said):
 def test_threshold_and_temperature_are_in_the_kept_network(tmp_path):
     outcome, job = run("imbalance=fuzzy", "output.threshold=balanced_accuracy", "output.calibration=temperature")
     plain, _ = run("imbalance=fuzzy")
-    outcome.made.save(tmp_path / "network.safetensors")
+    outcome.trained.save(tmp_path / "network.safetensors")
     network, config = building.load(tmp_path / "network.safetensors")
 
     assert outcome.metrics["balanced_accuracy"] >= plain.metrics["balanced_accuracy"]
@@ -96,7 +96,7 @@ def test_a_regime_reports_every_epoch_and_leaves_a_plain_network(regime, tmp_pat
     more = ("network.depth=3", "regime.partition=1") if regime == "partition" else ("network.depth=3",)
     outcome, job = run(f"regime={regime}", *more)
     plain, other = run("network.depth=3")
-    outcome.made.save(tmp_path / "network.safetensors")
+    outcome.trained.save(tmp_path / "network.safetensors")
     network, config = building.load(tmp_path / "network.safetensors")
 
     assert [fidelity for fidelity, _ in job.curve] == [1, 2, 3]

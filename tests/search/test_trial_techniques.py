@@ -56,7 +56,7 @@ def test_trial_ends_hard_and_measured(overrides, tmp_path):
     assert outcome.state == "complete"
     assert outcome.metrics["bytes"] == job.details["bytes"] > 500
     assert [fidelity for fidelity, _ in job.curve] == [1, 2, 3, 4]
-    outcome.made.save(tmp_path / "network.safetensors")
+    outcome.trained.save(tmp_path / "network.safetensors")
     assert [one.name for one in tmp_path.iterdir()] == ["network.safetensors"]
     network, config = building.load(tmp_path / "network.safetensors")
     assert config.network == job.config["network"]
@@ -118,7 +118,7 @@ def test_a_network_whose_shape_changes_is_measured_at_the_end_and_comes_back(ove
     before = run()[1].details
     outcome, job = run(*overrides)
     assert outcome.state == "complete"
-    outcome.made.save(tmp_path / "network.safetensors")
+    outcome.trained.save(tmp_path / "network.safetensors")
     network, config = building.load(tmp_path / "network.safetensors")
     assert stored_parameters(network) == job.details["params"] != before["params"]
     assert costs.macs(models.compact.plain(network), building.open_task(config))["macs"] == job.details["macs"]

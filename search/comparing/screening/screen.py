@@ -52,11 +52,11 @@ def screen(
     task = rehearse(settings)
     objectives = directed(config.objective, direction_of)
     check_objectives(config, objectives, task)
-    data, mine = task.fingerprint(), config.identity
+    data, identity = task.fingerprint(), config.identity
     if storage.exists(config.storage):
-        begun = studies.find(storage.open_storage(config.storage, create=False), config.name)
-        if begun is not None:
-            studies.check_same(begun, mine)
+        existing = studies.find(storage.open_storage(config.storage, create=False), config.name)
+        if existing is not None:
+            studies.check_same(existing, identity)
     drawn = draw(settings.raw, space, question.draws, question.epochs, seed=config.seed, data=data)
     folder = storage.folder_of(config.storage.url, config.name)
     metric, direction = next(iter(objectives.items()))
@@ -64,8 +64,8 @@ def screen(
     arms = [candidate.arm for candidate in drawn]
     runs = run_all(arms, [config.seed], record, train, metric=metric, console=console)
     by_draw = {candidate.number: runs[candidate.arm.identity, config.seed] for candidate in drawn}
-    study = studies.create(storage.open_storage(config.storage), config.name, objectives, mine)
-    studies.check_same(study, mine)
+    study = studies.create(storage.open_storage(config.storage), config.name, objectives, identity)
+    studies.check_same(study, identity)
     studies.check_data(study, data)
     best = ranked(drawn, by_draw, question.by, metric, direction)[: question.top]
     added = enqueue(study, best, config.budget.trials)

@@ -49,8 +49,8 @@ def train(job: Job, threads: int | None = None) -> Outcome:
     outcome = trial.train(job, threads)
     if outcome.state != "complete":
         return outcome
-    value = _measured(outcome.made) if isinstance(outcome.made, Assembly) else math.nan
-    return replace(outcome, metrics={**outcome.metrics, "smoothness": value}, made=None)
+    value = _measured(outcome.trained) if isinstance(outcome.trained, Assembly) else math.nan
+    return replace(outcome, metrics={**outcome.metrics, "smoothness": value}, trained=None)
 
 
 def _measured(assembly: Assembly) -> float:

@@ -48,8 +48,8 @@ def leave(study: Study) -> None:
 def joined(ours: str, stored: Mapping[str, Any]) -> str:
     """Return our text with what a user has added to the stored note."""
     parts = {key: value for key, value in stored.items() if key.startswith(BODY)}
-    theirs = "".join(parts[key] for key in sorted(parts, key=lambda key: int(key.removeprefix(BODY))))
-    return f"{ours}\n{END}\n{theirs.partition(END)[2].lstrip() if END in theirs else theirs}"
+    users_text = "".join(parts[key] for key in sorted(parts, key=lambda key: int(key.removeprefix(BODY))))
+    return f"{ours}\n{END}\n{users_text.partition(END)[2].lstrip() if END in users_text else users_text}"
 
 
 def graphs(study: Study) -> dict[str, str]:

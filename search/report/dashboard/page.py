@@ -104,8 +104,10 @@ class Page:
         answered: dict[str, Any] = {"best_trials": [for_dashboard(number, trial, system) for trial in facts["best"]]}
         if "text" in facts:
             answered["union_user_attrs"] = facts["columns"]
-            theirs = [figure for figure in body["plotly_graph_objects"] if figure["id"] not in ("front", "similarity")]
-            answered["plotly_graph_objects"] = [*facts["plotly_graph_objects"], *theirs]
+            other_figures = [
+                figure for figure in body["plotly_graph_objects"] if figure["id"] not in ("front", "similarity")
+            ]
+            answered["plotly_graph_objects"] = [*facts["plotly_graph_objects"], *other_figures]
             answered["note"] = {"version": body["note"]["version"], "body": note.joined(facts["text"], system)}
         return answered
 

@@ -167,11 +167,11 @@ class OnSlurm:
     def _submit(self, indices: Any) -> list[Any]:
         share = Share(self.settings.cpus_per_task)
         limit = self.settings.deaths_in_a_row
-        made = [Job(self._portable(index, share), str(self.stop_file), limit) for index in indices]
+        jobs = [Job(self._portable(index, share), str(self.stop_file), limit) for index in indices]
         with _given(URL, self.url):
             try:
                 with self.executor.batch():
-                    return [self.executor.submit(job) for job in made]
+                    return [self.executor.submit(job) for job in jobs]
             except Exception as error:  # submitit's own, and what sbatch says
                 raise InputError(f"launcher=slurm: the jobs were refused: {_last(error)}") from error
 
