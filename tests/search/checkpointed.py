@@ -70,7 +70,7 @@ def assert_same(one: tuple[Outcome, Job], other: tuple[Outcome, Job]) -> None:
     assert mine.curve == its.curve
     assert measured(found.metrics) == measured(expected.metrics)
     assert measured(mine.details) == measured(its.details)
-    tensors, wanted = (outcome.made.network.state_dict() for outcome in (found, expected))
+    tensors, wanted = (outcome.trained.network.state_dict() for outcome in (found, expected))
     assert list(tensors) == list(wanted)
     for name, value in wanted.items():
         assert torch.equal(tensors[name], value), name
