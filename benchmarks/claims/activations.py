@@ -66,7 +66,7 @@ def plane(label: Callable[[Tensor], Tensor]) -> Callable[[int], list[Rows]]:
     def draw(seed: int) -> list[Rows]:
         generator = torch.Generator().manual_seed(seed)
         points = [torch.rand(count, 2, generator=generator) * 2 - 1 for count in (TOY, TOY, 5 * TOY)]
-        return [(one, label(one).long()) for one in points]
+        return [(rows, label(rows).long()) for rows in points]
 
     return draw
 
@@ -84,7 +84,10 @@ def opened(config: dict[str, Any]) -> Callable[[int], list[Rows]]:
 
 def problems() -> dict[str, Problem]:
     """Return the problems at hand; camel needs KIRIGAMI_DATA."""
-    xor, circle = plane(lambda one: one[:, 0] * one[:, 1] > 0), plane(lambda one: one.square().sum(1) < 2 / torch.pi)
+    xor, circle = (
+        plane(lambda points: points[:, 0] * points[:, 1] > 0),
+        plane(lambda points: points.square().sum(1) < 2 / torch.pi),
+    )
     three, seeds = {"width": 3, "depth": 1}, range(20)
     problems_at_hand = {
         "xor": Problem(xor, three, "accuracy", 500, TOY, TOY_RATES, TOYS),
@@ -143,7 +146,7 @@ def solved(problem: Problem) -> dict[str, Any]:
     rows, scores = {}, {}
     for name, activation in arms.items():
         tried = {lr: median(trained(problem, activation, lr, choosing, CHOOSING, 1)) for lr in problem.rates}
-        lr = max(problem.rates, key=lambda one: tried[one])
+        lr = max(problem.rates, key=lambda rate: tried[rate])
         scores[name] = trained(problem, activation, lr, repeats, problem.seeds, 2)
         rows[name] = {"lr": lr, "score": spread(scores[name])}
     others = {name: values for name, values in scores.items() if name != REFERENCE}
@@ -154,10 +157,10 @@ def solved(problem: Problem) -> dict[str, Any]:
     return rows
 
 
-def verdict_prose(one: Comparison) -> str:
+def verdict_prose(verdict: Comparison) -> str:
     """Return a verdict with its figures."""
-    interval = f"{one.difference:+.3f} [{one.low:+.3f}, {one.high:+.3f}]"
-    return f"{one.verdict}, {interval}, p {one.p_holm:.2g}, delta {one.delta:+.2f}"
+    interval = f"{verdict.difference:+.3f} [{verdict.low:+.3f}, {verdict.high:+.3f}]"
+    return f"{verdict.verdict}, {interval}, p {verdict.p_holm:.2g}, delta {verdict.delta:+.2f}"
 
 
 def measure() -> dict[str, Any]:
@@ -182,12 +185,13 @@ def prose(results: dict[str, Any]) -> str:
     toys = []
     for name in ("xor", "circle"):
         rows = results[name]
-        shown = ", ".join(f"{one} {rows[one]['score']['mean']:.2f}" for one in rows)
+        shown = ", ".join(f"{activation} {rows[activation]['score']['mean']:.2f}" for activation in rows)
         toys.append(f"{name}: {shown}")
     verdicts = {
-        one: {toy: results[toy][one]["against"]["verdict"] for toy in ("xor", "circle")} for one in ("square", "sin")
+        activation: {toy: results[toy][activation]["against"]["verdict"] for toy in ("xor", "circle")}
+        for activation in ("square", "sin")
     }
-    against = [f"{one} {rows['xor']} and {rows['circle']}" for one, rows in verdicts.items()]
+    against = [f"{activation} {rows['xor']} and {rows['circle']}" for activation, rows in verdicts.items()]
     reached = all(verdict == "better" for rows in verdicts.values() for verdict in rows.values())
     parts = [
         f"Three hidden units, mean test accuracy of {len(TOYS)} seeds; {'; '.join(toys)} (measured before: relu .80 "

@@ -93,10 +93,10 @@ def tuned(name: str, table: Table) -> dict[str, Any]:
         every = {(lr, epsilon): table[lr, epsilon, seed] for lr in GRIDS[name] for epsilon in ASKED}
         rate = max(GRIDS[name], key=lambda lr: every[lr, FIRST]["validation"])
         turns = [every[lr, FIRST] for lr in GRIDS[name]] + [every[rate, epsilon] for epsilon in ASKED]
-        chosen["grid"].append(max(every.values(), key=lambda one: one["validation"]))
-        chosen["in_turn"].append(max(turns, key=lambda one: one["validation"]))
+        chosen["grid"].append(max(every.values(), key=lambda run: run["validation"]))
+        chosen["in_turn"].append(max(turns, key=lambda run: run["validation"]))
     return {
-        way: {part: spread([one[part] for one in runs]) for part in ("validation", "test")}
+        way: {part: spread([run[part] for run in runs]) for part in ("validation", "test")}
         for way, runs in chosen.items()
     }
 

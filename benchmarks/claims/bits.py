@@ -89,7 +89,7 @@ def compare(dataset: str) -> dict[str, Any]:
     smol = rows["smol"]["accuracy"]["runs"]
     for arm, row in rows.items():
         pairs = zip(smol, row["accuracy"]["runs"], strict=True)
-        row["smol_less_this_pt"] = spread([100 * (mine - other) for mine, other in pairs])
+        row["smol_less_this_pt"] = spread([100 * (score - other) for score, other in pairs])
         print(
             f"{dataset:<8} {arm:<10} test accuracy {row['accuracy']['mean']:.4f} ± {row['accuracy']['sd']:.4f}   "
             f"stored bits {row['stored_bits']['mean'] if 'stored_bits' in row else 32:6.3f}   "
@@ -111,7 +111,7 @@ def activations() -> dict[str, Any]:
     accuracy = {name: [accuracy_of(module, task) for module in modules] for name, modules in trained.items()}
     table = {}
     for name, runs in accuracy.items():
-        less = [100 * (one - other) for one, other in zip(runs, accuracy["32"], strict=True)]
+        less = [100 * (rounded - unrounded) for rounded, unrounded in zip(runs, accuracy["32"], strict=True)]
         table[name] = {"accuracy": spread(runs), "less_unrounded_pt": spread(less)}
         print(f"digits   weights 4 bits, inputs {name:>2} bits: {table[name]['accuracy']['mean']:.4f}, {less} pt")
     return table

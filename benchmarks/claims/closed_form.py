@@ -85,9 +85,9 @@ def warm(network: dict[str, Any], cascade: float | None, seed: int, rate: float)
         seconds, scores = [fit["init_s"]], [training.score(module, task, "validation", "accuracy")]
     watch = Watch(task)
     training.fit(module, task, [watch], epochs=EPOCHS, lr=rate, schedule={"name": "constant"})
-    seconds += [seconds[0] + one for one in watch.seconds]
+    seconds += [seconds[0] + value for value in watch.seconds]
     scores += watch.scores
-    reached = {target: next((at for at, one in enumerate(scores) if one >= target), None) for target in TARGETS}
+    reached = {target: next((at for at, value in enumerate(scores) if value >= target), None) for target in TARGETS}
     return {
         "epochs": {str(target): at for target, at in reached.items()},
         "seconds": {str(target): None if at is None else round(seconds[at], 4) for target, at in reached.items()},
@@ -136,12 +136,12 @@ def warm_line(name: str, arms: dict[str, Any]) -> str:
 
 def shown(rows: list[dict[str, Any]], target: str) -> str:
     """Return median epochs and seconds to a target, and how many missed it."""
-    there = [row for row in rows if row["epochs"][target] is not None]
-    if len(there) <= len(rows) // 2:
-        return f"{len(rows) - len(there)} of {len(rows)} never"
+    reaching = [row for row in rows if row["epochs"][target] is not None]
+    if len(reaching) <= len(rows) // 2:
+        return f"{len(rows) - len(reaching)} of {len(rows)} never"
     epochs = median(EPOCHS + 1 if row["epochs"][target] is None else row["epochs"][target] for row in rows)
-    seconds = median(row["seconds"][target] for row in there)
-    missed = f", {len(rows) - len(there)} never" if len(there) < len(rows) else ""
+    seconds = median(row["seconds"][target] for row in reaching)
+    missed = f", {len(rows) - len(reaching)} never" if len(reaching) < len(rows) else ""
     return f"{epochs:g} epochs ({seconds:.2f} s{missed})"
 
 

@@ -166,10 +166,10 @@ def alike(network: Any) -> bool:
     import torch
     import torch.distributed as dist
 
-    mine = torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
-    all_ = [torch.empty_like(mine) for _ in range(WORKERS)]
-    dist.all_gather(all_, mine)
-    return all(torch.equal(mine, other) for other in all_)
+    flat = torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+    all_ = [torch.empty_like(flat) for _ in range(WORKERS)]
+    dist.all_gather(all_, flat)
+    return all(torch.equal(flat, other) for other in all_)
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -34,12 +34,12 @@ def measure() -> dict[str, Any]:
         for devices, (figures, _) in trained.items():
             seconds[devices].append(figures["seconds"])
             normed[devices].append(train(devices, seed, "network.norm=batch")[0]["accuracy"])
-        (one, ours), (two, theirs) = trained[1], trained[2]
-        metrics = max(metrics, *(abs(one[name] - two[name]) for name in COMPARED))
+        (single, ours), (double, theirs) = trained[1], trained[2]
+        metrics = max(metrics, *(abs(single[name] - double[name]) for name in COMPARED))
         weights = max(weights, *(float((ours[name] - theirs[name]).abs().max()) for name in ours))
-        print(f"seed {seed}: 1 device {one['seconds']:.2f} s, 2 devices {two['seconds']:.2f} s")
+        print(f"seed {seed}: 1 device {single['seconds']:.2f} s, 2 devices {double['seconds']:.2f} s")
     POOL.dismiss()
-    ratio = spread([one / two for one, two in zip(seconds[1], seconds[2], strict=True)])
+    ratio = spread([single / double for single, double in zip(seconds[1], seconds[2], strict=True)])
     prose = (
         f"trainer.devices=2 on the CPU fits {ratio['median']:.2f}x as fast as one device of one thread (from "
         f"{ratio['min']:.2f} to {ratio['max']:.2f} in {REPEATS} pairs); metrics differ by at most {metrics:.1g}, "

@@ -89,7 +89,10 @@ def figures(network: Any, epoch: int) -> dict[str, float]:
     row = {"relative": entropy.relative, "fixed": entropy.fixed, "weights": entropy.weights}
     row["ms"] = 1e3 * (time.perf_counter() - began)
     tensors = [weight for _, weight in weights(network)]
-    row["range"] = sum(float((one.max() - one.min()) / one.std()) * one.numel() for one in tensors) / entropy.weights
+    row["range"] = (
+        sum(float((tensor.max() - tensor.min()) / tensor.std()) * tensor.numel() for tensor in tensors)
+        / entropy.weights
+    )
     if epoch in PACKED:
         began = time.perf_counter()
         row["bytes"] = len(compress_weights(network))

@@ -83,7 +83,7 @@ def outcome(folder: Path, metric: str, wall_s: float) -> dict[str, Any]:
     trials = study.get_trials(deepcopy=False)
     best = best_trial(study)
     if best is None:  # no trial was trained in full within the seconds: what is left is to guess
-        chance = max(one[metric] for one in (facts_of(study).baselines or {}).values())
+        chance = max(baseline[metric] for baseline in (facts_of(study).baselines or {}).values())
         scores = {"validation": chance, "test": chance}
     else:
         network, config = building.load(
@@ -104,11 +104,13 @@ def outcome(folder: Path, metric: str, wall_s: float) -> dict[str, Any]:
 
 def best_until(trials: list[Any], seconds: float) -> float | None:
     """Return the best validation score of trials complete within so many seconds of the search's first one."""
-    began = min(one.datetime_start for one in trials if one.datetime_start is not None)
+    began = min(trial.datetime_start for trial in trials if trial.datetime_start is not None)
     scores = [
-        one.values[0]
-        for one in trials
-        if one.values and one.state.name == "COMPLETE" and (one.datetime_complete - began).total_seconds() <= seconds
+        trial.values[0]
+        for trial in trials
+        if trial.values
+        and trial.state.name == "COMPLETE"
+        and (trial.datetime_complete - began).total_seconds() <= seconds
     ]
     return max(scores, default=None)
 
@@ -120,15 +122,15 @@ def summary(name: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
     verdicts = {}
     for rows in ("test", "validation"):
         scores = {arm: [run[arm][rows] for run in runs] for arm in ("full", "plain")}
-        one = compare(scores["plain"], {"full": scores["full"]}, direction="maximize")["full"]
+        verdict = compare(scores["plain"], {"full": scores["full"]}, direction="maximize")["full"]
         verdicts[rows] = {
             "full": spread(scores["full"]),
             "plain": spread(scores["plain"]),
-            "difference": round(one.difference, 4),
-            "interval": [round(one.low, 4), round(one.high, 4)],
-            "p": one.p,
-            "delta": one.delta,
-            "verdict": one.verdict,
+            "difference": round(verdict.difference, 4),
+            "interval": [round(verdict.low, 4), round(verdict.high, 4)],
+            "p": verdict.p,
+            "delta": verdict.delta,
+            "verdict": verdict.verdict,
         }
     trials = {arm: spread([float(run[arm]["trials"]) for run in runs]) for arm in ("full", "plain")}
     seconds = {arm: spread([run[arm]["train_s"] for run in runs]) for arm in ("full", "plain")}

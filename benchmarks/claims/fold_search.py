@@ -36,13 +36,13 @@ def measure() -> dict[str, Any]:
     """Search under every seed, train each winner and its control, then score all."""
     trained, results = [], {"searches": [], "trials": TRIALS, "epochs": EPOCHS}
     for seed in SEEDS:
-        one = search(seed)
+        result = search(seed)
         task = open_task(TASK, seed)
-        winner, tied = pair(one["winner"], task, seed)
-        one |= {"params": parameters(winner), "tied_params": parameters(tied)}
-        results["searches"].append(one)
+        winner, tied = pair(result["winner"], task, seed)
+        result |= {"params": parameters(winner), "tied_params": parameters(tied)}
+        results["searches"].append(result)
         trained.append((task, winner, tied))
-        print(f"seed {seed}: {json.dumps(one)}", flush=True)
+        print(f"seed {seed}: {json.dumps(result)}", flush=True)
     scores = [[score(module, task, "test", "f1") for module in pair] for task, *pair in trained]
     results["winner"], results["tied"] = (spread(list(values)) for values in zip(*scores, strict=True))
     results["winner_less_tied"] = spread([winner - tied for winner, tied in scores])
@@ -90,10 +90,10 @@ def prose(results: dict[str, Any]) -> str:
     difference = points(less)
     beats = "undecided" if "undecided" in difference else "yes" if less["mean"] > 0 else "no, it is worse"
     chosen = "; ".join(
-        f"{one['winner']['pattern']}, {one['winner']['distinct']} weights ({one['params']:,} parameters)"
-        for one in searches
+        f"{result['winner']['pattern']}, {result['winner']['distinct']} weights ({result['params']:,} parameters)"
+        for result in searches
     )
-    times = sum(one["search_s"] for one in searches) / sum(one["trial_s"] for one in searches)
+    times = sum(result["search_s"] for result in searches) / sum(result["trial_s"] for result in searches)
     winner, tied = results["winner"]["mean"], results["tied"]["mean"]
     return (
         f"Paths 8x8, {results['trials']} trials of at most {results['epochs']} epochs, {len(searches)} seeds: the fold "

@@ -54,7 +54,7 @@ def measure() -> dict[str, Any]:
                 continue
             setting["task"]["path"] = f"{os.environ['KIRIGAMI_DATA']}/fashion_mnist"
         results[name] = compare(name, setting)
-    return {**results, "prose": " ".join(prose(name, one) for name, one in results.items())}
+    return {**results, "prose": " ".join(prose(name, row) for name, row in results.items())}
 
 
 def compare(name: str, setting: dict[str, Any], rows: str = "test") -> dict[str, Any]:
@@ -70,7 +70,7 @@ def compare(name: str, setting: dict[str, Any], rows: str = "test") -> dict[str,
             results["reports"].setdefault(label, []).append(technique.report())
             results["params"]["shared"] = parameters(module)
             trained.append((label, "before", task, module))
-            trained += [(*one[:2], task, one[2]) for one in _folds(label, module, setting, task, seed, results)]
+            trained += [(*parts[:2], task, parts[2]) for parts in _folds(label, module, setting, task, seed, results)]
         for label in ("tied", "shallow", "deep"):
             trained.append((label, "tuned", task, _control(label, setting, task, seed, results)))
     table: dict[str, dict[str, list[float]]] = {}
@@ -90,8 +90,8 @@ def compare(name: str, setting: dict[str, Any], rows: str = "test") -> dict[str,
     return results
 
 
-def _paired(ones: list[float], others: list[float]) -> dict[str, Any]:
-    return spread([one - other for one, other in zip(ones, others, strict=True)])
+def _paired(scores: list[float], others: list[float]) -> dict[str, Any]:
+    return spread([score - other for score, other in zip(scores, others, strict=True)])
 
 
 def _shared(setting: dict[str, Any], task: Any, seed: int, pressure: float) -> tuple[Any, Any]:

@@ -93,8 +93,8 @@ def changed(network: nn.Module, inputs: Tensor, change: Callable[[nn.Module, Ten
 
 def wider(network: nn.Module, inputs: Tensor) -> None:
     """Give every layer whose units can change half as many again."""
-    for one in units(network, inputs):
-        net2wider(network, one, max(1, one.count // 2), generator=torch.Generator().manual_seed(1))
+    for group in units(network, inputs):
+        net2wider(network, group, max(1, group.count // 2), generator=torch.Generator().manual_seed(1))
 
 
 def deeper(network: nn.Module, inputs: Tensor) -> None:
@@ -137,8 +137,8 @@ class Trained:
 def timed(networks: list[Trained], inputs: Tensor) -> None:
     """Time all networks in turns, round by round."""
     for _ in range(ROUNDS):
-        for one in networks:
-            one.times.append(cost.latency_ms(one.network, inputs, REPEATS))
+        for trained in networks:
+            trained.times.append(cost.latency_ms(trained.network, inputs, REPEATS))
 
 
 def latencies() -> dict[str, Any]:
@@ -148,10 +148,10 @@ def latencies() -> dict[str, Any]:
     plain = {width: [Trained(seed, width) for seed in SEEDS] for width in (SMALL, START, LARGE)}
     ends = [plain[SMALL][0], plain[LARGE][0]]
     timed(ends, inputs)
-    low, high = (median(one.times) for one in ends)
-    before = [median(one.times) for one in ends]
-    for one in ends:
-        one.times.clear()
+    low, high = (median(network.times) for network in ends)
+    before = [median(network.times) for network in ends]
+    for network in ends:
+        network.times.clear()
     aimed = {
         (share, init, seed): Trained(
             seed, START, GrowAndShrink(latency_ms=low + share * (high - low), init=init, rows=ROWS, seed=seed)
@@ -160,18 +160,18 @@ def latencies() -> dict[str, Any]:
         for init in INITS
         for seed in SEEDS
     }
-    timed([*(one for networks in plain.values() for one in networks), *aimed.values()], inputs)
+    timed([*(network for networks in plain.values() for network in networks), *aimed.values()], inputs)
     rows = [
-        {"share": share, "init": init, "seed": seed, **one.report, **one.figures()}
-        for (share, init, seed), one in aimed.items()
+        {"share": share, "init": init, "seed": seed, **network.report, **network.figures()}
+        for (share, init, seed), network in aimed.items()
     ]
     for row in rows:
         row["off_then"] = row["off"]
         row["off"] = row["latency_ms"]["median"] / row["budget"] - 1
     return {
         "budgets": rows,
-        "plain": {f"width {width}": [one.figures() for one in networks] for width, networks in plain.items()},
-        "drift": [median(one.times) / then - 1 for one, then in zip(ends, before, strict=True)],
+        "plain": {f"width {width}": [network.figures() for network in networks] for width, networks in plain.items()},
+        "drift": [median(network.times) / then - 1 for network, then in zip(ends, before, strict=True)],
     }
 
 
@@ -185,9 +185,9 @@ def measure() -> dict[str, Any]:
     for name, row in changes.items():
         print(f"{name:<22} " + ", ".join(f"{way} {change:.1e}" for way, change in row.items()))
     for name, row in results["plain"].items():
-        for one in row:
-            time = one["latency_ms"]
-            print(f"{name:<10} {time['median']:.3f} ± {time['sd']:.3f} ms, test {one['test']:.2f} %")
+        for network in row:
+            time = network["latency_ms"]
+            print(f"{name:<10} {time['median']:.3f} ± {time['sd']:.3f} ms, test {network['test']:.2f} %")
     for row in results["budgets"]:
         time = row["latency_ms"]
         print(
@@ -204,7 +204,7 @@ def prose(changes: dict[str, Any], results: dict[str, Any]) -> str:
     worst = max(change for row in changes.values() for change in row.values())
     rows = results["budgets"]
     off = [abs(row["off"]) for row in rows]
-    met = sum(one <= EXACT for one in off)
+    met = sum(deviation <= EXACT for deviation in off)
     noise = median(row["latency_ms"]["sd"] / row["latency_ms"]["mean"] for row in rows)
     accuracy = "; ".join(
         f"{row_budget:.2f} ms {mean(hit):.2f} %"
@@ -212,13 +212,13 @@ def prose(changes: dict[str, Any], results: dict[str, Any]) -> str:
         for hit in [[row["test"] for row in rows if row["budget"] == row_budget]]
     )
     plain = ", ".join(
-        f"{name} {median(one['latency_ms']['median'] for one in row):.2f} ms {mean(one['test'] for one in row):.2f} %"
+        f"{name} {median(net['latency_ms']['median'] for net in row):.2f} ms {mean(net['test'] for net in row):.2f} %"
         for name, row in results["plain"].items()
     )
     verdict = "reached" if met == len(rows) else "NOT reached by all"
-    kept_all = "reached" if worst <= ALIKE else "NOT reached"
+    preserved_all = "reached" if worst <= ALIKE else "NOT reached"
     return (
-        f"Function: outputs move by at most {worst:.1e} of the largest one (aim {ALIKE:.0e}: {kept_all}) over "
+        f"Function: outputs move by at most {worst:.1e} of the largest one (aim {ALIKE:.0e}: {preserved_all}) over "
         f"{len(changes)} kinds of networks. Latency, digits, one thread, {ROWS} rows: {met} of {len(rows)} networks "
         f"are within {EXACT:.0%} of their budget when timed again after all training ({verdict}), "
         f"median {median(off):.1%}, worst {max(off):.1%}; a measurement varies by {noise:.1%} between rounds, "

@@ -126,7 +126,7 @@ def _prose(table: dict[str, Any], fold: list[dict[str, Any]]) -> str:
         for name, row in table.items()
     )
     folded, plain = fold[0]["folded"], fold[0]["unshared"]
-    off = max(one["folded"]["difference"] for one in fold)
+    off = max(run["folded"]["difference"] for run in fold)
     return (
         f"ONNX Runtime, one thread, medians of {ROUNDS} turns and {len(SEEDS)} seeds: {faster}. Folded: ONNX "
         f"{folded['onnx']:,} bytes against {plain['onnx']:,} unshared, compact {folded['kgm']:,} against "

@@ -179,7 +179,7 @@ def against(rows: dict[str, dict[str, Any]], reference: str) -> dict[str, Any]:
         for when in ("at_once", "tuned"):
             if f"{when}, test" in row:
                 runs = zip(row[f"{when}, test"]["runs"], base[f"{when}, test"]["runs"], strict=True)
-                pairs = [one - other for one, other in runs]
+                pairs = [score - other for score, other in runs]
                 error = stdev(pairs) / len(pairs) ** 0.5
                 table[name][when] = {"mean": round(mean(pairs), 3), "standard_error": round(error, 3)}
     return table

@@ -130,7 +130,7 @@ def raced(beginning: str) -> dict[str, Any]:
     epochs: dict[str, list[float]] = {}
     for name in NAMES:
         tried = {lr: mean(counted(run(name, lr, CHOOSING, beginning)[0])) for lr in RATES}
-        lr = min(RATES, key=lambda one: tried[one])
+        lr = min(RATES, key=lambda rate: tried[rate])
         reached, outputs = run(name, lr, SEEDS, beginning)
         epochs[name] = counted(reached)
         rows_of[name] = {

@@ -64,22 +64,23 @@ def measure() -> dict[str, Any]:
 
 def summary(pairs: list[dict[str, Any]]) -> dict[str, Any]:
     """Bring the seeds of one sampler together."""
-    return {**{name: spread([one[name] for one in pairs]) for name in RATIOS}, "pairs": pairs}
+    return {**{name: spread([ratios[name] for ratios in pairs]) for name in RATIOS}, "pairs": pairs}
 
 
 def pair(sampler: str, seed: int) -> dict[str, Any]:
     """Run the study in full and pruned, print both fronts, and return pruned / full of all that is compared."""
     full, pruned = (run(sampler, seed, name) for name in ("none", "asha"))
-    for name, one in (("in full", full), ("pruned", pruned)):
-        shown = "  ".join(f"{accuracy:.4f} at {size:,.0f} B" for accuracy, size in one["front"])
+    for name, outcome in (("in full", full), ("pruned", pruned)):
+        shown = "  ".join(f"{accuracy:.4f} at {size:,.0f} B" for accuracy, size in outcome["front"])
         print(
-            f"{sampler}, seed {seed}, {name}: {one['epochs']} epochs, {one['seconds']:.0f} s; front {shown}", flush=True
+            f"{sampler}, seed {seed}, {name}: {outcome['epochs']} epochs, {outcome['seconds']:.0f} s; front {shown}",
+            flush=True,
         )
     ratios = {name: pruned[name] / full[name] for name in ("seconds", "epochs")}
     for name, scale in (("log_bytes", log10), ("bytes", float)):
         volumes = [
-            hypervolume([(1 - a, scale(b)) for a, b in one["front"]], (1 - REFERENCE[0], scale(REFERENCE[1])))
-            for one in (pruned, full)
+            hypervolume([(1 - a, scale(b)) for a, b in outcome["front"]], (1 - REFERENCE[0], scale(REFERENCE[1])))
+            for outcome in (pruned, full)
         ]
         ratios[name] = volumes[0] / volumes[1]
     same = sum(full["values"].get(number) == values for number, values in pruned["values"].items())

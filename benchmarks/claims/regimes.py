@@ -96,22 +96,22 @@ def table(setting: dict[str, Any]) -> dict[str, Any]:
             lr: [run(setting, opened[seed], seed, arm, lr) for seed in range(setting["tuned"])]
             for lr in setting["rates"]
         }
-        best = max(tuned, key=lambda lr, runs=tuned: mean(one["validation"] for one in runs[lr]))
+        best = max(tuned, key=lambda lr, runs=tuned: mean(outcome["validation"] for outcome in runs[lr]))
         runs = tuned[best] + [
             run(setting, opened[seed], seed, arm, best) for seed in range(setting["tuned"], setting["seeds"])
         ]
         rows[arm] = {
             "lr": best,
             "test": [
-                round(training.score(one["module"], opened[seed], "test", "accuracy"), 4)
-                for seed, one in enumerate(runs)
+                round(training.score(outcome["module"], opened[seed], "test", "accuracy"), 4)
+                for seed, outcome in enumerate(runs)
             ],
-            "validation": [round(one["validation"], 4) for one in runs],
-            "seconds": round(median(one["s"] for one in runs), 2),
+            "validation": [round(outcome["validation"], 4) for outcome in runs],
+            "seconds": round(median(outcome["s"] for outcome in runs), 2),
             "bytes": bytes_saved(setting["network"], opened[0], arm),
         }
         first, row = rows["backprop"], rows[arm]
-        row["gaps"] = [round(100 * (one - other), 2) for one, other in zip(first["test"], row["test"], strict=True)]
+        row["gaps"] = [round(100 * (score - other), 2) for score, other in zip(first["test"], row["test"], strict=True)]
         row["times_fewer"] = round(first["bytes"] / row["bytes"], 2)
         print(f"{arm:<26} {arm_prose(row)}, test {row['test']}", flush=True)
     return rows

@@ -89,24 +89,24 @@ def line(name: str, pools: list[dict[str, Any]]) -> str:
     """Say how each screen did on one task."""
     parts = []
     for screen in ("score", "smoothness"):
-        rows = [one["judged"][screen] for one in pools]
+        rows = [pool["judged"][screen] for pool in pools]
         shown = ", ".join(f"{row['rho']:+.2f} [{row['interval'][0]:+.2f}, {row['interval'][1]:+.2f}]" for row in rows)
         parts.append(f"{screen} {shown}")
     bests = ", ".join(f"{screen} {_best(pools, screen):.3f}" for screen in SCREENS)
-    lot = mean(one["judged"]["by_lot"]["best"] for one in pools)
+    lot = mean(pool["judged"]["by_lot"]["best"] for pool in pools)
     return f"{name}: rank correlation {'; '.join(parts)}; best of ten: {bests}, by lot {lot:.3f}"
 
 
 def _best(pools: list[dict[str, Any]], screen: str) -> float:
-    return mean(one["judged"][screen]["best"] for one in pools)
+    return mean(pool["judged"][screen]["best"] for pool in pools)
 
 
 def prose(results: dict[str, Any]) -> str:
     """Say which screen foretells anything, and which beats as much training by lot."""
-    pools = [one for rows in results.values() for one in rows]
+    pools = [pool for rows in results.values() for pool in rows]
     verdicts = []
     for screen in SCREENS:
-        rows = [one["judged"][screen] for one in pools]
+        rows = [pool["judged"][screen] for pool in pools]
         above = sum(row["interval"][0] > 0 for row in rows)
         below = sum(row["interval"][1] < 0 for row in rows)
         verdicts.append(

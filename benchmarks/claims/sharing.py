@@ -53,7 +53,7 @@ PARTS: dict[str, dict[str, Any]] = {
 def measure() -> dict[str, Any]:
     """Run all parts and return their figures."""
     results = {name: compare(setting) for name, setting in parts().items()}
-    return {**results, "prose": " ".join(prose(name, one) for name, one in results.items())}
+    return {**results, "prose": " ".join(prose(name, row) for name, row in results.items())}
 
 
 def parts() -> dict[str, dict[str, Any]]:

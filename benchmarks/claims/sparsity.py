@@ -184,7 +184,7 @@ def differences(rows: dict[str, Any]) -> dict[str, Any]:
         ours = rows[f"continuous {density:.0%}"]["test"]["runs"]
         for name, row in rows.items():
             if name == "dense" or (name.endswith(f" {density:.0%}") and name != f"continuous {density:.0%}"):
-                pairs = [one - other for one, other in zip(ours, row["test"]["runs"], strict=False)]
+                pairs = [score - other for score, other in zip(ours, row["test"]["runs"], strict=False)]
                 error = stdev(pairs) / len(pairs) ** 0.5
                 table[f"{density:.0%} less {name}"] = {"mean": round(mean(pairs), 3), "standard_error": round(error, 3)}
     return table

@@ -130,10 +130,10 @@ def teaching(deep: bool) -> dict[str, Any]:
         "early": {name: spread(values) for name, values in losses["early"].items()},
         "final": {name: spread(values) for name, values in final.items()},
         "differences": {
-            f"{one} less {other}": paired(final[one], final[other])
-            for one in runs
+            f"{init} less {other}": paired(final[init], final[other])
+            for init in runs
             for other in runs
-            if one in ("gradmax", "random") and one != other
+            if init in ("gradmax", "random") and init != other
         },
         "ratio": {
             key: spread([ratio for run in runs["gradmax"] for ratio in run["ratio"][key]])
@@ -142,9 +142,9 @@ def teaching(deep: bool) -> dict[str, Any]:
     }
 
 
-def paired(one: Sequence[float], other: Sequence[float]) -> dict[str, float]:
+def paired(scores: Sequence[float], others: Sequence[float]) -> dict[str, float]:
     """Return the mean difference and its standard error."""
-    pairs = [a - b for a, b in zip(one, other, strict=True)]
+    pairs = [a - b for a, b in zip(scores, others, strict=True)]
     return {"mean": round(mean(pairs), 3), "standard_error": round(stdev(pairs) / len(pairs) ** 0.5, 3)}
 
 
@@ -181,8 +181,8 @@ def prose(results: dict[str, Any]) -> str:
     )
 
 
-def less(row: dict[str, Any], one: str, other: str) -> str:
+def less(row: dict[str, Any], arm: str, other: str) -> str:
     """Give a paired difference, with its standard error, and say where it is within noise."""
-    pair = row["differences"][f"{one} less {other}"]
+    pair = row["differences"][f"{arm} less {other}"]
     noise = " (within noise)" if abs(pair["mean"]) < 2 * pair["standard_error"] else ""
-    return f"{one} less {other} {pair['mean']:+.2f} ± {pair['standard_error']:.2f}{noise}"
+    return f"{arm} less {other} {pair['mean']:+.2f} ± {pair['standard_error']:.2f}{noise}"

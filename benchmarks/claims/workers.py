@@ -27,7 +27,7 @@ def measure() -> dict[str, Any]:
         for workers, measured in rates.items():
             measured.append(trials_per_second(workers))
             print(f"workers={workers}: {measured[-1]:.3f} trials/s")
-    ratio = spread([two / one for one, two in zip(rates[1], rates[2], strict=True)])
+    ratio = spread([double / single for single, double in zip(rates[1], rates[2], strict=True)])
     prose = (
         f"workers=2 runs {ratio['median']:.2f}x the trials per second of workers=1 on digits "
         f"(from {ratio['min']:.2f} to {ratio['max']:.2f} in {PAIRS} pairs)."

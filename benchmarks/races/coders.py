@@ -114,7 +114,9 @@ def measure() -> dict[str, Any]:
 def prose(rows: dict[str, Any], totals: dict[str, int]) -> str:
     """Say who won, where ours lost, and who was not there."""
     others = [name for name in totals if name != "ours"]
-    beaten = {name: [one for one, row in rows.items() if row["bytes"][name] < row["bytes"]["ours"]] for name in others}
+    beaten = {
+        name: [network for network, row in rows.items() if row["bytes"][name] < row["bytes"]["ours"]] for name in others
+    }
     lost = "; ".join(f"{name} is smaller on {', '.join(ones)}" for name, ones in beaten.items() if ones)
     exact = sum(row["exact"] for row in rows.values())
     ratios = ", ".join(
@@ -246,8 +248,8 @@ def packed(columns: Columns, compress: Coder) -> int:
     """Return the bytes of a form, compressed as one stream or as two, floats as they stand or by planes."""
     codes, floats = b"".join(columns[0]), columns[1]
     tries = (b"".join(floats), b"".join(planes(floats)))
-    whole = min(len(compress(codes + one)) for one in tries)
-    return min(whole, min(len(compress(one)) for one in tries) + (len(compress(codes)) if codes else 0))
+    whole = min(len(compress(codes + attempt)) for attempt in tries)
+    return min(whole, min(len(compress(attempt)) for attempt in tries) + (len(compress(codes)) if codes else 0))
 
 
 def entropies(columns: Columns) -> int:

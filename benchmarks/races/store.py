@@ -70,9 +70,9 @@ def prose(rows: list[dict[str, Any]], growth: dict[str, Any], real: dict[str, An
     """Say in a few sentences what came out."""
 
     def worst(mode: str) -> str:
-        mine = {key: value["p50"] for key, value in growth.items() if key.startswith(f"{mode} ")}
-        where = max(mine, key=lambda key: mine[key])
-        return f"{mine[where]:.2f}x at most ({where.removeprefix(mode).strip()})"
+        slowdowns = {key: value["p50"] for key, value in growth.items() if key.startswith(f"{mode} ")}
+        where = max(slowdowns, key=lambda key: slowdowns[key])
+        return f"{slowdowns[where]:.2f}x at most ({where.removeprefix(mode).strip()})"
 
     def at(**wanted: Any) -> str:
         (row,) = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
@@ -157,21 +157,26 @@ def fill(engine: sqlalchemy.Engine, name: str, size: int) -> int:
             table["trials"].insert(),
             [
                 {
-                    "trial_id": one,
-                    "number": one - 1,
+                    "trial_id": trial_id,
+                    "number": trial_id - 1,
                     "study_id": study,
                     "state": "COMPLETE",
-                    "datetime_start": noon + timedelta(seconds=one),
-                    "datetime_complete": noon + timedelta(seconds=one + 0.9),
+                    "datetime_start": noon + timedelta(seconds=trial_id),
+                    "datetime_complete": noon + timedelta(seconds=trial_id + 0.9),
                 }
-                for one in ids
+                for trial_id in ids
             ],
         )
         session.execute(
             table["trial_params"].insert(),
             [
-                {"trial_id": one, "param_name": f"x{place}", "param_value": float(value), "distribution_json": kind}
-                for one, row in zip(ids, draws, strict=True)
+                {
+                    "trial_id": trial_id,
+                    "param_name": f"x{place}",
+                    "param_value": float(value),
+                    "distribution_json": kind,
+                }
+                for trial_id, row in zip(ids, draws, strict=True)
                 for place, value in enumerate(row)
             ],
         )
@@ -179,15 +184,15 @@ def fill(engine: sqlalchemy.Engine, name: str, size: int) -> int:
         session.execute(
             table["trial_values"].insert(),
             [
-                {"trial_id": one, "objective": 0, "value": float(height), "value_type": "FINITE"}
-                for one, height in zip(ids, heights, strict=True)
+                {"trial_id": trial_id, "objective": 0, "value": float(height), "value_type": "FINITE"}
+                for trial_id, height in zip(ids, heights, strict=True)
             ],
         )
         session.execute(
             table["trial_user_attributes"].insert(),
             [
-                {"trial_id": one, "key": key, "value_json": json.dumps(value)}
-                for one, height in zip(ids, heights, strict=True)
+                {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+                for trial_id, height in zip(ids, heights, strict=True)
                 for key, value in _notes(float(height)).items()
             ],
         )

@@ -85,8 +85,12 @@ class Storm:
         if not isinstance(fault, str):
             self._restart(*fault)
             return True
-        alive = [one for one in judge.workers(connection)[:64] if _is_alive(one) and one["pid"] not in self.frozen]
-        alive = [one for one in alive if self.ours(one["pid"])]
+        alive = [
+            worker
+            for worker in judge.workers(connection)[:64]
+            if _is_alive(worker) and worker["pid"] not in self.frozen
+        ]
+        alive = [worker for worker in alive if self.ours(worker["pid"])]
         if len(alive) < 2:
             return False  # let some come back first
         victim = self.dice.choice(alive)
