@@ -1,4 +1,4 @@
-"""Regimes: how a network is trained, block by block instead of all at once."""
+"""Regimes: block-wise training, in which each block of a network has a loss of its own, instead of backpropagation."""
 
 from kirigami.models.regimes.blocks import find
 from kirigami.models.regimes.build import REGIMES, build, partitions

@@ -1,4 +1,4 @@
-"""Find the blocks of a network: where layers begin, or at the modules that somebody names."""
+"""Find the blocks of a network for block-wise training: one at each layer with weights, or at named modules."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -48,14 +48,14 @@ def find(network: nn.Module, inputs: Tensor, blocks: str | Sequence[str] = AUTO,
 
 
 def _automatic(run: list[Call], layers: int, whole: bool) -> list[int]:
-    """Return the places at which blocks begin; the output layer begins none."""
+    """Return the indices of the calls at which blocks begin; the output layer begins none."""
     weighted = [place for place, call in enumerate(run) if call.weighted]
     starts = (weighted[:-1] if whole else weighted)[::layers]
     return [0, *starts[1:]]
 
 
 def _named(network: nn.Module, call_runs: list[list[Call]], names: list[str]) -> tuple[list[Call], list[int]]:
-    """Return the run that all named modules are in, and their places; the first block begins with the run."""
+    """Return the run of calls that has all named modules, and their indices; the first block begins with the run."""
     modules = dict(network.named_modules())
     for name in names:
         if name not in modules or not name:
@@ -74,12 +74,12 @@ def _named(network: nn.Module, call_runs: list[list[Call]], names: list[str]) ->
 
 
 def _place(run: list[Call], name: str) -> int | None:
-    """Return the place of the first call in a run of a module or of its parts."""
+    """Return the index of the first call of a module, or of its parts, in a run."""
     return next((place for place, call in enumerate(run) if f"{call.name}.".startswith(f"{name}.")), None)
 
 
 def _chain(network: nn.Module, root: Call, run: list[Call], starts: list[int], inputs: Tensor) -> Chain | None:
-    """Return the chain; None where its end cannot be run by itself."""
+    """Return the chain, or None if its end cannot be run by itself."""
     names = [call.name for call in run]
     order = [call for part in root.inner for call in _flat(part)]
     before = [call for call in order[: order.index(run[0])] if run[0] not in _flat(call)]
@@ -97,7 +97,7 @@ def _flat(call: Call) -> list[Call]:
 
 
 def _same(chain: Chain, inputs: Tensor) -> bool:
-    """Tell whether the blocks one after the other give what the network gives."""
+    """Tell whether the blocks in sequence compute the network's outputs."""
     with evaluating(chain.network), torch.no_grad():
         expected = chain.network(inputs)
         for cut in {1, len(chain) - 1}:

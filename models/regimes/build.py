@@ -1,4 +1,4 @@
-"""Build a regime from its config."""
+"""Build a regime, a method of block-wise training, from its config."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which modules of a network are called one after the other, each with what the one before gave."""
+"""Trace which modules of a network are called in sequence, each with the output of the one before."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,11 +13,11 @@ from kirigami.models.technique import WEIGHTED
 
 @dataclass(eq=False)
 class Call:
-    """A call of a module, as it was seen.
+    """One recorded call of a module.
 
     Attributes:
         name: dotted name of the module, "" for the network.
-        module: what was called.
+        module: the module called.
         input: its one argument, None where it had others or another kind.
         result: the tensor it returned, None where it returned something else.
         inner: calls of its parts meanwhile, in order.
@@ -59,9 +59,9 @@ def watch(network: nn.Module, inputs: Tensor) -> Call:
 
 
 def runs(root: Call) -> list[list[Call]]:
-    """Return the calls inside a network in unbroken runs: each call got the very tensor that the one before it gave.
+    """Return the calls inside a network in unbroken runs: the input of each call is the output of the one before.
 
-    A module that does no more than call its parts one after the other stands for its parts.
+    A module that only calls its parts in sequence is replaced by its parts.
     """
     call_runs: list[list[Call]] = []
     for call in (part for child in root.inner for part in _parts(child)):

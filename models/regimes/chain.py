@@ -11,8 +11,8 @@ from torch import Tensor, nn
 class Chain:
     """Runs blocks of a network: modules called one after the other, cut into pieces.
 
-    The first block is what the network does before those modules too, and the last block is all that comes after them:
-    so block 0 gets the network's inputs, and the last one gives its outputs.
+    The first block includes the network's code before those modules, and the last block all code after them: so block
+    0 takes the network's inputs, and the last block returns its outputs.
 
     Args:
         network: any module.
@@ -53,7 +53,7 @@ class Chain:
         return self.modules[self.starts[first] : end]
 
     def run(self, hidden: Tensor, first: int, last: int) -> Tensor:
-        """Return what block `last` gives when block `first` gets `hidden`: inputs (N, ...) where that is 0."""
+        """Return the output of block `last` for the input `hidden` of block `first`; for 0, the network's (N, ...)."""
         final = last == len(self) - 1
         if final and (first == 0 or not self.whole):
             return self.network(hidden) if first == 0 else self._rest(hidden, self.starts[first])
@@ -64,7 +64,7 @@ class Chain:
         return hidden
 
     def train(self, first: int, last: int) -> None:
-        """Put the blocks from `first` to `last` in training mode, and all else of the network in evaluation mode."""
+        """Put the blocks from `first` to `last` in training mode, and the rest of the network in evaluation mode."""
         if first == 0:  # what comes before the modules trains too, and what comes after the blocks is not called
             self.network.train()
             return
@@ -77,7 +77,7 @@ class Chain:
                 module.train()
 
     def shared(self) -> str | None:
-        """Return the name of a parameter that two blocks have, None where there is none."""
+        """Return the name of a parameter that two blocks share, or None."""
         owners: dict[int, int] = {}
         for block in range(len(self)):
             for module in self.part(block, block):
@@ -87,7 +87,7 @@ class Chain:
         return None
 
     def _enter(self, inputs: Tensor) -> Tensor:
-        """Return what the first module gets, with its graph: run the network until there."""
+        """Return the input of the first module, with its graph, by running the network up to it."""
 
         def stop(module: nn.Module, arguments: tuple[Any, ...]) -> None:
             raise _Reached(arguments[0])
@@ -102,14 +102,14 @@ class Chain:
         raise AssertionError("the first module was not called")
 
     def _rest(self, hidden: Tensor, start: int) -> Tensor:
-        """Return the network's output, with `hidden` in place of what the modules before `start` give."""
+        """Return the network's output, with `hidden` in place of the output of the modules before `start`."""
         blank = torch.zeros((), dtype=self._kind, device=hidden.device).expand(len(hidden), *self._shape)
         with self._skipping(start, hidden):
             return self.network(blank)
 
     @contextmanager
     def _skipping(self, count: int, hidden: Tensor) -> Iterator[None]:
-        """Let a stand-in that returns `hidden` be called in place of each of the first modules."""
+        """Replace each of the first modules by a stand-in that returns `hidden`."""
         stand_in = _StandIn(hidden)
         for holder, key in self._places[:count]:
             holder._modules[key] = stand_in
@@ -121,7 +121,7 @@ class Chain:
 
 
 class _Reached(Exception):
-    """Carries out of a network's forward pass what one of its modules got."""
+    """Carries the input of a module out of a network's forward pass."""
 
     def __init__(self, hidden: Tensor) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The Lightning callback that leads a regime through its phases."""
+"""The Lightning callback that drives block-wise training (a regime) through its phases."""
 
 from typing import Any
 
@@ -15,10 +15,10 @@ from kirigami.models.technique import Technique, batches_of, network_of
 
 
 class Conductor(Callback):
-    """Prepares a regime, sets its phase at every step, and keeps frozen what is frozen.
+    """Prepares a regime, sets its phase at every step, and keeps frozen blocks frozen.
 
-    It has to come after the techniques, as the callbacks that a module brings with it do: what they measure in their
-    hooks they then measure on the whole network, under its own loss.
+    It has to come after the techniques, as a module's own callbacks do: the hooks of techniques then measure the whole
+    network, under its own loss.
 
     Args:
         regime: that of the module that is trained.
@@ -48,7 +48,7 @@ class Conductor(Callback):
         self.regime.prepare(network, batches_of(trainer, 1)[0])
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at what may be kept; a checkpoint may begin in any phase."""
+        """Set up the cache of hidden rows; a checkpoint may begin in any phase."""
         regime = self.regime
         keeps = isinstance(regime, Greedy) and not self.techniques
         self.rows = Rows(trainer.train_dataloader, 1e6 * regime.cache_mb) if keeps else None
@@ -60,7 +60,7 @@ class Conductor(Callback):
             _begin(optimizer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put in what the frozen blocks give, where an epoch belongs to one phase."""
+        """Let the loader give the outputs of the frozen blocks, if the epoch lies in one phase."""
         regime = self.regime
         self._enter(trainer, pl_module, regime.place(trainer.global_step))
         if self.rows is None:
@@ -75,7 +75,7 @@ class Conductor(Callback):
         regime.depth = self.rows.depth
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Let the next training step be the regime's, in the phase it belongs to."""
+        """Arm the regime for the next training step, in the phase of that step."""
         self._enter(trainer, pl_module, self.regime.place(trainer.global_step))
         self.regime.fresh = batch_idx % trainer.accumulate_grad_batches == 0
         self.regime.armed = True
@@ -98,11 +98,11 @@ class Conductor(Callback):
                     parameter.grad = None
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the loader, the network's mode and its outputs as backpropagation would have left them."""
+        """Restore the loader, the network's mode and its outputs to their state after backpropagation."""
         self._end(pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave all as it was, too, where a run is broken off."""
+        """Restore everything when a run is interrupted, too."""
         self._end(pl_module)
 
     def _end(self, pl_module: LightningModule) -> None:

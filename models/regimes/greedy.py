@@ -1,4 +1,4 @@
-"""Greedy training: one block after the other, each under a head of its own, and then frozen."""
+"""Greedy block-wise training: one block after the other, each under a head of its own, and then frozen."""
 
 from collections.abc import Iterable, Sequence
 
@@ -16,12 +16,13 @@ class Greedy(Regime):
     """Train blocks one after the other (Bengio et al., NeurIPS 2006; Belilovsky et al., ICML 2019).
 
     Each block but the last predicts the outputs by a linear head, under the task's own loss. When its share of the run
-    is over it is frozen: evaluated, and without gradients, so that nothing it holds changes. The last block has the
-    network's own output. With a `window` of 2 a block is trained once more, together with the one after it, before it
-    is frozen.
+    is over, it is frozen: in evaluation mode and without gradients, so that none of its tensors changes. The last block
+    has the network's own output. With a `window` of 2, a block is trained once more, together with the next one, before
+    it is frozen.
 
-    What frozen blocks give is kept for the training rows, where a row always gives the same (see `rows.Rows`), there
-    are no techniques, which may change frozen blocks, and it fits; else they are run anew each time, without a graph.
+    The outputs of frozen blocks for the training rows are cached, if a row always gives the same (see `rows.Rows`), if
+    there are no techniques, which may change frozen blocks, and if they fit; else these blocks are run again for each
+    batch, without a graph.
 
     Args:
         blocks: see `Regime`.
@@ -29,7 +30,7 @@ class Greedy(Regime):
         window: blocks that are trained together in a phase, at least 1.
         joint: see `Regime`.
         joint_rate: see `Regime`.
-        cache_mb: megabytes that what frozen blocks give may take; 0 keeps nothing.
+        cache_mb: megabytes for the cached outputs of frozen blocks; 0 for no cache.
     """
 
     name = "greedy"
@@ -59,7 +60,7 @@ class Greedy(Regime):
         return [Phase(max(0, last + 1 - self.window), last) for last in range(blocks)]
 
     def step(self, network: nn.Module, loss: Loss, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """Return the loss of the present blocks' head, or of the outputs."""
+        """Return the loss of the current blocks' head, or of the outputs."""
         assert self.chain is not None
         assert self.phase is not None
         hidden, targets = batch
@@ -71,11 +72,11 @@ class Greedy(Regime):
         return loss(self._outputs(hidden, self.phase.first), targets)
 
     def predict(self, network: nn.Module, inputs: Tensor) -> Tensor:
-        """Return what the present head makes of the blocks so far."""
+        """Return the outputs of the current head on the blocks so far."""
         return network(inputs) if self.phase is None or self.phase.joint else self._outputs(inputs, 0)
 
     def settle(self, network: nn.Module) -> None:
-        """Train the present blocks, and evaluate the frozen ones."""
+        """Put the current blocks in training mode, and the frozen ones in evaluation mode."""
         if self.phase is None or self.phase.joint:
             network.train()
         else:
@@ -83,7 +84,7 @@ class Greedy(Regime):
             self.chain.train(self.phase.first, self.phase.last)
 
     def _outputs(self, hidden: Tensor, first: int) -> Tensor:
-        """Return the outputs of the present phase, from what block `first` gets."""
+        """Return the outputs of the current phase, from the input of block `first`."""
         assert self.chain is not None
         assert self.phase is not None
         last = self.phase.last

@@ -1,4 +1,4 @@
-"""What a block that does not end in the outputs is trained by: a head of its own, and a loss on similarities."""
+"""Auxiliary heads and losses of the blocks before the last one: a predictor, and a loss on similarities."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ SMALLEST = 1e-8  # length of what has a direction
 
 
 def predictor(hidden: Tensor, outputs: Tensor) -> nn.Module:
-    """Build a linear map from a block's outputs to what has the shape of the network's outputs.
+    """Build a linear map from a block's outputs to the shape of the network's outputs.
 
     Images are averaged first, to the most pixels that leave `FEATURES` features or fewer.
 
@@ -71,7 +71,7 @@ def projector(hidden: Tensor) -> nn.Module:
 
 
 def described(features: Tensor) -> Tensor:
-    """Return what samples are compared by: features (N, F) as they are; of (N, C, H, W) each channel's deviation."""
+    """Return the features that samples are compared by: (N, F) unchanged; of (N, C, H, W) each channel's deviation."""
     if features.dtype.itemsize < 4:
         features = features.float()
     if features.dim() == 2:
@@ -130,7 +130,7 @@ def alike(targets: Tensor, classes: int, like: Tensor) -> Tensor:
 
 
 class LocalHead(nn.Module):
-    """Holds what a block's local loss learns beside the block: the predictor and, for beta above 0, W_s.
+    """Holds the parameters of a block's local loss: the predictor and, for beta above 0, W_s.
 
     Args:
         hidden: what the block gives.
@@ -144,7 +144,7 @@ class LocalHead(nn.Module):
         self.project = projector(hidden) if beta else None
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Map what the block gives to outputs."""
+        """Map the block's output to predictions."""
         return self.predict(hidden)
 
     def mismatch(self, hidden: Tensor, wanted: Tensor) -> Tensor:

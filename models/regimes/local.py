@@ -1,4 +1,4 @@
-"""Local losses: every block is trained at every step, by a loss of its own that reaches no other block."""
+"""Local losses: every block is trained at every step, by a loss whose gradient reaches no other block."""
 
 from collections.abc import Iterable, Sequence
 
@@ -18,9 +18,9 @@ class Local(Regime):
     The loss of each block but the last is their `predsim`, (1 − beta)·L(P h) + beta·MSE(S(W_s h), S(Y)): L is the
     task's own loss, by default the cross-entropy, P a linear predictor, S the cosines between the samples of a batch
     (`heads.similarity`), and Y the one-hot targets. The last block has the network's own output and the task's loss.
-    Between blocks nothing goes back: each block goes backward as soon as it has gone forward, so that what only one of
-    them saves for it is alive at a time. The paper's blocks are single layers, the output layer one of its own; here
-    "auto" leaves the output layer with the last hidden one.
+    No gradient passes between blocks: each block runs its backward pass right after its forward pass, so that only
+    one block's saved tensors are alive at a time. The paper's blocks are single layers, the output layer one of its
+    own; here "auto" leaves the output layer with the last hidden one.
 
     Args:
         blocks: see `Regime`.

@@ -1,4 +1,4 @@
-"""The phases of a run: which blocks train from which step on, and a schedule that begins anew with each of them."""
+"""The phases of block-wise training: which blocks train from which step on, and a schedule that restarts with each."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""What every regime is: which blocks train when, by which loss, and what a validation sees meanwhile."""
+"""The base of the regimes, the methods of block-wise training: which blocks train when, and by which loss."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Regime(nn.Module):
-    """Base of the regimes; its parameters are those of the auxiliary heads, which the network never holds.
+    """Base of the regimes (block-wise training); its parameters are those of the auxiliary heads, outside the network.
 
     Obligations of a subclass: `build_heads`, `plan` and `step`; it may override `predict` and `settle`.
 
@@ -57,7 +57,7 @@ class Regime(nn.Module):
         self.scale: Callable[[Tensor], Tensor] = unscaled
 
     def build_heads(self, hidden: Sequence[Tensor], outputs: Tensor, targets: Tensor) -> Iterable[nn.Module]:
-        """Make a head for each block but the last, from what each block gives for a few rows, and their outputs."""
+        """Make a head for each block but the last, from the outputs of each block and of the network for a few rows."""
         raise NotImplementedError
 
     def plan(self, blocks: int) -> list[Phase]:
@@ -65,24 +65,24 @@ class Regime(nn.Module):
         raise NotImplementedError
 
     def step(self, network: nn.Module, loss: Loss, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """Return the loss of a batch in the present phase; only what has a graph is left to go backward through."""
+        """Return the loss of a batch in the current phase; only tensors with a graph are left for the backward pass."""
         raise NotImplementedError
 
     def predict(self, network: nn.Module, inputs: Tensor) -> Tensor:
-        """Return the outputs that a validation sees in the present phase."""
+        """Return the outputs for validation in the current phase."""
         return network(inputs)
 
     def settle(self, network: nn.Module) -> None:
-        """Put each block in the mode of the present phase."""
+        """Put each block in training or evaluation mode for the current phase."""
         network.train()
 
     @property
     def keeps_gradients(self) -> bool:
-        """Whether a step has gone backward already when it returns: its gradients must not be dropped then."""
+        """Whether a step has already run its backward passes when it returns, so that its gradients must be kept."""
         return False
 
     def check(self, network: nn.Module, techniques: Iterable[Any] = ()) -> None:
-        """Refuse a network or techniques that do not go with a regime.
+        """Refuse a network or techniques that a regime cannot train.
 
         Args:
             network: what is to be trained.
@@ -111,7 +111,7 @@ class Regime(nn.Module):
                 self._check_inputs(technique)
 
     def _check_inputs(self, technique: Technique) -> None:
-        """Refuse to fix the ranges of inputs that the last layers may not have had by then."""
+        """Refuse to fix input ranges before the last layers have had inputs."""
         if technique.harden_at <= 1 - self.joint:
             raise ArgumentError(
                 "joint",
@@ -153,7 +153,7 @@ class Regime(nn.Module):
         self.chain = chain
 
     def schedule(self, optimizer: Optimizer, config: Mapping[str, Any], total: int, epoch: int) -> LRScheduler:
-        """Build a schedule that begins anew with each phase, over the steps of a run and of its epochs.
+        """Build a schedule that restarts with each phase, over the steps of a run and of its epochs.
 
         Raises:
             ValueError: where there are more phases than steps, or a schedule has no phases.

@@ -1,4 +1,4 @@
-"""Training rows as frozen blocks give them, kept so that the blocks need not be run again."""
+"""A cache of the frozen blocks' outputs for the training rows, so that those blocks need not be run again."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,15 +11,15 @@ PROBE = 64  # rows by which a transform is judged
 
 
 class Rows:
-    """Puts into a loader, in place of its inputs, what a network makes of them.
+    """Replaces the inputs of a loader by the outputs of a network's frozen blocks.
 
-    That is sound where a row always leads to the same values. So the loader has to be one that takes its batches from
-    a tensor `inputs`, row by row with `targets`, through its `transform`, if any; and the transform must draw nothing
-    random and give each row the same in any batch. `reach` tells where this is not so.
+    That is correct if a row always gives the same values. So the loader must take its batches from a tensor `inputs`,
+    row by row with `targets`, through its `transform`, if any; and the transform must be deterministic and independent
+    of the other rows of a batch. Otherwise `reach` changes nothing.
 
     Args:
-        loader: what a trainer takes its batches from.
-        most: bytes that may be kept.
+        loader: the trainer's source of batches.
+        most: bytes that the cache may take.
     """
 
     def __init__(self, loader: Any, most: float) -> None:
@@ -31,11 +31,11 @@ class Rows:
         self._first = (loader.inputs, loader.transform) if self.possible else None
 
     def reach(self, depth: int, run: Callable[[Tensor, int, int], Tensor]) -> None:
-        """Let the loader give what block `depth` gets, if it can be kept; else what it gives stays as it is.
+        """Let the loader give the inputs of block `depth`, if they fit into the cache; else leave it unchanged.
 
         Args:
             depth: number of frozen blocks.
-            run: function of hidden values and of the first and last block to what the last one gives.
+            run: maps hidden values, and the first and last block, to the output of the last one.
         """
         if not self.possible or depth == self.depth:
             return
@@ -56,14 +56,14 @@ class Rows:
             self.loader.inputs, self.loader.transform, self.depth = cache, None, depth
 
     def restore(self) -> None:
-        """Give the loader its own inputs back."""
+        """Restore the loader's own inputs."""
         if self._first is not None:
             self.loader.inputs, self.loader.transform = self._first
         self.depth = 0
 
 
 def _steady(loader: Any) -> bool:
-    """Tell whether a loader's transform gives the same twice, and row by row."""
+    """Tell whether a loader's transform is deterministic and independent of the other rows of a batch."""
     if loader.transform is None:
         return True
     rows, results = loader.inputs[:PROBE], []

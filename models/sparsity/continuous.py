@@ -42,7 +42,7 @@ class Gate(Mask):
         return weight * mask * self.scale
 
     def chosen(self) -> Tensor:
-        """Return H(s), or what was fixed."""
+        """Return H(s), or the fixed mask."""
         return self.kept if self.hard else self.logits > 0
 
     def fix(self) -> None:
@@ -122,7 +122,7 @@ class ContinuousSparsification(Masking):
         return [gate.logits for gate in self.gates]
 
     def path(self, progress: float) -> float:
-        """Return the mean gate to have at a share of the soft part: geometric, then constant."""
+        """Return the target mean gate at a share of the soft part: geometric, then constant."""
         assert self.density is not None
         return self._origin * (self.density / self._origin) ** min(1.0, progress / self.settle)
 
@@ -183,15 +183,15 @@ class ContinuousSparsification(Masking):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the report needs of the moment at which the gates were fixed."""
+        """Return the figure of the report that was taken when the gates were fixed."""
         return {"moved": self.moved}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up what `state_dict` returned."""
+        """Restore the result of `state_dict`."""
         self.moved = int(state_dict["moved"])
 
     def _centre(self) -> None:
-        """Move all s so that 0 lies between what is kept and what is not, for a further round."""
+        """Shift all s so that 0 lies between the remaining and the pruned ones, for a further round."""
         above = torch.cat([gate.logits.detach()[gate.kept] for gate in self.gates])
         below = torch.cat([gate.logits.detach()[~gate.kept] for gate in self.gates])
         if below.numel():

@@ -1,4 +1,4 @@
-"""Masks by magnitude, at once or step by step, and by lot: what a better way to choose a mask has to beat."""
+"""Masks by magnitude, at once or step by step, and random masks: the baselines of every better choice."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ class ByMagnitude(Masking):
 
     @final
     def prune(self, share: float) -> None:
-        """Keep the share of the entries with the largest magnitudes, whatever was kept before."""
+        """Keep the share of the entries with the largest magnitudes, whatever the mask was before."""
         self.keep_largest([weight.abs() for weight in self.incoming().values()], share)
 
     @final
@@ -79,29 +79,29 @@ class GradualPruning(ByMagnitude):
         self._last = -1
 
     def path(self, progress: float) -> float:
-        """Return the density to have at a share of the soft part."""
+        """Return the target density at a share of the soft part."""
         done = min(1.0, max(0.0, (progress - self.start) / (1 - self.start)))
         return 1 - (1 - self.density) * (1 - (1 - done) ** 3)
 
     def advance(self, progress: float) -> None:
-        """Prune to the path's density, `updates` times in the whole soft part."""
+        """Prune to the scheduled density, `updates` times in the whole soft part."""
         update = math.floor(progress * self.updates)
         if update != self._last and progress > self.start:
             self.prune(self.path(progress))
         self._last = update
 
     def state_dict(self) -> dict[str, Any]:
-        """Return which update was the last."""
+        """Return the index of the last update."""
         return {"last": self._last}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where a run was."""
+        """Continue after the last update of a saved run."""
         self._last = int(state_dict["last"])
 
 
 @final
 class RandomPruning(Masking):
-    """Draw the mask by lot before training, and train what it keeps for the whole run: the control.
+    """Draws a random mask before training and trains the remaining weights for the whole run: the control.
 
     Args:
         density: share of the masked weights' entries to keep, in (0, 1], over all layers; or that of each layer by

@@ -1,4 +1,4 @@
-"""What all masks share: a link that keeps some entries of a weight, and a technique that counts and ranks them."""
+"""The base of all masks: a link that keeps some entries of a weight, and a technique that counts and ranks them."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -29,7 +29,7 @@ class Mask(Link):
 
     @abstractmethod
     def chosen(self) -> Tensor:
-        """Return what is kept if the link is fixed now: booleans of the weight's shape."""
+        """Return the mask if the link is fixed now: booleans of the weight's shape."""
 
     @final
     def parts(self, weight: Tensor) -> dict[str, Tensor]:
@@ -42,7 +42,7 @@ class PlainMask(Mask):
     """Multiply a weight by zeros and ones, soft or hard."""
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Return the weight with zeros where nothing is kept; any shape."""
+        """Return the weight with zeros outside the mask; any shape."""
         return weight * self.kept
 
     def chosen(self) -> Tensor:
@@ -116,7 +116,7 @@ class Masking(Linked[Mask]):
 
     @final
     def least(self) -> Least:
-        """Return the density wanted, the lowest of any layer; `LEAST` where it is left to training."""
+        """Return the target density, the lowest of all layers; `LEAST` where training decides on it."""
         densities = list(self.density.values()) if isinstance(self.density, Mapping) else [self.density]
         return Least(min(LEAST if density is None else density for density in densities))
 

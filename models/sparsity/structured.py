@@ -127,7 +127,7 @@ class StructuredPruning(Reshaping):
         return {of: self.price(of).total(everything) for of in OF}
 
     def price(self, of: str | None = None) -> Price:
-        """Return what the network costs as a function of its units."""
+        """Return the network's cost as a function of its units."""
         assert self._inputs is not None, "trace comes first"
         return price(self.network, self.units, self._inputs, self.of if of is None else of)
 
@@ -185,7 +185,7 @@ class StructuredPruning(Reshaping):
         resize(self.network, recipe["shapes"])
 
     def begin(self, trainer: Trainer, module: LightningModule) -> None:
-        """Take hold of what the removals need, and take up what a run that goes on had seen."""
+        """Collect the objects that removals need, and restore the statistics of a resumed run."""
         self._optimizers, self._module = trainer.optimizers, module
         if self._inputs is not None:
             self._seen.extend(module.transfer_batch_to_device(batch, module.device, 0) for batch in self._earlier)
@@ -218,13 +218,13 @@ class StructuredPruning(Reshaping):
         self._seen.clear()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where in its path the technique is, for a run that is resumed."""
+        """Return the position in the removal schedule, for a resumed run."""
         calls = self._inputs.calls if isinstance(self._inputs, Calls) else None
         path = {"before": self.before, "last": self._last, "hard": self.hard}
         return {**path, "calls": calls, "seen": [] if self.hard else list(self._seen)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where a run was."""
+        """Continue at the position of a saved run."""
         self.before, self._last, self._fixed = dict(state["before"]), state["last"], state["hard"]
         self._inputs = Calls(tuple(state["calls"])) if state.get("calls") else None
         self._earlier = list(state.get("seen", ()))

@@ -55,7 +55,7 @@ def winning_ticket(
     rounds: int = 3,
     rewind_at: float = 0.04,
 ) -> State:
-    """Find a mask in rounds, rewind the weights to early in the first round, and train what the mask keeps.
+    """Find a mask in rounds, rewind the weights to early in the first round, and train the remaining weights.
 
     Weights go on from round to round; beta and the learning rate begin anew. With a density, each round prunes by
     the same factor. Training costs `rounds` + 1 runs.
@@ -134,7 +134,7 @@ def iterative_magnitude(
 
 
 def state_of(network: nn.Module) -> State:
-    """Copy a network's weights and buffers by their names, without what belongs to masks."""
+    """Copy a network's weights and buffers by their names, without the tensors of masks."""
     masks = tuple(f"{name}." for name, module in network.named_modules() if isinstance(module, Mask))
     places = dict(network.named_parameters()) | dict(network.named_buffers())
     return {name: value.detach().clone() for name, value in places.items() if not name.startswith(masks)}
@@ -162,7 +162,7 @@ def rewind(network: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def _place(name: str, places: Mapping[str, Tensor]) -> str:
-    """Return where an entry is now: a layer with links holds its weight under another name."""
+    """Return the current name of an entry: a layer with links holds its weight under another name."""
     layer, _, leaf = name.rpartition(".")
     inner = f"{layer}.parametrizations.{leaf}.original"
     for place in (name, inner):

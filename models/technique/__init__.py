@@ -1,4 +1,4 @@
-"""What a technique is: a callback with a soft and a hard form; and the links of weights that most are made of."""
+"""Techniques: callbacks with a soft and a hard form, and the links in the chains of weights that most consist of."""
 
 from kirigami.models.technique.base import Least, Technique, hook
 from kirigami.models.technique.groups import regroup, withdraw

@@ -1,4 +1,4 @@
-"""What every technique is: a callback that any Trainer drives, soft while it trains and hard at the end.
+"""The base of every technique: a callback that any Trainer drives, soft while it trains and hard at the end.
 
 It needs no cooperation, so it works on anybody's network:
 
@@ -21,14 +21,14 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def hook(method: Method) -> Method:
-    """Mark a method that says nothing and does nothing by default, for one class below to define."""
+    """Mark a method that does nothing by default, for at most one subclass in a line to define."""
     method.is_hook = True  # type: ignore[attr-defined]
     return method
 
 
 @dataclass(frozen=True)
 class Least:
-    """The least that a technique can leave of the weights it takes on.
+    """The least density and bits to which a technique can bring the weights it takes on.
 
     Attributes:
         density: share of the weights, in (0, 1].
@@ -40,15 +40,15 @@ class Least:
 
 
 class Technique(Callback, ABC):
-    """Drives a network from its soft form to its hard one, and fixes that at a share of the run; the rest fine-tunes.
+    """Drives a network from its soft form to its hard form, which is fixed at a share of the run; the rest fine-tunes.
 
-    A class below is either abstract or final. It defines what is abstract here, and those hooks that it has something
-    to say to; what is defined once is defined nowhere else. `Linked` is a technique of links in the chains of weights,
-    `models.structure.Reshaping` one that changes shapes.
+    A subclass is either abstract or final. It defines the abstract methods, and the hooks that it needs; no concrete
+    method is overridden. `Linked` is a technique of links in the chains of weights, `models.structure.Reshaping` one
+    that changes shapes.
 
-    What a run has to know to go on from a checkpoint, besides the network's tensors, is in `state_dict`; while that
-    does not do, `resumable` is false. `shrinks` tells whether training may take away weights for good, so that what
-    the network costs is known only at the end.
+    `state_dict` holds the state that a resumed run needs besides the network's tensors; while that is not enough,
+    `resumable` is false. `shrinks` tells whether training may remove weights for good, so that the network's costs are
+    known only at the end.
 
     Args:
         names: dotted names of the layers to take on; None leaves the choice to the technique.
@@ -88,7 +88,7 @@ class Technique(Callback, ABC):
 
     @abstractmethod
     def follow(self, run: Run) -> None:
-        """Do what is due before a step of the soft form; when it is time, `harden`."""
+        """Update the soft form before a step; call `harden` when its share of the run is over."""
 
     @property
     @abstractmethod
@@ -105,11 +105,11 @@ class Technique(Callback, ABC):
 
     @hook
     def reform(self, recipe: Mapping[str, Any]) -> None:
-        """Bring the network, which is fresh, to the form that a recipe tells of, just before that is fixed."""
+        """Bring a freshly built network to the form that a recipe describes, just before that is fixed."""
 
     @hook
     def check(self) -> None:
-        """Refuse, when all techniques are attached, what does not go together.
+        """Check, when all techniques are attached, that they go together.
 
         Raises:
             ValueError: saying why.
@@ -117,7 +117,7 @@ class Technique(Callback, ABC):
 
     @hook
     def ready(self, trainer: Trainer) -> None:
-        """Do what a step needs before it begins, soft or hard."""
+        """Prepare a step before it begins, soft or hard."""
 
     # What it tells.
 
@@ -128,7 +128,7 @@ class Technique(Callback, ABC):
 
     @hook
     def tables(self) -> dict[str, Any]:
-        """Return what else the state reached shows, such as matrices, as JSON can hold it."""
+        """Return further results of the state reached, such as matrices, as JSON can hold them."""
         return {}
 
     @hook
@@ -138,13 +138,13 @@ class Technique(Callback, ABC):
 
     @hook
     def recipe(self) -> dict[str, Any]:
-        """Return what `restore` needs, besides the technique's arguments, as JSON can hold it."""
+        """Return the recipe that `restore` needs besides the technique's arguments, as JSON can hold it."""
         return {}
 
     @property
     @hook
     def watches_inputs(self) -> bool:
-        """Whether the hard form depends on what has gone into the layers before."""
+        """Whether the hard form depends on the inputs that layers have had in training."""
         return False
 
     @property
@@ -197,7 +197,7 @@ class Technique(Callback, ABC):
     @property
     @final
     def state_key(self) -> str:
-        """Under which a checkpoint keeps the state: two techniques of a kind may take on different layers."""
+        """The key of the state in a checkpoint: two techniques of a kind may take on different layers."""
         return f"{self.stored_as or type(self).__qualname__}({', '.join(self.names or ())})"
 
     @final

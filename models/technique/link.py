@@ -18,9 +18,9 @@ ORDER = ("share", "mask", "quantise")
 
 
 class Link(nn.Module, ABC):
-    """One link in the chain of a weight: maps it to what the next link, or the layer, sees.
+    """One link in the chain of a weight: maps it to the input of the next link, or of the layer.
 
-    A class below is either abstract or final. It gives `stage`, its place in `ORDER`, a pure `forward`, which looks at
+    A subclass is either abstract or final. It defines `stage`, its position in `ORDER`, a pure `forward`, which reads
     `hard`, and `parts`.
     """
 
@@ -43,7 +43,7 @@ class Link(nn.Module, ABC):
 
     @abstractmethod
     def parts(self, weight: Tensor) -> dict[str, Tensor]:
-        """Return what has to be stored to compute the hard form of the incoming weight again."""
+        """Return the tensors to store, from which the hard form of the incoming weight can be computed again."""
 
     @final
     def get_extra_state(self) -> Tensor:

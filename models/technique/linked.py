@@ -22,7 +22,7 @@ AnyLink = TypeVar("AnyLink", bound=Link)
 class Linked(Technique, Generic[AnyLink]):
     """Adds a link to the weight of each layer it takes on, drives the links, and hardens them.
 
-    A class below makes the link of a layer in `link`; see `Technique` for the rest.
+    A subclass makes the link of a layer in `link`; see `Technique` for the rest.
 
     Args:
         names: of the layers to take on; by default every linear and convolutional layer but the last, where
@@ -50,11 +50,11 @@ class Linked(Technique, Generic[AnyLink]):
 
     @hook
     def prepare(self, network: nn.Module) -> None:
-        """Look at a network before its layers are chosen by `names`."""
+        """Inspect a network before its layers are chosen by `names`."""
 
     @hook
     def complete(self, network: nn.Module) -> None:
-        """Add what a network needs besides its links, when it has those."""
+        """Add the further parts that a network needs, after its links."""
 
     @hook
     def advance(self, progress: float) -> None:
@@ -62,7 +62,7 @@ class Linked(Technique, Generic[AnyLink]):
 
     @hook
     def penalty(self) -> Tensor | None:
-        """Return what is added to the loss at this step while the links are soft."""
+        """Return the term added to the loss at this step while the links are soft."""
         return None
 
     @hook

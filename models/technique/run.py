@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Run:
-    """A run at a step that begins: who trains what, on which batch."""
+    """A run at the beginning of a step: the trainer, the module and the batch."""
 
     trainer: Trainer
     module: LightningModule
@@ -56,7 +56,7 @@ def batches_of(trainer: Trainer, most: int) -> list[Any]:
 
 
 def add_gradient(value: Tensor, module: nn.Module) -> None:
-    """Add a value's gradient to that of a module's parameters, as `backward` does, unseen by what waits for gradients.
+    """Add a value's gradient to those of a module's parameters, as `backward` does, without calling gradient hooks.
 
     DDP has done with the step, and would take a second `backward` for a part of the next one.
     """
