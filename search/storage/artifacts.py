@@ -92,8 +92,8 @@ class Prefixed:
 Artifacts = Folder | Prefixed
 
 
-def place(named: str | None, folder: Path) -> str:
-    """Return where the artifacts of a study lie: an absolute path, or a bucket's URL.
+def location(named: str | None, folder: Path) -> str:
+    """Return the location of a study's artifacts: an absolute path, or a bucket's URL.
 
     Args:
         named: `storage.artifacts` of the config; None is `artifacts` in the study's folder.
@@ -103,18 +103,18 @@ def place(named: str | None, folder: Path) -> str:
 
 
 def open_artifacts(named: str | None, folder: Path) -> Artifacts:
-    """Open the place of a study's artifacts; a folder is made when the first one is written.
+    """Open the location of a study's artifacts; a folder is made when the first one is written.
 
     Args:
-        named: see `place`.
+        named: see `location`.
         folder: the study's.
 
     Raises:
         InputError: where there is no such place, or the package that opens it is missing or refuses.
     """
-    where = place(named, folder)
-    scheme, found, rest = where.partition("://")
-    if not found:
+    where = location(named, folder)
+    scheme, separator, rest = where.partition("://")
+    if not separator:
         if Path(where).exists() and not Path(where).is_dir():
             raise InputError(f"storage.artifacts={where} is a file. Name a folder.")
         return Folder(Path(where))

@@ -15,7 +15,7 @@ from kirigami.search.config.trainer import Checkpoint
 from kirigami.search.errors import InputError
 from kirigami.search.proposal.pruners import Pruning
 from kirigami.search.storage.address import absolute_place
-from kirigami.search.storage.artifacts import Folder, Prefixed, open_artifacts, place
+from kirigami.search.storage.artifacts import Folder, Prefixed, location, open_artifacts
 from kirigami.search.study import recovery
 from kirigami.search.study.record import stored_result
 from kirigami.search.study.states import state_of
@@ -69,7 +69,7 @@ def again(study: optuna.Study, trial: optuna.Trial) -> optuna.Trial:
     return study.ask()
 
 
-class TestShelf:
+class TestCheckpointStore:
     def test_a_retry_reads_the_last_one(self, study, checkpoint_store):
         first = study.ask()
         attempt = checkpoint_store.attempt(study, first)
@@ -136,9 +136,9 @@ class TestShelf:
 class TestPlace:
     def test_it_is_the_studys_own_folder_unless_named(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        assert place(None, tmp_path / "studies" / "one") == str(tmp_path / "studies" / "one" / "artifacts")
-        assert place("shared", tmp_path) == str(tmp_path / "shared")
-        assert place("s3://bucket/some", tmp_path) == "s3://bucket/some"
+        assert location(None, tmp_path / "studies" / "one") == str(tmp_path / "studies" / "one" / "artifacts")
+        assert location("shared", tmp_path) == str(tmp_path / "shared")
+        assert location("s3://bucket/some", tmp_path) == "s3://bucket/some"
         assert not (tmp_path / "shared").exists()
 
     @pytest.mark.parametrize("named", ["ftp://host/x", "s3://", "", 3, True])
