@@ -1,4 +1,4 @@
-"""The `ledger` verb: what a study has cost."""
+"""The `ledger` verb: the cost of a study."""
 
 from typing import Annotated, Literal
 
@@ -16,7 +16,7 @@ class Options(Group):
 
 
 def run(call: Call, options: Options) -> int:
-    """Print what a study has cost."""
+    """Print the cost of a study."""
     from kirigami.search.report import accounts
 
     named = call.named()

@@ -1,4 +1,4 @@
-"""The `results` verb: what a study has found."""
+"""The `results` verb: the results of a study."""
 
 from typing import Annotated
 
@@ -18,7 +18,7 @@ class Options(Group):
 
 
 def run(call: Call, options: Options) -> int:
-    """Print what a study has found."""
+    """Print the results of a study."""
     from rich.console import Console
 
     from kirigami.search.report import results

@@ -1,1 +1,1 @@
-"""Runs repeated under shared seeds, and what they tell: the verbs compare and confirm."""
+"""Repeats under shared seeds, and their statistics: the verbs compare and confirm."""

@@ -68,7 +68,7 @@ def run_all(
 
 
 def attempt(arm: Arm, seed: int, number: int, train: Train, stopping: Callable[[], bool]) -> tuple[Run, Outcome]:
-    """Run one arm under one seed; what it raises becomes the run's reason, for one that fails is a finding too.
+    """Run one arm under one seed; an exception becomes the run's reason, since a failure is a result too.
 
     Raises:
         Interrupted: where the user asked to stop.

@@ -47,7 +47,7 @@ def range_of_rates(overrides: Sequence[str], config_dirs: Sequence[Path], rates:
 def tested(config: TrialConfig, rates: Rates) -> tuple[RangeTest, bool]:
     """Return what the test found, and whether the optimiser is a user's own.
 
-    Nothing is kept: the network is made for the test. Techniques, a first fit in closed form and another regime than
+    The network is built for the test alone. Techniques, a first fit in closed form and another regime than
     backpropagation are left out, and so are the trainer's precision and clipping.
 
     Raises:
@@ -94,7 +94,7 @@ def _optimizer(module: LightningModule, config: TrialConfig) -> Optimizer:
 def described(
     config: TrialConfig, rates: Rates, test: RangeTest, *, searched: bool = False, fixed: bool = False
 ) -> dict[str, Any]:
-    """Return the result as plain data, with sentences that say how to use it.
+    """Return the result as plain data, with sentences on its use.
 
     Args:
         searched: whether the study's space has the rate.
@@ -130,7 +130,7 @@ def steepest(test: RangeTest) -> float | None:
 
 
 def sentences(rates: Rates, test: RangeTest, *, left_out: Sequence[str], searched: bool, fixed: bool) -> list[str]:
-    """Say how to use the rates that were found, and what to mind."""
+    """Return sentences on the use of the rates, and their caveats."""
     lines = []
     if test.highest is None or test.suggestion is None:
         lines.append(

@@ -1,4 +1,4 @@
-"""What paired repeats tell: how large a difference is, how sure one may be of it, and whether it matters.
+"""Statistics of paired repeats: the size of a difference, its uncertainty, and whether it matters.
 
 Every function takes plain numbers. Differences are `arm - reference` in the metric's own unit, whichever direction is
 better; only the verdict knows the direction. `docs/compare.md` says how to read it, with sources:

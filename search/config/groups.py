@@ -1,4 +1,4 @@
-"""The top-level keys of a config, and what each of them decides."""
+"""The top-level keys of a config, by what they decide."""
 
 TECHNIQUES = ("growth", "sharing", "sparsity", "bits")
 """In the order of attaching: grow, share, mask, quantise. `kirigami.models.GROUP.build` builds a group's technique."""

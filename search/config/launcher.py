@@ -1,4 +1,4 @@
-"""`launcher:` of the config: who runs the worker command, and with what."""
+"""`launcher:` of the config: the system that runs the worker command, and its resources."""
 
 from typing import Annotated, Any, Literal, Self
 

@@ -1,4 +1,4 @@
-"""The config as frozen objects: what one trial is made by, and the study around it.
+"""The config as frozen objects: the settings of one trial, and of the study around it.
 
 Groups whose arguments belong to models and tasks stay mappings, which their builders check.
 """

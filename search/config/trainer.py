@@ -1,4 +1,4 @@
-"""`trainer:` of the config, and `checkpoint:`, what is kept of a trial that is being trained."""
+"""`trainer:` and `checkpoint:` of the config: the training of a trial, and its checkpoints."""
 
 from typing import Annotated, Literal, Self
 
@@ -10,7 +10,7 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true"]
 
 
 class TrainerConfig(Group):
-    """How long, in which batches and on what a trial is trained.
+    """Length, batches and devices of a trial's training.
 
     Attributes:
         epochs: of a full trial; 0 trains nothing.

@@ -1,4 +1,4 @@
-"""The card of an exported network: what it scores, what it weighs, where it came from, how to load it."""
+"""The card of an exported network: its scores, its size, its origin, how to load it."""
 
 import hashlib
 import json
@@ -85,7 +85,7 @@ def card_of(
 
 
 def _interface(onnx: bytes, task: tasks.Task) -> dict[str, Any]:
-    """Return what a network takes and what it gives."""
+    """Return the inputs and outputs of a network."""
     argument, rows = parity.onnx_session(onnx).get_inputs()[0], sample(task)
     return {
         "input": {
@@ -204,7 +204,7 @@ def _tensors(card: Mapping[str, Any]) -> list[str]:
 
 
 def _identity(card: Mapping[str, Any]) -> list[str]:
-    """Return what the files and the data are recognized by, and what made them."""
+    """Return the digests of files and data, and the versions that made them."""
     versions = ", ".join(f"{name} {version}" for name, version in card["versions"].items())
     return [
         "## Identity",

@@ -1,4 +1,4 @@
-"""Do all forms of an exported network say the same: as trained, decoded, and in ONNX Runtime, optimised or not."""
+"""Parity: compare the predictions of all forms of an exported network: trained, decoded, and in ONNX Runtime."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A worker's time and energy, divided among its trials: at each moment those that run share them equally."""
+"""A worker's time and energy, divided among its trials: at each moment the running trials share them equally."""
 
 import time
 from collections.abc import Callable
@@ -9,18 +9,18 @@ from kirigami.search.study.energy import Meter
 
 @dataclass
 class Share:
-    """What a trial has cost its worker so far: seconds, and joules of each counter."""
+    """The cost of a trial to its worker so far: seconds, and joules of each counter."""
 
     seconds: float = 0.0
     joules: dict[str, float] = field(default_factory=dict)
 
 
 class Shares:
-    """Divides time and joules among the trials that run, so that all they are charged adds up to what was used.
+    """Divides time and joules among the running trials; their charges add up to the total.
 
     Args:
-        meter: of this machine's energy.
-        clock: in seconds.
+        meter: measures this machine's energy.
+        clock: returns seconds.
     """
 
     def __init__(self, meter: Meter, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -30,7 +30,7 @@ class Shares:
         self._running: dict[int, Share] = {}
 
     def settle(self) -> None:
-        """Charge the running trials for what was used since the last time; where none ran, nobody is charged."""
+        """Charge the running trials for the time and energy since the last call; without any, nothing is charged."""
         now, joules = self._clock(), self.meter.take()
         count = len(self._running)
         for share in self._running.values():
@@ -40,17 +40,17 @@ class Shares:
         self._last = now
 
     def begin(self, number: int) -> None:
-        """Let a trial have its share from now on; where none runs, from when it was last settled."""
+        """Charge a trial from now on; if no other runs, from the last settlement on."""
         if self._running:
             self.settle()
         self._running[number] = Share()
 
     def of(self, number: int) -> Share:
-        """Return what a running trial has cost."""
+        """Return the cost of a running trial so far."""
         self.settle()
         return self._running[number]
 
     def end(self, number: int) -> Share:
-        """Return what a trial has cost, and charge it no more; nothing for one that has not begun."""
+        """Return the cost of a trial and stop charging it; zero for a trial that has not begun."""
         self.settle()
         return self._running.pop(number, Share())

@@ -1,17 +1,17 @@
-"""Successive halving where there are several objectives: what few others dominate goes on.
+"""Successive halving for several objectives: keep the trials that few others dominate.
 
 Asynchronous successive halving (Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020) lets
 the best 1/r of the trials at a rung go on. With several objectives there is no single order, so the trials are ranked
-by non-dominated sorting, and inside a front by an epsilon-net, which takes them far from each other: MO-ASHA, Schmucker
-et al., "Multi-objective Asynchronous Successive Halving" (arXiv 2106.12639, 2021). Three things are ours. A trial on
-the front of a rung goes on even beyond the 1/r: theirs waits at the rung and may go on when more have come, ours ends
-there for good, and the first few at a rung would cost the study an end of its front. Distances are taken between ranks,
-so that the unit of an objective (bytes, or their logarithm) decides nothing. Trials over the budget's limits stand
-behind all others, by how far they are over (Deb et al., "NSGA-II", 2002). The more objectives there are, the more
+by non-dominated sorting, and within a front by an epsilon-net, which prefers distant trials: MO-ASHA, Schmucker
+et al., "Multi-objective Asynchronous Successive Halving" (arXiv 2106.12639, 2021). Three things differ here. A trial on
+the front of a rung goes on even beyond the 1/r: in MO-ASHA a stopped trial may go on later, here it ends for good, and
+the first few trials of a rung would cost the study an end of its front. Distances are between ranks, so that the unit
+of an objective (bytes, or their logarithm) does not matter. Trials over the budget's limits rank behind all others, by
+their excess (Deb et al., "NSGA-II", 2002). The more objectives there are, the more
 trials are on a front, and the less is saved.
 
-What a trial had reached at a rung is an attribute of the trial in the store, written once: every worker sees it, and
-a resumed study finds it again.
+The values of a trial at a rung are an attribute of the trial in the store, written once: every worker sees them, and
+a resumed study reads them again.
 """
 
 from binascii import crc32
@@ -32,17 +32,17 @@ from kirigami.search.study.record import Rung, retry_of, write
 from kirigami.search.study.states import state_of
 from kirigami.spaces.front import undominated
 
-UNHEARD = ("interrupted", "surplus")  # run again by another trial, which stands for them
+UNHEARD = ("interrupted", "surplus")  # replaced by a retry
 
 
 @dataclass(frozen=True)
 class Halving(Judge):
-    """Says at each rung which trials go on where there are several objectives.
+    """Decides at each rung which trials go on, for several objectives.
 
     Attributes:
         brackets: the rungs of each bracket, in epochs or steps, all before the end of a full trial.
         shares: how many of `sum(shares)` trials go to each bracket.
-        factor: the front goes on, and other trials up to one in so many of those that reached the rung.
+        factor: the front goes on, and other trials up to 1 / `factor` of those that reached the rung.
         bootstrap_count: how many trials end at a rung before any goes on.
     """
 
@@ -52,7 +52,7 @@ class Halving(Judge):
     bootstrap_count: int = 0
 
     def seen(self, trial: optuna.Trial, report: Report, ledger: Ledger) -> Verdict:
-        """Store what a trial has reached at the rungs of its bracket, and weigh it against all that reached them."""
+        """Store the values of a trial at the rungs of its bracket, and rank it among all trials that reached them."""
         if not any(report.passed(rungs) for rungs in self.brackets):
             return Go()
         values = {name: report.value(name) for name in metric_names(trial.study)}
@@ -66,13 +66,13 @@ class Halving(Judge):
         return Go()
 
     def recall(self, trial: optuna.Trial, earlier: FrozenTrial, report: Report) -> None:
-        """Store what the earlier attempt had reached at rungs."""
+        """Store the rungs of the earlier attempt."""
         for rung in report.passed(self.brackets[0]):
             if (reached := Rung.from_attrs(earlier.user_attrs, rung)) is not None:
                 write(reached, trial.set_user_attr)
 
     def bracket(self, trial: optuna.Trial, ledger: Ledger) -> int:
-        """Return the bracket of a trial: it hangs on the trial's place alone, so a trial run again keeps it."""
+        """Return the bracket of a trial: it depends on the trial's position alone, so a retry keeps it."""
         if len(self.brackets) == 1:
             return 0
         ledger.read(trial.study)
@@ -111,10 +111,10 @@ def build(settings: Pruner, fidelities: int, every: int = 1) -> Halving | None:
 
 
 def standing(study: Study, number: int, rung: int) -> tuple[int, int, int]:
-    """Return where a trial stands among the trials of its bracket that reached a rung.
+    """Return the rank of a trial among the trials of its bracket that reached a rung.
 
     Returns:
-        its place from 0, how many trials within the limits are on the front, and how many reached the rung.
+        its rank from 0, the number of trials on the front within the limits, and the number that reached the rung.
     """
     trials = study.get_trials(deepcopy=False)
     again = {retry_of(trial) for trial in trials}

@@ -1,6 +1,6 @@
-"""The contract of a judge: of each running trial it says go, stop or pause, and which paused one goes on.
+"""The contract of a judge: it answers each report with go, stop or pause, and names the paused trial to resume.
 
-What a trial shows at a rung is written to the store as it is reached, so every worker's judge sees all trials.
+The values of a trial at a rung are stored as it reaches the rung, so every worker's judge sees all trials.
 """
 
 from abc import ABC, abstractmethod
@@ -28,7 +28,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Pause:
-    """The trial rests here, with its checkpoint, until `Judge.resume` names it."""
+    """The trial pauses here, with its checkpoint, until `Judge.resume` names it."""
 
 
 Verdict = Go | Stop | Pause
@@ -36,13 +36,13 @@ Verdict = Go | Stop | Pause
 
 @dataclass(frozen=True)
 class Report:
-    """What a trial shows at a fidelity.
+    """The metrics of a trial at a fidelity.
 
     Attributes:
         before: fidelity of the report before this one, 0 for the first.
         fidelity: epochs or steps, counted from 1.
-        metrics: as reported, with the costs known by then.
-        over: by what share the trial is over the budget's limits, summed over them; 0 for one within.
+        metrics: as reported, with the costs known so far.
+        over: sum of the relative excesses over the budget's limits; 0 within them.
     """
 
     before: int
@@ -64,15 +64,15 @@ class Report:
 
 
 class Judge(ABC):
-    """Says of each running trial whether it goes on, and of the paused ones which goes on next."""
+    """Decides whether each running trial goes on, and which paused trial resumes next."""
 
     def join(self, study: Study) -> None:
-        """Take a study; Optuna's samplers look at its pruner, whose brackets decide what they see."""
+        """Join a study; Optuna's samplers read its pruner, whose brackets filter the trials they see."""
         study.pruner = optuna.pruners.NopPruner()
 
     @abstractmethod
     def seen(self, trial: optuna.Trial, report: Report, ledger: Ledger) -> Verdict:
-        """Return what becomes of a trial that has just reported; store what others are to see of it.
+        """Return the verdict on a trial that has just reported; store what other workers need to know.
 
         Args:
             ledger: the study as this worker last read it.
@@ -84,13 +84,13 @@ class Judge(ABC):
 
     @abstractmethod
     def recall(self, trial: optuna.Trial, earlier: FrozenTrial, report: Report) -> None:
-        """Store again, with a trial that goes on, what an earlier attempt showed; there it was let go on."""
+        """Store a report of an earlier attempt with the trial that resumes it; that attempt was let go on."""
 
     def resume(self, ledger: Ledger, new_left: bool) -> int | None:
-        """Return the number of the paused trial that goes on now that a slot is free; None where none should.
+        """Return the number of the paused trial to resume now that a slot is free; None for no one.
 
-        By default paused trials wait until the budget has no new trial left, and go on in the order of their numbers.
-        Where the budget has none left, nothing runs and no trial is named, the first goes on all the same.
+        By default paused trials wait until the budget has no new trial left, and resume in the order of their numbers.
+        If the budget has none left, nothing runs and no trial is named, the first one is resumed anyway.
 
         Args:
             ledger: the study, just read; at least one trial is in `ledger.paused()`.

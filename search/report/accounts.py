@@ -1,4 +1,4 @@
-"""The `ledger` verb: what a study has cost, by worker, by trial or by state, as a table, JSON or CSV."""
+"""The `ledger` verb: the cost of a study by worker, by trial or by state, as a table, JSON or CSV."""
 
 import csv
 import json
@@ -64,7 +64,7 @@ def stored_bytes(folder: Path) -> dict[int, int] | None:
 
 
 def account(study: Study, folder: Path, by: str) -> dict[str, Any]:
-    """Return what a study has cost as plain data: rows, their total, the study's `cost` as `results` has it, notes."""
+    """Return the cost of a study as plain data: rows, their total, the study's `cost` as `results` has it, notes."""
     ledger = Ledger().read(study)
     attempts = entries(ledger, stored_bytes(folder))
     return {
@@ -91,7 +91,7 @@ def rows(attempts: Sequence[Entry], by: str) -> list[dict[str, Any]]:
 
 
 def print_account(study: Study, folder: Path, by: str, form: str) -> None:
-    """Print what a study has cost."""
+    """Print the cost of a study."""
     costs = account(study, folder, by)
     if form == "json":
         print(json.dumps(costs, indent=2))

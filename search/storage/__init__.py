@@ -1,4 +1,4 @@
-"""The store: opening it, and keeping a study whole while its database comes and goes.
+"""The store: opening it, and keeping a study consistent during outages of its database.
 
 Optuna and SQLAlchemy are loaded with the first of these names, so that what only needs a server's address is quick.
 """

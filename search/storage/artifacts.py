@@ -1,4 +1,4 @@
-"""Where files lie that more than one machine needs: checkpoints of running trials, and networks of the best ones.
+"""Files that several machines share: checkpoints of running trials, and networks of the best ones.
 
 They go through Optuna's artifact stores, so that the dashboard and other tools find them in the same place.
 """

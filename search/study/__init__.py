@@ -1,1 +1,1 @@
-"""What is remembered of a study: its trials, their order, what they have cost, what a dead worker has left."""
+"""The stored study: its trials, their order, their cost, and the recovery from dead workers."""

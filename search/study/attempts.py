@@ -28,7 +28,7 @@ def devices_of(trial: FrozenTrial) -> int:
 
 
 def price_of(trial: FrozenTrial) -> float | None:
-    """Return what its worker paid for an hour of a device; None where no price was set."""
+    """Return its worker's price of a device hour; None where no price was set."""
     price: float | None = _group(trial, "cost").get("per_device_hour")
     return price
 

@@ -20,7 +20,7 @@ class Charge(NamedTuple):
 
 
 def charges(ledger: Ledger, now: datetime | None = None) -> list[Charge]:
-    """Return what the running trials have spent so far: one entry a worker.
+    """Return the spending of the running trials so far: one entry a worker.
 
     At each moment a worker's trials share its time equally. What those had that have ended since is theirs, and has
     been counted.

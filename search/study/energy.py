@@ -1,9 +1,8 @@
-"""Energy counters of the machine, where they may be read: joules between two moments.
+"""Energy counters of the machine: joules between two moments.
 
 Processors count their packages' energy under /sys/class/powercap (RAPL; Linux lets only root read it unless told
 otherwise), NVIDIA devices theirs through NVML, read where `pynvml` is installed. Both count the whole package or
-device: what other processes used meanwhile, other workers among them, is in it. Where nothing can be read there is no
-figure.
+device: they include the energy of other processes and workers. Without a readable counter there is no figure.
 """
 
 import os
@@ -14,11 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 POWERCAP = Path("/sys/class/powercap")
-SAMPLE_SECONDS = 10.0  # a package's counter begins anew after 2**32 µJ at the soonest: ten seconds at 430 W
+SAMPLE_SECONDS = 10.0  # a package's counter wraps after 2**32 µJ at the earliest: ten seconds at 430 W
 
 
 class Counter(NamedTuple):
-    """One counter of joules, which begins anew at `wraps` (0: never)."""
+    """One counter of joules, which restarts from 0 at `wraps` (0: never)."""
 
     name: str
     read: Callable[[], float]
@@ -26,7 +25,7 @@ class Counter(NamedTuple):
 
 
 class Meter:
-    """Sums what the counters count while trials run.
+    """Sums the counters' joules while trials run.
 
     Args:
         counters: by default those of this machine.
@@ -40,7 +39,7 @@ class Meter:
         self.take()
 
     def check(self) -> None:
-        """Look at the counters before one may have begun anew twice; cheap enough for every step."""
+        """Read the counters before one may have wrapped twice; cheap enough for every step."""
         if self._counters and self._clock() >= self._due:
             self._look()
 
@@ -51,11 +50,11 @@ class Meter:
         return taken
 
     def figures(self, joules: Mapping[str, float], device: str = "cpu") -> dict[str, Any]:
-        """Return a trial's joules and of what they are, as they are recorded; nothing where nothing could be read.
+        """Return a trial's joules and the names of their counters, as recorded; empty without a readable counter.
 
         Args:
             joules: of each counter, that trial's share.
-            device: on which it ran: of GPUs only that is counted, `cuda` standing for all that are visible.
+            device: the device of the trial; of the GPUs only this one counts, `cuda` means all visible ones.
         """
         counted = [name for name in joules if name in self._counters and _concerns(name, device)]
         return (
@@ -72,7 +71,7 @@ class Meter:
     def _sample(self, counter: Counter) -> None:
         try:
             now = counter.read()
-        except Exception:  # NVML raises classes of its own; a counter that fails once has missed something for good
+        except Exception:  # NVML raises classes of its own; a counter that fails once has lost joules
             self._counters.pop(counter.name, None)
             self._joules.pop(counter.name, None)
             return
@@ -93,7 +92,7 @@ def packages(folder: Path = POWERCAP) -> Iterator[Counter]:
             continue
         with suppress(OSError, ValueError):
             name, wraps = (zone / "name").read_text().strip(), _microjoules(zone / "max_energy_range_uj")
-            _microjoules(zone / "energy_uj")  # the file is there for everyone to see, but not to read
+            _microjoules(zone / "energy_uj")  # everyone sees the file, but not everyone may read it
             if name.startswith("package"):
                 yield Counter(name, lambda file=zone / "energy_uj": _microjoules(file), wraps)  # type: ignore[misc]
 

@@ -1,11 +1,11 @@
-"""Reading a study's trials: which count towards its budget, which were interrupted, what they have spent.
+"""Accounting of a study's trials: which count towards its budget, which were interrupted, how much they have spent.
 
-Where a trial stands is one of the words of `states`. Those that ended count towards the budget of trials, and so does
-what runs, waits or is paused; an interrupted trial does not: a retry with the same parameters stands for it.
+The state of a trial is one of the words of `states`. Ended, running, waiting and paused trials count towards the budget
+of trials; an interrupted trial does not, since a retry with the same parameters replaces it.
 
-A finished trial never changes, so a ledger reads each of them once (`read`): what one more trial costs does not grow
-with the study. Workers on several machines sign their trials with how far the database's clock is ahead of their own;
-all times here are the database's.
+A finished trial never changes, so a ledger reads each of them once (`read`): the cost of one more trial does not grow
+with the study. A worker stores with its trials by how much the database's clock is ahead of its own; all times here are
+the database's.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -24,7 +24,7 @@ VOID: tuple[State, ...] = ("interrupted", "surplus")
 
 
 class Ledger:
-    """The trials of a study by state; `counted` is what the budget of trials is compared with.
+    """The trials of a study by state; `counted` is the number to compare with the budget of trials.
 
     Args:
         trials: all trials of a study, in the order of their numbers.
@@ -34,14 +34,14 @@ class Ledger:
     def __init__(self, trials: Sequence[FrozenTrial] = (), clock: float = 0.0) -> None:
         self.trials: Sequence[FrozenTrial] = ()
         self.by_state: dict[State, list[FrozenTrial]] = {state: [] for state in STATES}
-        self.settled: list[FrozenTrial] = []  # the finished ones, as they were read
+        self.settled: list[FrozenTrial] = []  # the finished trials, in the order they were read
         self.clock = clock
         self._open: list[int] = []
         self._retries: dict[int, list[int]] = {}
         self._orphans: dict[int, FrozenTrial] = {}
         self._paused: dict[int, FrozenTrial] = {}
-        self._resumed: set[int] = set()  # trials that go on with a paused one, or stand for one that did
-        self._placeless: list[int] = []  # those of them that would take a place in the budget, had the paused one none
+        self._resumed: set[int] = set()  # trials that resume a paused trial, and their retries
+        self._placeless: list[int] = []  # of these, the ones that use the paused trial's place in the budget
         self._repeats: list[int] = []
         self._ranked: dict[int, tuple[int, list[FrozenTrial]]] = {}
         self._ended: list[tuple[datetime, int]] = []
@@ -56,7 +56,7 @@ class Ledger:
         self.update(trials)
 
     def update(self, trials: Sequence[FrozenTrial]) -> "Ledger":
-        """Take in the trials as they are now: those that had finished are not looked at again."""
+        """Update from the current trials; trials already known as finished are not read again."""
         changed = [*self._open, *range(len(self.trials), len(trials))]
         before, self.trials, self._open = len(self.trials), trials, []
         self.by_state["running"], self.by_state["waiting"] = [], []
@@ -72,11 +72,11 @@ class Ledger:
         return self
 
     def read(self, study: Study) -> "Ledger":
-        """Take in what is new in the store; always of one study."""
+        """Update from the store; every call must be for the same study."""
         return self.update(study.get_trials(deepcopy=False))
 
     def _enter_retry(self, number: int, earlier: int) -> None:
-        """Enter a trial that stands for an earlier attempt."""
+        """Enter a trial that retries an earlier attempt."""
         self._retries.setdefault(earlier, []).append(number)
         self._orphans.pop(earlier, None)
         self._paused.pop(earlier, None)
@@ -114,7 +114,7 @@ class Ledger:
             self.energy_j = (self.energy_j or 0.0) + float(joules)
 
     def count(self, *states: State) -> int:
-        """Return how many trials are in any of the states; of paused ones those that none has taken up."""
+        """Return the number of trials in any of the states; resumed trials no longer count as paused."""
         return sum(len(self._paused if state == "paused" else self.by_state[state]) for state in states)
 
     @property
@@ -134,23 +134,23 @@ class Ledger:
         return any(trial.number == number for trial in self.by_state[state])
 
     def unretried(self) -> list[FrozenTrial]:
-        """Return interrupted trials that no other trial stands for: their worker died between two writes.
+        """Return interrupted trials without a retry: their worker died between two writes.
 
-        A second retry whose worker died before it could hand it back is none of them: the first retry stands for it.
+        A second retry whose worker died before it could hand it back is not among them: the first retry replaces it.
         """
         orphans = (trial for trial in self._orphans.values() if not self._is_second_retry(trial))
         return sorted(orphans, key=_number)
 
     def paused(self) -> list[FrozenTrial]:
-        """Return paused trials that no other trial has taken up, the first one first."""
+        """Return paused trials that no other trial has resumed, in the order of their numbers."""
         return sorted(self._paused.values(), key=_number)
 
     def is_surplus(self, number: int, budget: int | None) -> bool:
-        """Return whether a freshly asked trial must be handed back.
+        """Return whether a new trial must be handed back.
 
-        Every worker asks without a lock; numbers are unique in the store, so all of them agree on who came too late:
+        Every worker asks without a lock; numbers are unique in the store, so all of them agree on the surplus trial:
         the trial with `budget` counted trials before it, or the second retry of one interrupted trial. A paused trial
-        holds its place in the budget, so what goes on with it takes none.
+        keeps its place in the budget, so the trial that resumes it takes none.
         """
         before = bisect_left(self.trials, number, key=_number)
         if self._is_second_retry(self.trials[before]):
@@ -158,18 +158,18 @@ class Ledger:
         return budget is not None and number not in self._resumed and before - self._uncounted(number) >= budget
 
     def _is_second_retry(self, trial: FrozenTrial) -> bool:
-        """Return whether an earlier retry, which was not handed back, stands for the same attempt."""
+        """Return whether an earlier retry of the same attempt exists that was not handed back."""
         earlier = retry_of(trial)
         others = self._retries.get(earlier, ()) if earlier is not None else ()
         return any(other < trial.number and not _holds(self.by_state["surplus"], other) for other in others)
 
     def _uncounted(self, number: int) -> int:
-        """Return how many of the trials before one take no place in the budget."""
+        """Return how many trials before this number take no place in the budget."""
         void = sum(bisect_left(self.by_state[state], number, key=_number) for state in VOID)
         return void + bisect_left(self._placeless, number)
 
     def place(self, trial: FrozenTrial) -> int:
-        """Return which trial of the search it is: its number, had no worker died and none come too late."""
+        """Return the number that the trial would have in an undisturbed run."""
         while (original := retry_of(trial)) is not None:
             trial = self.trials[bisect_left(self.trials, original, key=_number)]
         return trial.number - bisect_left(self._repeats, trial.number)
@@ -178,8 +178,8 @@ class Ledger:
         """Return the complete trials within the budget's limits, best first.
 
         Args:
-            sign: 1 where a smaller first objective is better, -1 where a larger one is. Of equals the smallest file
-                is the best, then the first.
+            sign: 1 where a smaller first objective is better, -1 where a larger one is. Ties go to the smallest file,
+                then to the first trial.
         """
         seen, ranked = self._ranked.get(sign, (0, []))
         for trial in self.settled[seen:]:
@@ -210,21 +210,21 @@ class Ledger:
         return self._spans.total + (now - begin).total_seconds() - self._spans.covered(begin, now)
 
     def device_seconds(self) -> float:
-        """Return the seconds of devices spent on trials that are over, the interrupted ones among them."""
+        """Return the device seconds of ended trials, interrupted ones included."""
         return self._device_s
 
     def money(self, price: float | None = None) -> float | None:
-        """Return what these device seconds cost, each at the price its worker had; None where no price was ever set.
+        """Return the cost of these device seconds, each at its worker's price; None where no price was ever set.
 
         Args:
-            price: of a device for an hour, for trials of a time when none was set; by default the latest.
+            price: of one device hour, for trials without a price; the latest by default.
         """
         price = self.price if price is None else price
         return None if price is None else self._money + self._unpriced_s * price / 3600
 
 
 def rank(trial: FrozenTrial, sign: int) -> tuple[float, float, int]:
-    """Return by what complete trials are ordered, best first (see `Ledger.ranked`)."""
+    """Return the sort key of complete trials, best first (see `Ledger.ranked`)."""
     size = figure_of(trial, "bytes")
     return sign * trial.values[0], float("inf") if size is None else size, trial.number
 
@@ -234,6 +234,6 @@ def _number(trial: FrozenTrial) -> int:
 
 
 def _holds(trials: Sequence[FrozenTrial], number: int) -> bool:
-    """Return whether a trial is in a list that is in the order of numbers."""
+    """Return whether a list sorted by number contains a trial."""
     index = bisect_right(trials, number, key=_number)
     return index > 0 and trials[index - 1].number == number

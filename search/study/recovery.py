@@ -1,9 +1,9 @@
 """Finding trials whose worker is gone, and queueing them again with the same parameters.
 
-A worker signs each trial with its machine, process id and the process' start time. On the same machine its death is
-seen at once; elsewhere, and where it is frozen, it shows by heartbeats that stay away longer than the grace time: by
-the database's clock alone, never by comparing the clocks of two machines. Optuna starts heartbeats only inside
-`study.optimize`; with ask and tell we start them here.
+A worker signs each trial with its machine, process id and the process' start time. Workers of the same machine notice
+its death at once; others, and all workers if it is frozen, notice it by heartbeats that are missing for longer than the
+grace time: by the database's clock alone, never by comparing the clocks of two machines. Optuna starts heartbeats only
+inside `study.optimize`; with ask and tell we start them here.
 """
 
 import os
@@ -44,19 +44,19 @@ def signature(clock: float = 0.0) -> Worker:
 
 
 def join(storage: Store | None) -> None:
-    """Have the store sign what this worker asks for, in the transaction that makes the trial its own."""
+    """Make the store sign each trial of this worker, in the transaction that assigns it."""
     if storage is not None and storage.signature is None:
         (storage.signature,) = signature(storage.clock_offset()).to_attrs().items()
 
 
 def sign(storage: Store | None, trial: optuna.Trial) -> None:
-    """Sign a trial where no store has done so."""
+    """Sign a trial that no store has signed."""
     if storage is None or storage.signature is None:
         write(signature(), trial.set_user_attr)
 
 
 def clock_of(storage: Store | None) -> float:
-    """Return by how many seconds the database's clock is ahead of this worker's, as its trials are signed."""
+    """Return the seconds by which the database's clock is ahead of this worker's, as stored with its trials."""
     worker = None if storage is None or storage.signature is None else Worker.from_attrs(dict([storage.signature]))
     return 0.0 if worker is None else worker.clock
 
@@ -67,7 +67,7 @@ def together(storage: Store | None) -> Any:
 
 
 def is_gone(worker: Worker | None) -> bool:
-    """Return whether a signed worker ran on this machine and is no more; False where that cannot be known."""
+    """Return whether a worker ran on this machine and is gone; False where that cannot be known."""
     if worker is None or worker.pid is None or worker.machine != _machine():
         return False
     return _start_time(worker.pid) != worker.started
@@ -93,16 +93,16 @@ def take_over(study: Study, storage: Store | None, ledger: Ledger | None = None)
 
 
 def resume(study: Study, paused: FrozenTrial) -> None:
-    """Queue a paused trial, to go on where it was paused.
+    """Queue a retry of a paused trial, which resumes from its checkpoint.
 
-    Of workers that do so at once all but one are handed back their retry as surplus when they ask for it. The trial
-    has come to a rung, so deaths before that no longer count.
+    If several workers do so at once, all retries but one are handed back as surplus. The trial has reached a rung, so
+    earlier deaths no longer count.
     """
     _queue(study, paused, 0)
 
 
 def paused_attempt(trials: Sequence[FrozenTrial], number: int) -> FrozenTrial | None:
-    """Return the last attempt before a trial that was paused; None for a trial that never was.
+    """Return the last paused attempt before a trial; None for a trial that was never paused.
 
     Args:
         trials: all of the study.
@@ -114,7 +114,7 @@ def paused_attempt(trials: Sequence[FrozenTrial], number: int) -> FrozenTrial | 
 
 
 def _queue(study: Study, trial: FrozenTrial, deaths: int) -> None:
-    """Let a trial with the same parameters wait, which stands for this one."""
+    """Queue a retry with the same parameters."""
     study.add_trial(
         optuna.create_trial(
             state=TrialState.WAITING,
@@ -152,7 +152,7 @@ def heartbeat(storage: Store | None, trial: optuna.Trial) -> Iterator[threading.
     interval = float(storage.heartbeat_s)
 
     def beat() -> None:
-        last = storage.held.get(trial_id_of(trial))  # a trial that the store signed has its first one
+        last = storage.held.get(trial_id_of(trial))  # the store's signature was the first heartbeat
         pause = 0.0 if last is None else last + interval - time.monotonic()
         while not done.wait(max(0.0, pause)):
             pause = interval
@@ -185,7 +185,7 @@ def _fail(study: Study, trial: FrozenTrial, storage: Store | None = None) -> Non
 
 
 def _lost_s(trial: FrozenTrial, storage: Store | None) -> float | None:
-    """Return for how many seconds a dead worker had run a trial when it was last heard of; None where nobody knows."""
+    """Return how many seconds a dead worker had run a trial at its last heartbeat; None if unknown."""
     silent = None if storage is None else storage.silent_s.get(trial_id_of(trial))
     if storage is None or silent is None or trial.datetime_start is None:
         return None

@@ -1,8 +1,8 @@
-"""What is left of a study's budgets of seconds and money, and when the trials that run now have used it up.
+"""The rest of a study's budgets of seconds and money, and the time at which the running trials will exhaust it.
 
-What is spent is what the trials that are over held devices for, interrupted attempts among them, and what those that
-run have held them for since they were asked for. Each worker divides what is left by what all of them use up in a
-second, and looks into the store again long before that moment comes: others may have begun a trial or ended one.
+The spending is the device seconds of ended trials, interrupted attempts included, and those of running trials since
+`ask`. Each worker divides the rest by the spending of all workers per second, and reads the store again long before
+that time: others may have begun or ended a trial.
 """
 
 import time
@@ -32,9 +32,9 @@ class Left(NamedTuple):
 
 
 def left(budget: Budget, ledger: Ledger, now: datetime | None = None) -> Left:
-    """Return how long the running trials may go on; infinitely where no budget of seconds or money is set.
+    """Return how long the running trials may go on; infinity without a budget of seconds or money.
 
-    Where no trial runs, it is how long one may run on one device.
+    If no trial runs, it is the time for one trial on one device.
     """
     ends = [Left(inf, "")]
     if budget.wall_s is not None:
@@ -125,7 +125,7 @@ class Deadline:
 
 
 def spent(seconds: float, details: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a trial is recorded to have cost: its seconds, devices and device seconds.
+    """Return the recorded cost of a trial: its seconds, devices and device seconds.
 
     Args:
         seconds: from asking for it to its end; of trials that run at once, its share of them.
@@ -140,6 +140,6 @@ def spent(seconds: float, details: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def note_lost(trial: optuna.Trial, seconds: float) -> None:
-    """Record with a trial that is given up what it has cost its worker so far, in seconds."""
+    """Record with an abandoned trial its cost so far, in seconds."""
     with suppress(optuna.exceptions.UpdateFinishedTrialError):  # taken for dead: whoever did so has noted it
         write(GivenUp(lost_s=round(seconds, 4)), trial.set_user_attr)

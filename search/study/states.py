@@ -1,7 +1,7 @@
-"""Where a trial stands: one word for each, the same wherever trials are counted, listed or drawn.
+"""The states of a trial: one word each, the same wherever trials are counted, listed or drawn.
 
-Optuna knows five states. What else there is to know is in the result that a worker stores before it tells Optuna, and
-in the trial's constraints.
+Optuna knows five states. The rest follows from the result that a worker stores before it tells Optuna, and from the
+trial's constraints.
 """
 
 from typing import Literal
@@ -31,7 +31,7 @@ _FAILED: dict[str | None, State] = {"failed": "failed", "surplus": "surplus", "p
 
 
 def state_of(trial: FrozenTrial) -> State:
-    """Return where a trial stands.
+    """Return the state of a trial.
 
     A result that was stored but never told, since its worker died between the two, is an interruption.
     """

@@ -1,4 +1,4 @@
-"""What a config asks for that does not go together, said before anything is trained."""
+"""Checks for combinations of settings that are impossible, before any training."""
 
 from kirigami import models, tasks
 from kirigami.errors import at
