@@ -1,4 +1,4 @@
-"""What learns: networks, activations, losses, optimisers, schedules, and the module that trains them."""
+"""Models: networks, activations, losses, optimisers, schedules, compression, and the module that trains them."""
 
 from kirigami.models import (
     activations,

@@ -100,7 +100,7 @@ GOALS: dict[str, Reward] = {
 
 
 def _reward(goal: str | Mapping[str, float]) -> Reward:
-    """Return what a cut has to maximise."""
+    """Return the function that a cut has to maximise."""
     if isinstance(goal, str):
         return GOALS[goal]
     limit = goal["false_alarm"]

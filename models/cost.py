@@ -1,4 +1,4 @@
-"""What a network costs: multiplications for one sample, parameters, and time and memory on the device it is on.
+"""The costs of a network: multiplications for one sample, parameters, and time and memory on its device.
 
 Multiplications and parameters are counted, the same everywhere. Bytes are counted too, by an exact definition given
 in `memory_bytes`. Milliseconds are measured, hold for the device and the threads of the measurement, and are noisy.
@@ -33,7 +33,7 @@ FEW = 10
 
 
 class Latency(NamedTuple):
-    """What was measured of a forward pass, in milliseconds.
+    """The measured times of a forward pass, in milliseconds.
 
     Attributes:
         median: of the passes that count.
@@ -166,7 +166,7 @@ def saved_bytes(step: Callable[[], Any], leave_out: Iterable[Tensor] = ()) -> in
 
 @contextmanager
 def saving(leave_out: Iterable[Tensor] = ()) -> Iterator["Saved"]:
-    """Follow what is held for the backward pass while the block runs; `peak` of what it yields is `saved_bytes`."""
+    """Track the tensors saved for the backward pass while the block runs; the yielded `peak` is `saved_bytes`."""
     saved = Saved(leave_out)
     with torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack):
         yield saved
@@ -209,7 +209,7 @@ class _Live(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Run an operation and count what it returns."""
+        """Run an operation and count the tensors that it returns."""
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
@@ -235,7 +235,7 @@ class Saved:
         self._ignored = {storage._cdata for storage in self._left_out}
 
     def pack(self, tensor: Tensor) -> _Kept:
-        """Count what a graph saves."""
+        """Count a tensor that a graph saves."""
         kept, storage = _Kept(tensor), tensor.untyped_storage()
         if storage._cdata not in self._ignored:
             self._hold(storage._cdata, storage.nbytes())
@@ -243,7 +243,7 @@ class Saved:
         return kept
 
     def unpack(self, kept: _Kept) -> Tensor:
-        """Give back what was saved."""
+        """Return the saved tensor."""
         return kept.tensor
 
     def _hold(self, key: int, size: int) -> None:
@@ -270,7 +270,7 @@ def _pass(network: nn.Module, inputs: Tensor) -> tuple[float, bool]:
 
 
 def _switches() -> int:
-    """Count how often the system took the processor from this process; always 0 where it does not tell."""
+    """Count the involuntary context switches of this process; always 0 where the system does not tell."""
     return 0 if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
@@ -292,7 +292,7 @@ def _once(tensors: list[Tensor]) -> list[Tensor]:
 
 
 def _finish(device: torch.device) -> None:
-    """Wait for what an accelerator still has to do."""
+    """Wait until an accelerator has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

@@ -108,7 +108,7 @@ def compress_weights(network: nn.Module, bits: int = 8) -> bytes:
 
 
 def expand_weights(data: bytes, network: nn.Module) -> dict[str, Tensor]:
-    """Return the weights that `compress_weights` compressed, by name, at most half a step from what they were.
+    """Return the weights that `compress_weights` compressed, by name, at most half a step from the originals.
 
     Args:
         data: its bytes.
@@ -176,7 +176,7 @@ class WeightEntropy(Callback):
         self.passes = 0
 
     def figures(self, network: nn.Module, last: bool = False) -> dict[str, float]:
-        """Return what is known of a network after one more pass, perhaps the last one."""
+        """Return the figures of a network after one more pass, perhaps the last one."""
         entropy = weight_entropy(network, self.bits, self.width)
         self.passes += 1
         if not math.isfinite(entropy.relative):

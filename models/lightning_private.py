@@ -1,6 +1,6 @@
-"""All that is private to Lightning and used here: where the loops of a Trainer are, and when they load their data.
+"""The only place of Lightning's private names: the loop counters of a Trainer, and when its loops load their data.
 
-A contract test names what it is, and `pyproject.toml` bounds Lightning's version above.
+A contract test lists the names, and `pyproject.toml` sets an upper bound on Lightning's version.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""A compact file back to a module: the built-in network it names, or the user's own."""
+"""Load a compact file into a module: the built-in network that it names, or the user's own."""
 
 import json
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ TRAINING = ("dropout",)  # arguments of networks that play no part after trainin
 
 
 def about(network: Mapping[str, Any], shapes: Mapping[str, Any], recipes: list[dict[str, Any]]) -> bytes:
-    """Return what a compact file has to hold so that `load` builds the network anew, as small as it goes.
+    """Return the shortest description in a compact file from which `load` can build the network again.
 
     Args:
         network: config of the network.
-        shapes: the data's, as `build_network` takes them.
-        recipes: of the techniques, of which only inserted layers matter: other changes show in the tensors' shapes.
+        shapes: of the data, as `build_network` takes them.
+        recipes: of the techniques; only inserted layers are stored, since other changes show in the tensors' shapes.
     """
     inserted = [layer for recipe in recipes for layer in recipe.get("inserted", [])]
     config = {key: value for key, value in network.items() if key not in TRAINING}

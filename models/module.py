@@ -93,7 +93,7 @@ class Learner(LightningModule):
         self._targets.append(targets)
 
     def on_validation_epoch_start(self) -> None:
-        """Forget what an interrupted pass may have left."""
+        """Discard the outputs that an interrupted pass may have left."""
         self._outputs.clear()
         self._targets.clear()
 
@@ -106,7 +106,7 @@ class Learner(LightningModule):
         self._report({"loss": float(self.loss(outputs, targets)), **self.metrics(outputs, targets)})
 
     def _report(self, values: Mapping[str, float]) -> None:
-        """Log values where somebody reads logs; else only store them, which is far quicker."""
+        """Log values if there is a logger; else only store them, which is much faster."""
         if self.trainer.loggers or self.trainer.world_size > 1 or self.trainer.progress_bar_callback is not None:
             self.log_dict(dict(values), sync_dist=self.trainer.world_size > 1, prog_bar=True)
         elif not self.trainer.sanity_checking:
@@ -137,7 +137,7 @@ class Learner(LightningModule):
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def configure_callbacks(self) -> list[Callback]:
-        """Return what the schedule needs to measure the network, and what leads the regime; mostly nothing."""
+        """Return the callbacks of a schedule that measures the network and of the regime; mostly none."""
         led = [] if self.regime is None else [Conductor(self.regime)]
         with at("schedule"):
             return [*schedule_callbacks(self.schedule_config), *led]

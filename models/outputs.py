@@ -1,4 +1,4 @@
-"""Losses by name: what a network's linear outputs are compared with, and how."""
+"""Losses by name, between a network's linear outputs and the targets."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Few bits for what goes into a layer: a uniform grid, its range found while training, straight-through when fixed.
+"""Quantised layer inputs: a uniform grid whose range is measured in training, straight-through once it is fixed.
 
 The grid is that of ONNX's QuantizeLinear and DequantizeLinear per tensor, s·(clamp(round(x/s) + z, 0, 2^p - 1) - z):
 halves are rounded to even, and the zero point z is whole, so that an input of 0 stays 0.
@@ -90,7 +90,7 @@ class InputQuantiser(nn.Module):
 
 
 class InputRounding:
-    """The quantisers of what goes into the layers of a network, which watch together and are fixed together.
+    """The quantisers of the layers' inputs in a network: they measure ranges together and are fixed together.
 
     Args:
         bits: of all layers' inputs but the network's first, which has 8; None for no quantisers.

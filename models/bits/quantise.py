@@ -1,4 +1,4 @@
-"""What the techniques of this room share: a link whose hard form is the p-bit code, and the figures they report."""
+"""The base of quantisation: a link whose hard form is the p-bit code, and the figures that techniques report."""
 
 from abc import abstractmethod
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from kirigami.models.technique import Least, Link, Linked
 
 
 class QuantiseLink(Link):
-    """Maps a weight to its p-bit code once hard; a subclass says what it does before.
+    """Maps a weight to its p-bit code once hard; a subclass defines the soft form.
 
     A weight that is exactly 0, as a hard mask leaves it, stays 0, soft and hard.
 
@@ -40,7 +40,7 @@ class QuantiseLink(Link):
 
     @abstractmethod
     def soft(self, weight: Tensor) -> Tensor:
-        """Return what the layer uses before hardening."""
+        """Return the soft form of the weight."""
 
     @abstractmethod
     def whole_bits(self) -> Tensor:
@@ -68,7 +68,7 @@ Coder = TypeVar("Coder", bound=QuantiseLink)
 
 
 class Quantisation(Linked[Coder], Generic[Coder]):
-    """Base of the techniques that quantise: rounding of the layers' inputs, and the figures of what they have made.
+    """Base of the techniques that quantise: quantised inputs of layers, and the figures of the codes.
 
     Args:
         bits: Mean bits wanted; None leaves them to training.
@@ -111,7 +111,7 @@ class Quantisation(Linked[Coder], Generic[Coder]):
 
     @final
     def least(self) -> Least:
-        """Return the mean bits wanted; 1 where they are left to training."""
+        """Return the target mean bits; 1 where training decides on them."""
         return Least(bits=1.0 if self.bits is None else self.bits)
 
     @final

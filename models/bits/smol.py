@@ -190,7 +190,7 @@ class SMOL(Quantisation[SmolLink]):
         self.moments.clear()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint needs beside the network's tensors for the run to go on as it would have."""
+        """Return the state that a checkpoint needs besides the network's tensors to resume the run exactly."""
         return {
             "calls": self.inputs.steps,
             "progress": self.progress,
@@ -205,7 +205,7 @@ class SMOL(Quantisation[SmolLink]):
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` returned."""
+        """Restore the result of `state_dict`."""
         self.inputs.steps = int(state_dict["calls"])
         self.progress, self.steps = state_dict["progress"], state_dict["steps"]
         self.price.integral, self.price.now = state_dict["integral"], state_dict["price"]

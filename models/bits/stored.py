@@ -1,4 +1,4 @@
-"""How many bits a quantised layer takes on disk: what an adaptive coder would write, its learning included."""
+"""The bits that a quantised layer takes on disk: the code length of an adaptive coder, its learning included."""
 
 import math
 from collections.abc import Mapping

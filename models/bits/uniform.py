@@ -76,9 +76,9 @@ class Uniform(Quantisation[UniformLink]):
         self.inputs.fix()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what says when inputs are watched."""
+        """Return the state of the input quantisers' measurement."""
         return {"calls": self.inputs.steps}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` returned."""
+        """Restore the result of `state_dict`."""
         self.inputs.steps = int(state_dict["calls"])

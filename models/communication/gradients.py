@@ -88,7 +88,7 @@ class CompressedGradients(Callback):
         return future.then(average)
 
     def encode(self, parameters: Sequence[nn.Parameter], gradient: Tensor) -> tuple[Layout, Tensor]:
-        """Return what a worker sends of the gradient (n,) of some parameters, and keep the rest."""
+        """Return the message for the gradient (n,) of some parameters, and store the residual."""
         sizes = tuple(parameter.numel() for parameter in parameters)
         layout = _layout(sizes, self.density, self.bits)
         late = torch.cat([self._residual(parameter, gradient.device) for parameter in parameters])
@@ -101,7 +101,7 @@ class CompressedGradients(Callback):
 
     @staticmethod
     def decode(layout: Layout, gathered: Tensor) -> Tensor:
-        """Return the mean of what workers sent, bytes (workers, layout.bytes), in their order."""
+        """Return the mean of the workers' messages, bytes (workers, layout.bytes), in their order."""
         total = layout.decode(gathered[0])
         for data in gathered[1:]:
             total += layout.decode(data)
@@ -112,7 +112,7 @@ class CompressedGradients(Callback):
         return torch.zeros(parameter.numel(), device=device) if late is None else late[1].to(device)
 
     def residuals(self, network: nn.Module) -> dict[str, Tensor]:
-        """Return what was not sent yet, by the names of parameters, averaged over the workers; all of them must ask.
+        """Return the residuals not sent yet, by parameter name, averaged over the workers; all workers must call this.
 
         With the mean on every worker, as many as there may be then, the sum of all is what it was.
         """
@@ -125,7 +125,7 @@ class CompressedGradients(Callback):
         return {name: part.view_as(parameter).cpu() for (name, parameter), part in zip(named, parts, strict=True)}
 
     def restore(self, network: nn.Module, residuals: dict[str, Tensor]) -> None:
-        """Go on from what `residuals` returned for a network with the same names and shapes.
+        """Restore the result of `residuals` for a network with the same names and shapes.
 
         Raises:
             ValueError: where names or shapes differ.
@@ -164,11 +164,11 @@ class CompressedGradients(Callback):
         )
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Save what was not sent yet; Lightning has every worker come here."""
+        """Save the residuals not sent yet; Lightning calls this on every worker."""
         checkpoint[KEY] = self.residuals(pl_module)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Go on from what was not sent yet."""
+        """Restore the residuals not sent yet."""
         if KEY in checkpoint:
             self.restore(pl_module, checkpoint[KEY])
 

@@ -1,4 +1,4 @@
-"""What the next bit will be, by what followed the same contexts before: integer counts, from general to special.
+"""Probabilities of the next bit from counts of the bits after the same contexts, from general to special.
 
 A bit stands in a chain of contexts, each more special than the one before. The chance of a one is taken down the
 chain: of a context seen n times, k of them with a one, it is (k + s·q) / (n + s), where q is the chance found before
@@ -99,7 +99,7 @@ class BitWriter:
 def _counted(
     context: Numbers, bits: Numbers, table: Table
 ) -> tuple[Numbers, Numbers, tuple[Numbers, Numbers, Numbers]]:
-    """Return (ones, all) seen in its context before each bit, and what the table is to hold after them."""
+    """Return (ones, all) counted in its context before each bit, and the table's counts after all bits."""
     order = numpy.argsort(context, kind="stable")
     sorted_context, sorted_bits = context[order], bits[order]
     starts = numpy.flatnonzero(numpy.r_[True, sorted_context[1:] != sorted_context[:-1]][: bits.size])
@@ -115,7 +115,7 @@ def _counted(
 
 
 class BitReader:
-    """Reads what a `BitWriter` made.
+    """Reads the code of a `BitWriter`.
 
     Args:
         data: the code.

@@ -42,7 +42,7 @@ def unseal(data: bytes) -> tuple[bytes, bytes]:
 
 
 def check(body: bytes, digests: Iterable[bytes], sealed: bytes) -> None:
-    """Compare the seal of a file with what was decoded from it.
+    """Compare the seal of a file with the decoded contents.
 
     Raises:
         ValueError: where they differ.

@@ -62,7 +62,7 @@ def change(network: nn.Module, data: bytes, inputs: Tensor) -> float:
 
 
 def _check(records: Sequence[Record], expected: dict[str, Tensor], optional: Mapping[str, nn.Module]) -> None:
-    """Refuse a file whose tensors are not those of a network, with quantisers of inputs where the file has them."""
+    """Refuse a file whose tensors do not match a network's, including the input quantisers that the file has."""
     stored = {record.name: list(record.shape) for record in records}
     added = {f"{name}.{CHILD}": quantiser for name, quantiser in optional.items() if f"{name}.{CHILD}.bits" in stored}
     expected = expected | {

@@ -98,7 +98,7 @@ def computed(name: str, layer: nn.Module, attribute: str) -> Entry:
 
 
 def plain(network: nn.Module) -> nn.Module:
-    """Return a copy of a network that has tensors where it has chains of links."""
+    """Return a copy of a network with plain tensors in place of chains of links."""
     copied = copy.deepcopy(network)
     for module in list(copied.modules()):
         if is_linked(module):

@@ -73,7 +73,7 @@ def costs(network: nn.Module) -> dict[str, float]:
 
 
 class _Encoder:
-    """Chooses a form for each tensor; what was stored before is only referred to."""
+    """Chooses a form for each tensor; a tensor equal to a stored one is only referred to."""
 
     def __init__(self, tensors: Sequence[Entry], level: int, half: bool) -> None:
         self.half = half
@@ -184,13 +184,13 @@ def _kind(entry: Entry) -> Kind:
 
 
 def _bank_of(entry: Entry) -> int | None:
-    """Return the address of the templates that an entry mixes, None where it mixes none."""
+    """Return the address of the templates that an entry mixes, or None."""
     templates = entry.parts.get("share", {}).get("templates")
     return None if templates is None else templates.data_ptr()
 
 
 def _worthwhile(tensors: Iterable[Entry]) -> set[int]:
-    """Return the addresses of templates that are fewer numbers than what their layers keep, sparse."""
+    """Return the addresses of templates that have fewer numbers than the nonzero weights of their layers."""
     saved: dict[int, int] = {}
     for entry in tensors:
         key = _bank_of(entry)
@@ -201,7 +201,7 @@ def _worthwhile(tensors: Iterable[Entry]) -> set[int]:
 
 
 def _floats(tensors: Iterable[Entry], worthwhile: set[int]) -> int:
-    """Return how many floats, about, the file will hold: numbers that are not 0, templates once, no codes."""
+    """Estimate the number of floats in the file: nonzero numbers, templates once, no codes."""
     banks: dict[int, int] = {}
     numbers = 0
     for entry in tensors:

@@ -25,7 +25,7 @@ FREE, RATIO = 1 << 24, 1 << 16  # a file may declare so many bytes, and so many 
 
 @dataclass(frozen=True)
 class File:
-    """What a file holds.
+    """The contents of a file.
 
     Attributes:
         state: tensors by their names in the plain network, without counters of batches.
@@ -83,7 +83,7 @@ def read(data: bytes, limit: int = LIMIT, check: Callable[[Sequence[Record]], No
 
 
 def allowed(size: int) -> int:
-    """Return how many bytes of contents a file of a size may declare, so that a small one cannot ask for gigabytes."""
+    """Return the bytes of contents that a file of a size may declare, so that a small file cannot claim gigabytes."""
     return FREE + RATIO * size
 
 

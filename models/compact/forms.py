@@ -34,7 +34,7 @@ MASKED = 0.05  # bits that a mask's contexts may be expected to save for each ze
 
 
 def write_values(values: Patterns, kind: Kind, place: Place, writer: Writer) -> Form:
-    """Store numbers of any shape, whichever way is smallest by an estimate."""
+    """Store numbers of any shape in the form with the smallest estimated size."""
     if kind.name == "bool":
         return "truths", [put_mask(values != 0, place.number, writer)]
     if not kind.floats:
@@ -62,7 +62,7 @@ def write_values(values: Patterns, kind: Kind, place: Place, writer: Writer) -> 
 
 
 def _are_few(values: Patterns) -> bool:
-    """Tell whether numbers are few different ones; a look at their beginning mostly shows that they are not."""
+    """Tell whether there are few distinct numbers; the first ones are checked alone, since that is mostly enough."""
     return len(numpy.unique(values[: 4 * PALETTE])) <= PALETTE and len(numpy.unique(values)) <= PALETTE
 
 
@@ -77,7 +77,7 @@ def write_mixed(
     place: Place,
     writer: Writer,
 ) -> Form | None:
-    """Store the coefficients (k,) of a mix of templates (k, *shape), the mask on it, and what rounds differently."""
+    """Store the coefficients (k,) of a mix of templates (k, *shape), its mask, and the differences in rounding."""
     tries = []
     for order in range(len(ORDERS)):
         gap = values.astype(numpy.int64) - mix(row, templates, mask, factor, kind, order).astype(numpy.int64)

@@ -1,4 +1,4 @@
-"""The masks of tensors, each bit by what is around it, or by an earlier mask; the contexts are chosen by the result.
+"""Entropy coding of masks: the context of a bit is its neighbours or an earlier mask, whichever codes shorter.
 
 A tensor stands as (outputs, inputs, places), its first and second side and the rest, and is read in that order. Each
 way to choose contexts is tried by the writer. The number of the best is an argument in the plan; one from `BLOB` on is

@@ -158,7 +158,7 @@ def take_numbers(count: int, kind: Kind, place: int, alike: int, arguments: list
 
 
 def _take_many(count: int, kind: Kind, keep: int, grid: int, size: int, reader: Reader) -> Patterns:
-    """Return what `_put_many` appended, exponents in a blob of a size."""
+    """Return the numbers that `_put_many` appended, with the exponents in a blob of a given size."""
     width = numpy.dtype(_narrow(kind)).itemsize
     exponents = reader.take_planes(size, width, count).astype(numpy.int64)
     if count and int(exponents.max()) >> kind.exponent:

@@ -1,4 +1,4 @@
-"""What the forms of tensors have in common."""
+"""Types that the forms of tensors share."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ Form = tuple[str, list[int]]
 
 @dataclass(frozen=True)
 class Place:
-    """Where a tensor stands: its number, and that of one whose numbers may be expected to be alike."""
+    """The position of a tensor: its number, and that of the first tensor with a similar distribution."""
 
     number: int
     alike: int
@@ -34,7 +34,7 @@ class Part:
 
 
 def likeness(name: str, sides: int) -> tuple[str, int]:
-    """Return what names of tensors whose numbers may be expected to be alike have in common."""
+    """Return the part of a name that tensors with similar distributions share."""
     return name.rpartition(".")[2], min(sides, 2)
 
 

@@ -156,7 +156,7 @@ class Cursor:
 
 
 def read(data: bytes) -> tuple[list[Record], list[Extra]]:
-    """Return what `write` wrote.
+    """Return the records and extras that `write` wrote.
 
     Raises:
         ValueError: where it is no plan.

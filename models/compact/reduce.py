@@ -64,7 +64,7 @@ class FixedLink(QuantiseLink):
 
 
 def rounded(network: nn.Module, bits: int) -> nn.Module:
-    """Return a copy in which what no technique has rounded has few bits: weights, norms and biases.
+    """Return a copy in which the tensors that no technique has rounded have few bits: weights, norms and biases.
 
     Weights of linear and convolutional layers without links become codes of `bits` bits with a scale that errs least
     in the mean square. Every number of other float tensors without links keeps `bits` significant bits: scales of norms

@@ -1,4 +1,4 @@
-"""The bytes of a network on disk: of the file itself, and what they hardly fall below, known before training."""
+"""The bytes of a network on disk: of the encoded file, and a practical lower bound known before training."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -73,7 +73,7 @@ def lower_bound(
 
 
 def _weights(module: nn.Module, planned: bool) -> Iterator[tuple[str, Tensor, nn.Parameter | None]]:
-    """Yield (name, a tensor that stands for it, templates or None) of what chains compute, or of a planned weight."""
+    """Yield (name, source tensor, templates or None) of each weight computed by links, or of a planned weight."""
     if not is_linked(module):
         yield from [("weight", module.weight, None)] if planned else []
         return
@@ -93,7 +93,7 @@ def _rest(tensor: Tensor, rest: str) -> float:
 
 
 def _weight(entries: int, density: float, bits: float | None) -> float:
-    """Return the bits that are counted for a weight of so many entries: its mask, and what that keeps."""
+    """Return the bits counted for a weight of `entries` entries: its mask and the remaining numbers."""
     entropy = 0.0 if density == 1 else -density * math.log2(density) - (1 - density) * math.log2(1 - density)
     return entries * (SHARE * entropy + density * (WEIGHT_BITS if bits is None else SHARE * bits))
 

@@ -1,4 +1,4 @@
-"""Small rows of bytes, such as names, plans and graphs: each byte by the ones before it, and by what is usual here.
+"""Entropy coding of short byte strings (names, plans, graphs) by the bytes before, with counts of a usual text.
 
 A byte is coded bit by bit, the highest first. The contexts of a bit are the bits of its byte before it, together with
 none, one, two, … bytes before that. Both sides first count the text `USUAL`, so that what is usual costs little.
@@ -42,7 +42,7 @@ def take_bytes(count: int, reader: BitReader, model: Model | None = None) -> byt
 
 
 def compress_bytes(data: bytes) -> bytes:
-    """Return a row of bytes, compressed: bit by bit, or by zstd where that is smaller or they are many."""
+    """Compress bytes: bit by bit, or by zstd if that is smaller or there are many."""
     blob = deflate(data)
     if is_modelled(data, len(blob)):
         writer = BitWriter()
@@ -57,7 +57,7 @@ def is_modelled(data: bytes, size: int) -> bool:
 
 
 def expand_bytes(data: bytes, limit: int = 1 << 24) -> bytes:
-    """Return what `compress_bytes` compressed, if that is at most `limit` bytes.
+    """Expand the result of `compress_bytes` to at most `limit` bytes.
 
     Damage is found only where it contradicts itself; a file has its seal for that.
 

@@ -62,7 +62,7 @@ def to_onnx(
 
 
 def cut(onnx: bytes, network: nn.Module | Mapping[str, Any]) -> bytes:
-    """Return the skeleton of a file that `to_onnx` wrote: all but what the network's tensors say.
+    """Return the skeleton of a file that `to_onnx` wrote: everything but the network's tensors.
 
     Args:
         onnx: the file's bytes.

@@ -37,7 +37,7 @@ Attribute: TypeAlias = Plain | tuple[int, ...] | tuple[float, ...] | tuple[str, 
 
 @dataclass(frozen=True)
 class Form:
-    """What nodes may have in common: the operator, how many inputs and outputs, and attributes in order of names."""
+    """The form that nodes may share: the operator, the numbers of inputs and outputs, and attributes sorted by name."""
 
     op: str
     domain: str

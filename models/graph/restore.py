@@ -53,7 +53,7 @@ def listed(names: list[str]) -> str:
 
 
 class _Reader:
-    """Reads what `kirigami.models.graph.skeleton` wrote."""
+    """Reads a skeleton that `kirigami.models.graph.skeleton` wrote."""
 
     def __init__(self, data: bytes, state: State) -> None:
         self.data, self.state, self.names = data, state, list(state)

@@ -1,4 +1,4 @@
-"""A network as its users meet it: raw data in, what the task means out."""
+"""A network with pre- and postprocessing: raw data in, the task's predictions out."""
 
 import copy
 
@@ -46,7 +46,7 @@ class _Recurrent(nn.Module):
 
 
 def fuse(network: nn.Module) -> nn.Module:
-    """Put torch's operator in place of recurrent layers, in place, except where inputs are rounded inside the loop."""
+    """Replace recurrent layers by torch's operator, in place, unless inputs are quantised inside the loop."""
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, GRULayer) and not any(hasattr(part, CHILD) for part in child.modules()):

@@ -1,4 +1,4 @@
-"""A model without the numbers that a network's state holds: what is left of its graph, in a hundred bytes or so.
+"""A model without the numbers of a network's state: the rest of its graph, in about a hundred bytes.
 
 A model is written as a walk over its nodes, in the numbers that `models.graph.restore` describes: blocks that repeat
 are bytes that repeat. Nodes that only make a weight of its constants are part of the weight.
@@ -164,7 +164,7 @@ class _Writer:
             self._tree(self.trees[value])
 
     def _tree(self, tree: Tree) -> None:
-        """Write a constant or a weight, by the tensor that comes next where there are several such."""
+        """Write a constant or a weight; of several equal tensors, refer to the nearest one in order."""
         sources = self.sources.get(tree, [])
         if sources:
             self._source(min(sources, key=lambda source: abs(self.index[source.name] - self.last - 1)))

@@ -1,4 +1,4 @@
-"""Where the numbers of a model come from: tensors of the network's state, or nowhere else.
+"""Sources of a model's numbers: the tensors of the network's state.
 
 A source and the state give constants and the nodes that make a weight of them; nothing but numpy is needed.
 """
@@ -39,7 +39,7 @@ class Whole:
     turned: bool = False  # a matrix, transposed
 
     def tree(self, state: State) -> Tree:
-        """Return what makes the tensor."""
+        """Return the tree that makes the tensor."""
         values = _turned(state[self.name], self.turned)
         if not self.half:
             return of_array(values)
@@ -57,7 +57,7 @@ class Codes:
     dequantise: bool = False
 
     def tree(self, state: State) -> Tree:
-        """Return what makes the tensor."""
+        """Return the tree that makes the tensor."""
         integers = _turned(self.grid.integers(state[self.name]), self.turned)
         codes = Tensor(self.dtype, integers.shape, pack(integers, self.dtype))
         scale = of_array(numpy.asarray(self.grid.scale(state[self.name])))
@@ -74,7 +74,7 @@ class Multiple:
     turned: bool = False
 
     def tree(self, state: State) -> Tree:
-        """Return what makes the tensor."""
+        """Return the tree that makes the tensor."""
         base = state[self.base]
         scale = of_array(numpy.asarray(ratio(state[self.name], base, largest(base), self.nudge)))
         return MULTIPLY, (of_array(_turned(base, self.turned)), scale)
@@ -82,7 +82,7 @@ class Multiple:
 
 @dataclass(frozen=True)
 class Ends:
-    """What a quantiser of inputs computes from its range: 0 its step, 1 its lowest, 2 its highest level."""
+    """A number that an input quantiser computes from its range: 0 its step, 1 its lowest, 2 its highest level."""
 
     name: str  # of the range; the bits stand beside it
     which: int

@@ -90,7 +90,7 @@ def _part(graph: Any) -> dict[str, Any]:
 
 
 def _slim(form: Form) -> Form:
-    """Return a form without the attributes that say what their absence says too."""
+    """Return a form without the attributes that have their default values."""
     return replace(
         form, attributes=tuple((name, value) for name, value in form.attributes if not _is_usual(form, name, value))
     )

@@ -38,7 +38,7 @@ DEQUANTIZED = ("Conv", "ConvTranspose", "Gemm")
 
 
 def plans(state: State, int2: bool) -> dict[str, Source]:
-    """Return how each tensor is stored, as small as it goes without changing a bit of it; equal ones are one.
+    """Return the smallest exact form of each tensor; equal tensors share one.
 
     Args:
         state: tensors by name.
@@ -82,7 +82,7 @@ def _plan(name: str, state: State, int2: bool) -> Source:
 
 
 def _matched(plan: Codes, state: State, stored_integers: set[Tensor]) -> Codes:
-    """Return the plan, or one that points the other way, if its integers are known then."""
+    """Return the plan, or the negated one if its integers are stored already."""
     integers_of_plan = stored(plan.tree(state))
     integers = plan.grid.integers(state[plan.name])
     if integers_of_plan not in stored_integers and int(-integers.min()) < 1 << BITS[plan.dtype] - 1:
@@ -159,7 +159,7 @@ def place(model: Model, names: Mapping[int, str], state: State, dequantise: bool
     builder = Builder(max([0, *model.constants, *(v for n in model.nodes for v in (*n.inputs, *n.outputs))]) + 1)
 
     def placed(value: int, integers: bool = False) -> int:
-        """Return the value that stands for one of the traced model; `integers` where DequantizeLinear is safe."""
+        """Return the value that replaces one of the traced model; `integers` where DequantizeLinear is safe."""
         source = sources.get(turned.get(value, value))
         if source is None:
             return builder.place(model.constants[value]) if value in model.constants else value

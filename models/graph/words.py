@@ -1,4 +1,4 @@
-"""What skeletons know by number: operators, attributes, usual nodes and constants. New ones go to a list's end."""
+"""The tables of numbered words in skeletons: operators, attributes, usual nodes, constants. Append new ones."""
 
 import struct
 

@@ -1,4 +1,4 @@
-"""Growth: wider and deeper networks that begin as what they were, and a loop that grows and shrinks to a budget."""
+"""Growth: wider and deeper networks that begin as the same function, and a loop that grows or shrinks to a budget."""
 
 from kirigami.models.growth.budget import CURRENCIES, Budget
 from kirigami.models.growth.build import METHODS, build

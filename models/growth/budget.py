@@ -21,7 +21,7 @@ CURRENCIES: dict[str, Callable[[nn.Module, Tensor], float]] = {
 
 @dataclass(frozen=True)
 class Budget:
-    """What a network may cost, and how far it may be off before anything is done.
+    """The cost that a network may have, and the tolerance around it.
 
     Attributes:
         currency: a name in `CURRENCIES`: "params"; "macs" for one sample; "latency_ms" and "memory", in bytes, for a
@@ -35,7 +35,7 @@ class Budget:
     hysteresis: float = 0.05
 
     def measure(self, network: nn.Module, inputs: Tensor, repeats: int = 50) -> float:
-        """Return what the network costs now, without links; `repeats` is of the passes that are timed."""
+        """Return the network's present cost, without links; `repeats` is the number of timed passes."""
         network = without_links(network)
         if self.currency == "latency_ms":
             return cost.latency_ms(network, inputs, repeats)
@@ -50,7 +50,7 @@ class Budget:
 
 
 def without_links(network: nn.Module) -> nn.Module:
-    """Return the network, or a copy that has tensors where it has links: those only train."""
+    """Return the network, or a copy with plain tensors in place of links, which only serve training."""
     return plain(network) if any(parametrize.is_parametrized(module) for module in network.modules()) else network
 
 

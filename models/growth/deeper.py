@@ -61,7 +61,7 @@ def deepen(
 
 
 def insert(network: nn.Module, layer: Mapping[str, Any]) -> nn.Sequential:
-    """Insert the layer that a description of `deepen` gives; return what now stands in the activation's place.
+    """Insert the layer that `deepen` described; return the module that replaces the activation.
 
     Raises:
         ValueError: where the network has no module of that name, or the description is of no known kind.
@@ -146,7 +146,7 @@ def _find(network: nn.Module, name: str) -> nn.Module:
 
 
 def _outputs(network: nn.Module, name: str, inputs: Tensor) -> Tensor:
-    """Return what a module gives for the inputs."""
+    """Return the output of a module for the inputs."""
     seen: list[Tensor] = []
     hook = network.get_submodule(name).register_forward_hook(lambda *call: seen.append(call[2].detach().clone()))
     try:
@@ -161,7 +161,7 @@ def _outputs(network: nn.Module, name: str, inputs: Tensor) -> Tensor:
 
 
 def _undo(norm: nn.Module, seen: Tensor) -> None:
-    """Give a norm the statistics of what it sees, and the scale and shift that undo them."""
+    """Set a norm's statistics to those of its inputs, and its scale and shift so that they undo them."""
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.running_mean is not None
     assert norm.running_var is not None

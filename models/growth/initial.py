@@ -1,4 +1,4 @@
-"""What new units begin as: copies, zeros with directions by lot, by GradMax, or the best of many by Firefly."""
+"""Initialisation of new units: copies, zeros with random directions or GradMax's, or the best of many by Firefly."""
 
 from collections.abc import Callable, Sequence
 
@@ -26,7 +26,7 @@ def net2wider(
     generator: torch.Generator | None = None,
     optimizer: Optimizer | Sequence[Optimizer] = (),
 ) -> None:
-    """Add copies of units drawn by lot, and divide what is read from a unit among it and its copies (Net2WiderNet).
+    """Add copies of random units, and divide a unit's outgoing weights among it and its copies (Net2WiderNet).
 
     Without noise the function stays the same, whatever the activation; but then a unit and its copies also learn the
     same, unless dropout parts them.
@@ -54,7 +54,7 @@ def net2wider(
 
 
 def split(ground: Ground, units: Units, count: int) -> None:
-    """Add copies of units drawn by lot, with a little noise, so that they part; see `net2wider`."""
+    """Add copies of random units, with a little noise, so that they diverge; see `net2wider`."""
     optimizers, generator = ground.optimizers, ground.generator
     net2wider(ground.network, units, count, noise=NOISE, generator=generator, optimizer=optimizers)
 

@@ -1,4 +1,4 @@
-"""Grow and shrink a network while it trains, until what it costs on this device is what it may cost."""
+"""Grow and shrink a network while it trains, until its cost on this device meets a budget."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, final
@@ -23,7 +23,7 @@ TURNS = 40
 SETTLED = 0.4
 # How many more passes the last measurements of the time take than those before.
 FINER = 10
-# What says where the loop is, besides its figures.
+# The loop's state, besides its figures.
 PLACE = ("_limit", "_side", "_fixed")
 # Exponent by which the cost follows the number of units, between one side of the weights and both.
 POWER = 1.5
@@ -33,11 +33,11 @@ POWER = 1.5
 class GrowAndShrink(Reshaping):
     """Measure the network, shrink it where it is above its budget, grow it where it is below, and train on.
 
-    The loop looks after each epoch, or each `every` steps. Inside budget * (1 +- hysteresis) nothing is done. Above,
-    the units of the lowest score over all layers go; below, every layer's units grow by the same share. One visit
-    changes at most `share` of all units, half of that after each change of direction. At `harden_at` it goes on
-    until the cost is within `SETTLED` of the hysteresis, and from then on the shapes are fixed. Optimiser state
-    follows the units; that of new ones begins at 0. Units coupled to what cannot change stay as they are; see
+    The loop measures after each epoch, or every `every` steps. Inside budget * (1 +- hysteresis) nothing changes.
+    Above, the units of the lowest scores over all layers are removed; below, every layer gets the same share of new
+    units. One visit changes at most `share` of all units, and half of that after each change of direction. At
+    `harden_at` the loop repeats until the cost is within `SETTLED` of the hysteresis; then the shapes are fixed.
+    Optimiser state follows the units; that of new ones begins at 0. Units coupled to fixed shapes are not changed; see
     `kirigami.models.structure.units`.
 
     Args:
@@ -45,18 +45,18 @@ class GrowAndShrink(Reshaping):
         macs: the budget in multiply-accumulates for one sample.
         latency_ms: the budget in milliseconds for a batch's forward pass on the device and threads of the training.
         memory: the budget in bytes, of `kirigami.models.cost.memory_bytes`, for a batch.
-        init: what new units begin as, a name in `kirigami.models.growth.INITS`.
-        criterion: by what units are ranked, a name in `kirigami.models.saliency.UNIT_CRITERIA`.
-        hysteresis: share of the budget within which nothing is done, in [0, 1).
-        share: of all units that one visit changes at most, in (0, 1).
+        init: initialisation of new units, a name in `kirigami.models.growth.INITS`.
+        criterion: ranks the units, a name in `kirigami.models.saliency.UNIT_CRITERIA`.
+        hysteresis: tolerance as a share of the budget, in [0, 1).
+        share: largest share of all units that one visit changes, in (0, 1).
         every: steps between visits; None is once an epoch.
         layers: identity layers that may be inserted, one a visit that finds the network below its budget and leaves
             it not above; units grow for the rest.
-        rows: of the batch that is measured; None takes a training batch.
-        batches: training batches by which units are scored and begun.
+        rows: of the batch to measure; None takes a training batch.
+        batches: training batches for scores and initialisation.
         least: units that each layer keeps.
-        scale: norm of a new unit's outgoing weights, in units of the mean norm of those that are there.
-        seed: of what is drawn by lot.
+        scale: norm of a new unit's outgoing weights, in units of the mean norm of the present ones.
+        seed: of the random numbers.
         names: of the layers whose units may change, as in `Units.name`; by default all that can.
         harden_at: share of the run after which the shapes are fixed; the rest is fine-tuning.
 
@@ -118,7 +118,7 @@ class GrowAndShrink(Reshaping):
         resize(self.network, recipe["shapes"])
 
     def report(self) -> dict[str, float]:
-        """Return the budget and what was reached, as measured when the shapes were fixed, and how much was changed."""
+        """Return the budget, the cost reached when the shapes were fixed, and the numbers of changes."""
         changed = {"grown": self.grown, "removed": self.removed, "inserted": len(self.inserted)}
         return {"budget": self.budget.amount, **self.reached, **changed}
 
@@ -128,12 +128,12 @@ class GrowAndShrink(Reshaping):
         return not self.inserted
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the loop is; the shapes are those of the network's tensors."""
+        """Return the state of the loop; the shapes are those of the network's tensors."""
         names = ("grown", "removed", "history", "reached", *PLACE)
         return {**{name: getattr(self, name) for name in names}, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where a run was."""
+        """Restore the state of the loop."""
         for name, value in state_dict.items():
             if name != "generator":
                 setattr(self, name, value)
@@ -197,7 +197,7 @@ class GrowAndShrink(Reshaping):
         return Ground(network_of(run.module), batches, loss, self.generator, run.trainer.optimizers, self.scale)
 
     def _inputs(self, ground: Ground) -> Tensor:
-        """Return a batch of what the network is called with, of as many rows as are to be measured."""
+        """Return a batch of the network's inputs, with the number of rows to measure."""
         seen: list[Tensor] = []
         hook = ground.network.register_forward_pre_hook(lambda _, given: seen.extend(given[:1]))
         try:
@@ -211,7 +211,7 @@ class GrowAndShrink(Reshaping):
         return seen[0].detach().repeat(-(-rows // len(seen[0])), *[1] * (seen[0].dim() - 1))[:rows]
 
     def _grow(self, ground: Ground, groups: Sequence[Units], count: int) -> int:
-        """Add so many units, to each layer in proportion to what it has."""
+        """Add units to each layer, in proportion to its present number."""
         total = sum(group.count for group in groups)
         shares = [count * group.count / total for group in groups]
         wanted = [int(share) for share in shares]
@@ -225,7 +225,7 @@ class GrowAndShrink(Reshaping):
         return count
 
     def _shrink(self, ground: Ground, groups: Sequence[Units], count: int) -> int:
-        """Remove so many units of the lowest score, as long as their layer keeps the least."""
+        """Remove the units of the lowest scores, as long as their layer keeps the fewest allowed."""
         scores = unit_scores(ground.network, groups, ground.batches, ground.loss, self.criterion)
         ranked = sorted(
             (float(s), place, i) for place, group in enumerate(groups) for i, s in enumerate(scores[group.name])
@@ -241,7 +241,7 @@ class GrowAndShrink(Reshaping):
         return -fewer
 
     def _deepen(self, ground: Ground, inputs: Tensor) -> bool:
-        """Insert an identity layer behind an activation drawn by lot, unless the network would be above its budget."""
+        """Insert an identity layer behind a random activation, unless the network would exceed its budget."""
         names = activations(ground.network)
         optimizer = ground.optimizers[0] if ground.optimizers else None
         for place in torch.randperm(len(names), generator=self.generator).tolist():

@@ -19,15 +19,15 @@ NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm,
 
 @dataclass
 class Ground:
-    """What growth goes by.
+    """The network, data and settings of a growth step.
 
     Attributes:
-        network: that grows.
+        network: the network to grow.
         batches: training batches.
         loss: from a batch to the training loss.
-        generator: what is drawn by lot comes from it; on the CPU.
-        optimizers: those that train the network.
-        scale: norm of a new unit's outgoing weights, in units of the mean norm of those that are there.
+        generator: source of random numbers, on the CPU.
+        optimizers: the optimisers that train the network.
+        scale: norm of a new unit's outgoing weights, in units of the mean norm of the present ones.
     """
 
     network: nn.Module
@@ -55,7 +55,7 @@ def install(
     optimizers: Sequence[Optimizer] = (),
     bias: float = 0.0,
 ) -> None:
-    """Add units by their incoming and outgoing weights; norms get the statistics of what they see, if it varies."""
+    """Add units by their incoming and outgoing weights; norms get the statistics of their inputs, if these vary."""
     network, before = ground.network, units.count
     incoming = blocks(network, units, "out", inward) | _shifts(ground, units, len(inward), bias)
     widen(
@@ -131,7 +131,7 @@ def _norms(ground: Ground, units: Units) -> list[tuple[Axis, Any]]:
 
 
 def _calibrate(ground: Ground, units: Units, fresh: Sequence[int]) -> None:
-    """Set the running statistics of some units to those of what their norms see in evaluation mode."""
+    """Set the running statistics of some units to those of their norms' inputs in evaluation mode."""
     running = [(axis, norm) for axis, norm in _norms(ground, units) if "running_mean" in axis.tensors]
     if not running:
         return
@@ -147,7 +147,7 @@ def _calibrate(ground: Ground, units: Units, fresh: Sequence[int]) -> None:
 
 
 def length(network: nn.Module, units: Units, role: Role) -> float:
-    """Return the mean norm of what units read ("out"), or of what is read from them ("in")."""
+    """Return the mean norm of the units' incoming weights ("out") or outgoing weights ("in")."""
     norm = float(matrix(network, units, role).norm(dim=1).mean())
     return norm if norm > 0 and math.isfinite(norm) else 1.0
 

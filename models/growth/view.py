@@ -1,4 +1,4 @@
-"""Units as rows of two matrices, what they read and what is read from them; and a change that is only tried."""
+"""Units as rows of two matrices, their incoming and their outgoing weights; and changes that are undone."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -59,7 +59,7 @@ def mean_loss(network: nn.Module, loss: Loss, batches: Sequence[Any]) -> float:
 
 @contextmanager
 def trial(network: nn.Module, units: Units) -> Iterator[None]:
-    """Let units be added or removed, and put the very tensors, values and numbers back that were there before.
+    """Allow units to be added or removed, and restore the original tensors, values and attributes afterwards.
 
     No optimiser may follow what happens inside: it would be left with the parameters of the trial.
     """
@@ -91,7 +91,7 @@ def trial(network: nn.Module, units: Units) -> Iterator[None]:
 
 @contextmanager
 def watched(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, list[Tensor]]]:
-    """Collect what modules are given, by name, while it lasts."""
+    """Collect the inputs of modules, by name, while the context lasts."""
     seen: dict[str, list[Tensor]] = {name: [] for name in names}
 
     def keep(name: str) -> Any:
@@ -106,7 +106,7 @@ def watched(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, list
 
 
 def _weights(network: nn.Module, units: Units, role: Role, stored: bool = False) -> list[tuple[Axis, Tensor]]:
-    """Return the axes of a role with the weights of their modules, or what is stored of them under links."""
+    """Return the axes of a role with the weights of their modules, or the stored tensors under links."""
     pairs = []
     for axis in units.of(role):
         module = network.get_submodule(axis.module)

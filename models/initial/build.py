@@ -1,4 +1,4 @@
-"""Build what fits a network before training from its config."""
+"""Build the initialisation of a network from its config."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ NAMES = ("default", "closed_form")
 
 
 class Initial(Protocol):
-    """What sets a network's weights from the training rows before any step of training."""
+    """An initialisation that sets a network's weights from the training rows before the first step."""
 
     def fit(
         self,
@@ -27,7 +27,7 @@ class Initial(Protocol):
 
 
 def build(config: Mapping[str, Any]) -> Initial | None:
-    """Build what a config asks for.
+    """Build the initialisation of a config.
 
     Args:
         config: `{name: closed_form, ...}` with the arguments of `ClosedForm`, or `{name: default}`, which leaves the

@@ -64,7 +64,7 @@ def fit_hidden(
 
 
 def _install(layer: nn.Module, fitted: Tensor, sample: Tensor, generator: torch.Generator) -> None:
-    """Put the fitted units in the place of the first ones, as spread over the sample (R, d) as the layer's were."""
+    """Replace the first units by the fitted ones, scaled to the layer's deviation over the sample (R, d)."""
     weight, bias = layer.weight, layer.bias
     count, flat = len(fitted), weight.flatten(1).double()  # type: ignore[operator, union-attr]
     spread = (sample @ flat.T).std(0).mean()

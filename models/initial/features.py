@@ -1,4 +1,4 @@
-"""What reaches a layer: its inputs as rows, and the targets beside them."""
+"""The inputs of a layer as rows, with their targets."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -15,7 +15,7 @@ KINDS = ("classes", "values", "pixels", "characters")
 
 
 class Placed:
-    """Batches of (inputs, targets) on a device, as often as they are asked for.
+    """Batches of (inputs, targets) on a device, which can be iterated several times.
 
     Raises:
         ValueError: where the batches can be read only once.
@@ -32,11 +32,11 @@ class Placed:
 
 
 class _Reached(Exception):
-    """Ends a forward pass at the layer that is looked at."""
+    """Ends a forward pass at the layer whose inputs are read."""
 
 
 def inputs_of(network: nn.Module, layer: nn.Module, inputs: Tensor) -> Tensor:
-    """Return the layer's inputs for a batch, without computing what comes after it."""
+    """Return the layer's inputs for a batch, without computing the layers after it."""
     seen: list[Tensor] = []
 
     def look(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
@@ -54,7 +54,7 @@ def inputs_of(network: nn.Module, layer: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def calls(network: nn.Module, inputs: Tensor) -> tuple[dict[str, int], dict[str, Tensor], Tensor]:
-    """Return how often each weighted layer is called, by first call, what each gives last, and the network gives."""
+    """Return the number of calls of each weighted layer, in order, the last output of each, and the network's."""
     counts: dict[str, int] = {}
     outputs: dict[str, Tensor] = {}
 
@@ -119,7 +119,7 @@ def decode(encoded: Tensor, kind: str) -> Tensor:
 
 
 def head_of(network: nn.Module, inputs: Tensor) -> tuple[str, nn.Module]:
-    """Return the last linear or convolutional layer, after making sure that what it gives is the network's output.
+    """Return the last linear or convolutional layer, after checking that its output is the network's output.
 
     Raises:
         ValueError: where it is not, or its weight is not its own.

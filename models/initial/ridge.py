@@ -22,7 +22,7 @@ GRID = torch.logspace(-6, 3, 55, dtype=torch.float64)
 
 @dataclass(frozen=True)
 class Solution:
-    """What a ridge regression came to.
+    """The result of a ridge regression.
 
     Attributes:
         weight: (k, d), float64.
@@ -49,7 +49,7 @@ class Solution:
         return features @ self.weight.T + self.bias
 
     def left_out(self, features: Tensor, targets: Tensor, leverage: Tensor) -> Tensor:
-        """Return what each row (R, d) is mapped to by the solution without that row.
+        """Return the prediction for each row (R, d) by the solution without that row.
 
         y − (y − f(x)) / (1 − h), h the row's leverage (Allen's PRESS, Technometrics 1974): no refit is needed. It is
         exact for the rows fitted, at the same λn; under augmentation the rows are others, and it is nearly so.
@@ -80,7 +80,7 @@ class Moments:
             self._fold()
 
     def _fold(self) -> None:
-        """Add what was kept to the sums."""
+        """Add the buffered rows to the sums."""
         for features, targets in self._kept:
             now = {
                 "x": features.sum(0),

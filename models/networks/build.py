@@ -70,7 +70,7 @@ def _check_task(name: str, shapes: Mapping[str, Any]) -> None:
 
 
 def _serves(name: str, shapes: Mapping[str, Any]) -> bool:
-    """Tell by the signature: text needs `vocabulary`, pixels need `dense`, and what has `dense` needs images."""
+    """Tell by the signature: text needs `vocabulary`, pixels need `dense`, and a network with `dense` needs images."""
     accepted = names(NETWORKS[name])
     if shapes["vocabulary"] is not None or "vocabulary" in accepted:
         return shapes["vocabulary"] is not None and "vocabulary" in accepted

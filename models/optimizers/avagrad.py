@@ -71,7 +71,7 @@ class AvaGrad(Optimizer):
             group.setdefault("capturable", False)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group of parameters; what it does not say is as in the constructor.
+        """Add a group of parameters; missing settings are those of the constructor.
 
         Raises:
             ValueError: where a value is out of its range.
@@ -88,7 +88,7 @@ class AvaGrad(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        """Take one step, and return what the closure, if there is one, says of the loss."""
+        """Take one step, and return the loss of the closure, if there is one."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -101,7 +101,7 @@ class AvaGrad(Optimizer):
         return loss
 
     def _parts(self, group: dict[str, Any]) -> Iterator["_Part"]:
-        """Yield what is updated together: the tensors of one device and type, or each by itself."""
+        """Yield the tensors that are updated together: those of one device and type, or each by itself."""
         held: dict[Any, _Part] = {}
         for number, parameter in enumerate(group["params"]):
             if parameter.grad is None:
@@ -143,7 +143,7 @@ class _Part:
 
 
 def _alone(parameter: Tensor) -> bool:
-    """Tell whether a tensor is better updated by itself: then what is computed for it stays in the CPU's cache."""
+    """Tell whether a tensor is better updated by itself: its intermediate results then stay in the CPU's cache."""
     return parameter.device.type == "cpu" and parameter.numel() > TOGETHER
 
 
@@ -182,7 +182,7 @@ def _factor(parts: Iterable[_Part]) -> Tensor:
 
 
 def _rates(part: _Part) -> tuple[Tensors, Tensors]:
-    """Return eta, with 0 where there has been no gradient, and where there has been one as 0 and 1."""
+    """Return eta, 0 where there has been no gradient yet, and a mask (0 or 1) of the entries that have had one."""
     if part.rates is not None:
         return part.rates
     live = torch._foreach_sign(part.squares)

@@ -49,7 +49,7 @@ def build_schedule(
 
 
 def schedule_callbacks(config: Mapping[str, Any]) -> list[Callback]:
-    """Return what a Trainer needs for the schedule of a config besides the schedule itself; mostly nothing.
+    """Return the callbacks that a Trainer needs for the schedule of a config; mostly none.
 
     Raises:
         ValueError: A value is out of its range.

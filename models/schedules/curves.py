@@ -12,12 +12,12 @@ from kirigami.models.arguments import at_least, within
 
 
 class Curve(LRScheduler):
-    """Set each group's learning rate, and if wanted its momentum, as a function of the step.
+    """Sets each group's learning rate, and optionally its momentum, as a function of the step.
 
     Args:
-        optimizer: Whose rates and momenta at this moment are what the functions refer to.
+        optimizer: Its present rates and momenta are the base of the functions.
         rate: Factor of the learning rate at a step, from 0.
-        momentum: What is taken off the momentum (the first beta of Adam) at a step; none if null.
+        momentum: Amount subtracted from the momentum (the first beta of Adam) at a step; none if null.
     """
 
     last_epoch: int
@@ -36,7 +36,7 @@ class Curve(LRScheduler):
         return [base * factor for base in self.base_lrs]
 
     def step(self, epoch: int | None = None) -> None:
-        """Go on by one step, and no further than the functions know: training may outlast what was foreseen."""
+        """Advance by one step; past the planned steps the functions stay at their last value."""
         # The parent's checks and copies cost as much as a small network's forward pass.
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         self._last_lr = self.get_lr()
@@ -46,7 +46,7 @@ class Curve(LRScheduler):
             self._set_momenta(self.momentum(self.last_epoch))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the step and what belongs to it, as plain values."""
+        """Return the step and its rates, as plain values."""
         return {key: getattr(self, key) for key in ("last_epoch", "base_lrs", "base_momenta", "_last_lr")}
 
     def _set_momenta(self, off: float) -> None:

@@ -88,11 +88,11 @@ class LipschitzLR(Callback):
         self._stop()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the rates so far, and what this epoch has shown."""
+        """Return the rates so far, and the statistics of this epoch."""
         return {"rates": list(self.rates), "seen": self._seen, "rows": self._rows}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take the rates so far, and what an epoch had shown, from a checkpoint."""
+        """Restore the rates so far, and the statistics of an epoch, from a checkpoint."""
         self.rates = list(state_dict["rates"])
         self._seen, self._rows = state_dict.get("seen"), state_dict.get("rows", 0)
 
@@ -103,7 +103,7 @@ class LipschitzLR(Callback):
 
     @torch.no_grad()
     def _look(self, layer: nn.Linear, args: tuple[Tensor, ...]) -> None:
-        """Add a training batch to what the rule needs: a sum of A^T A, or a largest norm."""
+        """Add a training batch to the statistics of the rule: a sum of A^T A, or a largest norm."""
         if not layer.training:
             return
         inputs = args[0].detach().reshape(-1, args[0].shape[-1]).float()
@@ -119,7 +119,7 @@ class LipschitzLR(Callback):
         self._rows = max(self._rows, len(inputs))
 
     def _rate(self, trainer: Trainer) -> float:
-        """Return what the rule makes of the inputs seen, the same on all devices: that of the one that asks least."""
+        """Return the rate of the rule for the inputs so far, the same on all devices: the lowest of theirs."""
         assert self._head is not None
         assert self._seen is not None
         if self.rule == "smooth":
@@ -138,7 +138,7 @@ class LipschitzLR(Callback):
         return rate if self.cap is None or math.isnan(rate) else min(self.cap, rate)
 
     def _set(self, trainer: Trainer, rate: float) -> None:
-        """Bring all groups to the rate, as the highest of their schedules; what is not finite changes nothing."""
+        """Set the rate of all groups, as the highest of their schedules; a rate that is not finite is ignored."""
         if not 0 < rate < math.inf:
             return
         for config in trainer.lr_scheduler_configs:

@@ -20,7 +20,7 @@ STOP = 4.0
 
 @dataclass(frozen=True)
 class RangeTest:
-    """What a range test found.
+    """The result of a range test.
 
     Attributes:
         rates: the rates tried, rising by equal factors.

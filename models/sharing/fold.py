@@ -19,7 +19,7 @@ from kirigami.models.sharing.similarity import TAU, lsm
 
 @dataclass(frozen=True)
 class Folding:
-    """What a fold did. It saves parameters, never operations: a folded layer is computed as often as before.
+    """The result of a fold. It saves parameters, never operations: a folded layer is computed as often as before.
 
     Attributes:
         clusters: by bank, the layers that have one weight now; give them to `fold` as its pattern to fold a fresh
@@ -47,7 +47,7 @@ class Folding:
 def fold(
     network: nn.Module, tau: float = TAU, pattern: Clusters | None = None, inputs: Tensor | None = None
 ) -> Folding:
-    """Fold a network's banks in place, where that leaves fewer weights than templates.
+    """Fold a network's banks in place, where the result has fewer weights than the bank has templates.
 
     In a cluster with coefficients A (n, k), W(i) becomes c_i W_u, with u the first right singular vector of A and the
     signed scale c_i = <a_i, u>. u does not see the rows' signs, so they need no alignment. The statistics of batch

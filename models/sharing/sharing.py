@@ -1,4 +1,4 @@
-"""What techniques of sharing have in common: banks of templates that groups of layers mix, and what is told of them."""
+"""The base of weight sharing: banks of templates that groups of layers mix, and their figures in reports."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -22,9 +22,9 @@ class Sharing(Linked[Mix]):
 
     Args:
         templates: k of every bank; a bank of L layers has at most L.
-        groups: which layers may share, see `groups.find`.
-        pattern: which of them are meant to become one, a word in `groups.PATTERNS` or lists of names.
-        distinct: weights meant to be left of each bank, where the pattern is a word.
+        groups: the layers that may share, see `groups.find`.
+        pattern: the layers to fold together, a word in `groups.PATTERNS` or lists of names.
+        distinct: target number of weights of each bank, if the pattern is a word.
         tau: smallest similarity of layers that count as alike.
         harden_at: see `Technique`.
         seed: of templates and coefficients.

@@ -21,7 +21,7 @@ LEAST = 1e-12  # chance of a pair: rows that are alike are so up to rounding onl
 
 @dataclass(frozen=True)
 class Null:
-    """What a pair of independent rows shows: the 95th percentile of its S, and its chance of `tau` or above.
+    """The null of a pair of independent rows: the 95th percentile of its S, and the probability of `tau` or above.
 
     The rows are not orthogonal to each other as coefficients are at the start: of these as many as there are templates
     have no similarity at all, and any training would look like more.
@@ -46,7 +46,7 @@ class Similarity:
 
     @property
     def null(self) -> Null:
-        """Return what independent rows of as many coefficients show."""
+        """Return the null of independent rows with as many coefficients."""
         return null(self.templates, self.tau)
 
     @property
@@ -66,7 +66,7 @@ class Similarity:
 
     @property
     def p(self) -> float:
-        """Return how often as many independent rows are as alike in all; 1 with one template, where all rows are.
+        """Return the p-value of the whole matrix under independent rows; 1 with one template, where all rows are alike.
 
         A matrix is as alike as its pairs are unlikely: Fisher's sum of -log P(S of a random pair is at least this).
         It sees a few pairs that became one as well as many that came nearer. The observed matrix counts as a draw, so
@@ -93,7 +93,7 @@ def pairs_of(matrices: Tensor) -> Tensor:
 
 @lru_cache(maxsize=64)
 def null(templates: int, tau: float = TAU) -> Null:
-    """Return what two independent rows of `templates` coefficients show, each in a direction drawn uniformly."""
+    """Return the null of two independent rows of `templates` coefficients, each in a uniformly random direction."""
     if templates == 1:
         return Null(1.0, 1.0)
     squared = _squared(templates)

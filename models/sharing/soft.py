@@ -83,7 +83,7 @@ class SoftSharing(Sharing):
             self.clusters = [list(cluster) for cluster in self.pattern]
 
     def advance(self, progress: float) -> None:
-        """Raise the pressure; find the layers that are to become one, where they are not given."""
+        """Raise the pressure; choose the layers to fold together, if no pattern was given."""
         self.progress = progress
         if self.pattern == "found" and not self.clusters and progress >= 1 / 3:
             for names in self.banks:
@@ -97,7 +97,7 @@ class SoftSharing(Sharing):
         return self.pressure * self.progress * distance(self.layers, several)
 
     def finish(self) -> None:
-        """Fold where that is wanted."""
+        """Fold if folding is on."""
         if self.fold and self.folding is None:
             before = self.parameters()
             self._before_fold = similarity(self.network, self.tau)
@@ -132,7 +132,7 @@ class SoftSharing(Sharing):
                 )
 
     def ready(self, trainer: Trainer) -> None:
-        """Hand the optimisers the new parameters, where layers have just been folded."""
+        """Give the optimisers the new parameters, if layers have just been folded."""
         if self._replaced is not None:
             for optimizer in trainer.optimizers:
                 swap(optimizer, *self._replaced)
@@ -148,7 +148,7 @@ class SoftSharing(Sharing):
         return {"progress": self.progress, "clusters": [list(cluster) for cluster in self.clusters]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where a run was."""
+        """Restore the state of a saved run."""
         self.progress, self.clusters = state_dict["progress"], [list(cluster) for cluster in state_dict["clusters"]]
 
 

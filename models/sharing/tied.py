@@ -1,4 +1,4 @@
-"""Layers tied from the start: what a fold must be compared with."""
+"""Layers tied from the start: the control for a fold."""
 
 from typing import final
 

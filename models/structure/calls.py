@@ -39,7 +39,7 @@ class Calls:
 
 
 Inputs: TypeAlias = Tensor | Sequence[Any] | Mapping[str, Any] | Calls
-"""What a network is called with: a tensor, its arguments in order, its arguments by name, or calls of its parts."""
+"""The inputs of a network: a tensor, its arguments in order, its arguments by name, or calls of its parts."""
 
 
 def calls_of(inputs: Inputs) -> Calls:
@@ -82,7 +82,7 @@ class Watch:
                 ]
 
     def stop(self) -> Calls:
-        """Take the hooks away, and return what was seen."""
+        """Remove the hooks, and return the recorded calls."""
         for handle in self._handles:
             handle.remove()
         return Calls(tuple(self._found))

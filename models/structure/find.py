@@ -162,7 +162,7 @@ def _tied(bare: nn.Module) -> set[int]:
 
 
 def _proven(bare: nn.Module, groups: Iterable[Units], calls: Calls) -> list[Units]:
-    """Return the units whose removal does what it should: all at once if that holds, else those that join in turn."""
+    """Return the units whose removal is verified: all at once if possible, else those that pass one after another."""
     everything = list(groups)
     if _holds(bare, everything, calls):
         return everything

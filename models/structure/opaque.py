@@ -1,4 +1,4 @@
-"""Modules that are not understood, made one node of the autograd graph each, so that no coupling leads through them."""
+"""Unsupported modules as single nodes of the autograd graph, so that no coupling of channels passes through them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from kirigami.models.structure.units import axis_of, role_of
 
 
 class Opaque(torch.autograd.Function):
-    """Hand on the first tensor as if it came of all the others."""
+    """Return the first tensor as if it were computed from all the others."""
 
     @staticmethod
     def forward(_context: Any, value: Tensor, *_others: Tensor) -> Tensor:
@@ -20,13 +20,13 @@ class Opaque(torch.autograd.Function):
 
     @staticmethod
     def backward(_context: Any, *_gradients: Tensor) -> Any:
-        """Refuse: the graph is only looked at."""
+        """Refuse: the graph is only inspected."""
         raise NotImplementedError
 
 
 @contextmanager
 def opaque(network: nn.Module) -> Iterator[None]:
-    """Make every module that has parameters and is not understood opaque, for a while.
+    """Make every unsupported module with parameters opaque while the context lasts.
 
     Those are layers without parts of their own, and all of torch's (attention, recurrent layers). Somebody's module
     that has both parameters and parts is looked into.
@@ -47,7 +47,7 @@ def opaque(network: nn.Module) -> Iterator[None]:
 
 
 def _hiding(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a forward pass whose outputs come of its inputs in one step."""
+    """Return a forward pass whose outputs depend on its inputs through a single graph node."""
 
     def hidden(*arguments: Any, **keywords: Any) -> Any:
         values = [*arguments, *keywords.values()]

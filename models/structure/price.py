@@ -1,4 +1,4 @@
-"""What a network costs for any choice of its units: parameters, multiplications or units, without building it."""
+"""The cost of a network for any choice of its units: parameters, multiplications or units, without building it."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -46,7 +46,7 @@ class Price:
 
 
 def price(network: nn.Module, units: Sequence[Units], inputs: Inputs, of: str = "params") -> Price:
-    """Return what a network costs as a function of the units that stay.
+    """Return a network's cost as a function of the remaining units.
 
     Args:
         network: the network of the units, as it is now.

@@ -32,11 +32,11 @@ class Reshaping(Technique):
 
     @hook
     def begin(self, trainer: Trainer, module: LightningModule) -> None:
-        """Take hold of what a run, which may be one that goes on, has for the changes."""
+        """Collect the objects of a run, new or resumed, that the changes need."""
 
     @final
     def take_on(self, network: nn.Module) -> None:
-        """Let the network follow the shapes of what it loads; it stays as it is.
+        """Let the network follow the shapes of the state that it loads; it is not changed now.
 
         Raises:
             ValueError: where a layer cannot change its shape.
@@ -62,7 +62,7 @@ class Reshaping(Technique):
 
     @final
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse what cannot work.
+        """Refuse a combination that cannot work.
 
         Raises:
             ValueError: where several processes train, whose copies would not change together.

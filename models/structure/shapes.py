@@ -1,4 +1,4 @@
-"""The shapes of a network whose units were removed or added, as they are saved, and a fresh network brought to them."""
+"""Save the shapes of a network whose units were removed or added, and bring a fresh network to them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -67,7 +67,7 @@ def resize(network: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:
 
 
 def to_shapes(network: nn.Module, state: Mapping[str, Any], prefix: str, *_: Any) -> None:
-    """Bring a network to the shapes of what it is about to load: a hook before `load_state_dict`.
+    """Bring a network to the shapes of the state that it is about to load: a hook before `load_state_dict`.
 
     What is missing or too much, loading itself tells.
     """
@@ -77,7 +77,7 @@ def to_shapes(network: nn.Module, state: Mapping[str, Any], prefix: str, *_: Any
 
 
 def settle(module: nn.Module) -> None:
-    """Bring the numbers that a layer keeps of its sizes in line with its tensors; other modules are left alone."""
+    """Update a layer's size attributes to match its tensors; other modules are not changed."""
     empty = torch.zeros(0, dtype=torch.long)
     for role in ("out", "along", "in"):
         axis = axis_of("", module, role, empty, empty)
@@ -90,7 +90,7 @@ def settle(module: nn.Module) -> None:
 
 
 def _held(network: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
-    """Yield (plain name, module, tensor) of every parameter and buffer outside of links, and of what links compute."""
+    """Yield (plain name, module, tensor) of every parameter and buffer outside of links, and of computed weights."""
     inside: set[int] = set()
     for prefix, module in network.named_modules():
         if id(module) in inside or isinstance(module, InputQuantiser):
@@ -117,7 +117,7 @@ def _bare(network: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
 
 
 def _plain(name: str) -> str:
-    """Return the name of a tensor without links, and nothing for the tensors of links and of what rounds inputs."""
+    """Return the name of a tensor without links, and "" for the tensors of links and of input quantisers."""
     if f".{CHILD}." in f".{name}":
         return ""
     prefix, chain, rest = name.rpartition(CHAIN)

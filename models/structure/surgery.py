@@ -16,7 +16,7 @@ Optimizers: TypeAlias = Optimizer | Iterable[Optimizer] | None
 
 
 def remove(network: nn.Module, units: Units, indices: Sequence[int] | Tensor, optimizer: Optimizers = None) -> None:
-    """Remove units; every tensor that has them really shrinks, and the outputs are as if they had been zeroed.
+    """Remove units; every tensor with their entries shrinks, and the outputs are as if the units had been zeroed.
 
     Parameters become new ones; in the optimisers they take the places of the old ones, in the same groups, and what an
     optimiser knows of the entries that stay (`momentum_buffer`, `exp_avg`, ...) stays with them. `units`, and all
@@ -141,7 +141,7 @@ def _all(optimizer: Optimizers) -> list[Optimizer]:
 
 
 def _count(module: nn.Module, axis: Axis, change: int) -> None:
-    """Bring the numbers that a module keeps of its sizes up to date."""
+    """Update a module's size attributes."""
     for attribute, step in axis.attributes.items():
         setattr(module, attribute, getattr(module, attribute) + change // step)
 
@@ -163,7 +163,7 @@ def _check_shape(name: str, values: Tensor, tensor: Tensor, dim: int, entries: i
 
 
 def _inserted(axis: Axis, size: int, units: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return where new units go on a side: a block of entries behind each run of entries of the last unit.
+    """Return the positions of new units on a side: a block of entries behind each run of entries of the last unit.
 
     Returns:
         source (new size,), the old position of each new one or -1; the new positions of the new entries, rising; and
@@ -182,7 +182,7 @@ def _inserted(axis: Axis, size: int, units: int, count: int) -> tuple[Tensor, Te
 
 
 def _copied(axis: Axis, chosen: Tensor, units: int, owner: Tensor) -> Tensor:
-    """Return the old position that each new entry is a copy of."""
+    """Return the old position that each new entry copies."""
     copied = torch.empty_like(owner)
     for new, old in enumerate(chosen.tolist()):
         copied[owner == new] = axis.index[axis.unit == old]
@@ -190,7 +190,7 @@ def _copied(axis: Axis, chosen: Tensor, units: int, owner: Tensor) -> Tensor:
 
 
 def _divide(module: nn.Module, tensor: str, dim: int, axis: Axis, chosen: Tensor) -> None:
-    """Divide what is read from units that are about to be copied by the number of their copies."""
+    """Divide the outgoing weights of units that are about to be copied by the number of their copies."""
     copies = 1 + torch.bincount(chosen, minlength=int(axis.unit.max()) + 1)
     factor = torch.ones(getattr(module, tensor).shape[dim])
     factor[axis.index] = 1 / copies[axis.unit].float()
@@ -203,7 +203,7 @@ def _divide(module: nn.Module, tensor: str, dim: int, axis: Axis, chosen: Tensor
 
 
 def _moved(units: Units, axis: Axis, source: Tensor, place: Tensor, owner: Tensor) -> None:
-    """Bring the index maps up to date: old positions move, and this axis has the new ones too."""
+    """Update the index maps: old positions move, and this axis gets the new ones."""
     old = source >= 0
     moved = torch.empty(int(old.sum()), dtype=torch.long)
     moved[source[old]] = torch.nonzero(old).flatten()

@@ -72,7 +72,7 @@ def check_links(name: str, layer: nn.Module) -> None:
 
 
 def check_followers(name: str, module: nn.Module, tensor: str, dim: int, optimizers: Iterable[Optimizer]) -> None:
-    """Refuse a tensor where a link of it, or what an optimiser knows of it, could not follow along a dimension.
+    """Refuse a tensor if a link of it, or its optimiser state, cannot follow a change along a dimension.
 
     Raises:
         ValueError: naming what cannot.
@@ -127,7 +127,7 @@ def _is_several(state: Any) -> bool:
 
 
 def _neutral(module: nn.Module, tensor: str) -> float:
-    """Return what a new entry is that nobody gave a value."""
+    """Return the default value of a new entry."""
     scale = tensor == "weight" and not hasattr(module, "kernel_size") and not isinstance(module, nn.Linear)
     return 1.0 if scale else NEUTRAL.get(tensor, 0.0)
 
@@ -174,7 +174,7 @@ def _taken(value: Tensor, dim: int, source: Tensor, fill: float) -> Tensor:
 
 
 def _followed(optimizer: Optimizer, old: nn.Parameter, dim: int, source: Tensor) -> dict[str, Any] | None:
-    """Return the state of a parameter in its new form, None where there is none."""
+    """Return the optimiser state of a parameter in its new shape, or None."""
     if old not in optimizer.state:
         return None
     return {

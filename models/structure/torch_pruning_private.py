@@ -1,7 +1,7 @@
-"""What channels a network couples, read off its autograd graph by torch-pruning, and all that is private to that here.
+"""The coupled channels of a network, read off its autograd graph by torch-pruning; the only place of its private names.
 
-Private are the classes of operations without weights, and what a dependency holds. A contract test names it, and
-`pyproject.toml` bounds torch-pruning's version above.
+The private names are the classes of operations without weights, and the attributes of a dependency. A contract test
+lists them, and `pyproject.toml` sets an upper bound on torch-pruning's version.
 """
 
 from collections.abc import Sequence
@@ -81,7 +81,7 @@ class Coupling:
         return int(self._graph.get_pruner_of_module(layer).get_out_channels(layer))
 
     def of(self, layer: nn.Module, channels: Sequence[int]) -> list[Coupled]:
-        """Return all that goes with channels of a layer, itself first; [] where the graph cannot follow them."""
+        """Return all entries coupled to channels of a layer, itself first; [] if the graph cannot follow them."""
         pruner = self._graph.get_pruner_of_module(layer)
         try:
             group = list(self._graph.get_pruning_group(layer, pruner.prune_out_channels, list(channels)))

@@ -1,4 +1,4 @@
-"""What a unit of a network is: every entry of every tensor that goes when one channel or neuron goes."""
+"""The units of a network: all entries of all tensors that are removed together with one channel or neuron."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -62,7 +62,7 @@ class Units:
 
 
 def axis_of(name: str, module: nn.Module, role: Role, index: Tensor, unit: Tensor) -> Axis | None:
-    """Return the axis of a module of a kind that is understood, None for others.
+    """Return the axis of a module of a supported kind, or None.
 
     Linear layers, convolutions without groups or depthwise, batch, instance and group norms, PReLU and activations with
     a number of their own are understood.
