@@ -49,13 +49,13 @@ def accept(
     """
     parameters = inspect.signature(function).parameters
     provided = {key: value for key, value in (provided or {}).items() if key in parameters}
-    wanted = _known(config, parameters, name=name, provided=provided, siblings=set(siblings))
-    _check_types(function, wanted)
+    arguments = _known(config, parameters, name=name, provided=provided, siblings=set(siblings))
+    _check_types(function, arguments)
     for key, parameter in parameters.items():
         required = parameter.default is inspect.Parameter.empty and not _variadic(parameter)
-        if required and key not in wanted and key not in provided:
+        if required and key not in arguments and key not in provided:
             raise ArgumentError(key, f"is required by {name}.", (key, "VALUE"))
-    return {**wanted, **provided}
+    return {**arguments, **provided}
 
 
 def names(function: Callable[..., Any]) -> list[str]:
@@ -78,13 +78,13 @@ def _known(
     """Return the part of `config` that the parameters take."""
     open_ended = any(value.kind is inspect.Parameter.VAR_KEYWORD for value in parameters.values())
     accepted = [key for key, value in parameters.items() if not _variadic(value) and key not in provided]
-    wanted = {}
+    arguments = {}
     for key, value in config.items():
         if key in accepted or (open_ended and key not in provided):
-            wanted[key] = value
+            arguments[key] = value
         elif key in provided or key not in siblings:
             raise ArgumentError(key, f"is no argument of {name}.{did_you_mean(key, accepted) or _list(accepted)}")
-    return wanted
+    return arguments
 
 
 def _list(accepted: list[str]) -> str:

@@ -194,18 +194,18 @@ def finish(
     if (calibration == "none" and threshold == "none") or not outputs.isfinite().all():
         return {}, outputs, targets
     warmth = fit_temperature(outputs, targets) if calibration == "temperature" else 1.0
-    wanted = outputs / warmth
-    cut = choose_threshold(wanted, targets, threshold) if threshold != "none" else 0.0
+    expected = outputs / warmth
+    cut = choose_threshold(expected, targets, threshold) if threshold != "none" else 0.0
     if cut:
-        wanted[..., 1] -= cut
+        expected[..., 1] -= cut
     if layer is None:
         raise ValueError(
             f"{type(network).__name__} has no linear or convolutional layer to fold calibration and threshold into."
         )
     before = {name: value.clone() for name, value in layer.named_parameters()}
     fold(layer, warmth, cut)
-    got, _, _ = _run(network, batches)
-    if not _alike(got, wanted):
+    folded, _, _ = _run(network, batches)
+    if not _alike(folded, expected):
         with torch.no_grad():
             for name, value in layer.named_parameters():
                 value.copy_(before[name])
@@ -216,9 +216,9 @@ def finish(
     figures = {"temperature": warmth} if calibration == "temperature" else {}
     if threshold != "none":
         figures["threshold"] = float(torch.tensor(cut).sigmoid())
-    for when, values in (("before", outputs), ("after", got)):
+    for when, values in (("before", outputs), ("after", folded)):
         figures |= {f"{name}_{when}": value for name, value in scores(values, targets).items()}
-    return figures, got, targets
+    return figures, folded, targets
 
 
 @torch.no_grad()

@@ -151,7 +151,7 @@ def race(network: Any) -> dict[str, Any]:
         file = compact.read(data)
         encoding.append(encoded - began)
         decoding.append(time.perf_counter() - encoded)
-    wanted = {k: v for k, v in compact.plain(network).state_dict().items() if not k.endswith("num_batches_tracked")}
+    state = {k: v for k, v in compact.plain(network).state_dict().items() if not k.endswith("num_batches_tracked")}
     tries = forms(file)
     zstd = zstandard.ZstdCompressor(level=19, write_checksum=False).compress
     sizes = {
@@ -167,15 +167,13 @@ def race(network: Any) -> dict[str, Any]:
     if importlib.util.find_spec("nncodec"):
         sizes["nncodec"] = min(sizes["zstd"], nncodec(file, zstd))
     return {
-        "numbers": sum(value.numel() for value in wanted.values()),
+        "numbers": sum(value.numel() for value in state.values()),
         "bytes": sizes,
         "outside": len(data) - len(unseal(data)[0]),
         "encode_ms": 1000 * median(encoding),
         "decode_ms": 1000 * median(decoding),
-        "exact": wanted.keys() == file.state.keys()
-        and all(
-            value.dtype == file.state[k].dtype and torch.equal(value, file.state[k]) for k, value in wanted.items()
-        ),
+        "exact": state.keys() == file.state.keys()
+        and all(value.dtype == file.state[k].dtype and torch.equal(value, file.state[k]) for k, value in state.items()),
     }
 
 

@@ -32,11 +32,11 @@ class Layout:
 
     def __init__(self, sizes: Sequence[int], density: float, bits: int) -> None:
         self.sizes = tuple(sizes)
-        self.kept = [min(size, max(1, math.ceil(density * size))) for size in self.sizes]
+        self.counts = [min(size, max(1, math.ceil(density * size))) for size in self.sizes]
         self.starts = [0, *accumulate(self.sizes)][:-1]
         self.magnitudes = 1 << bits - 1
         self.bits = bits
-        self.entries, self.sent = sum(self.sizes), sum(self.kept)
+        self.entries, self.sent = sum(self.sizes), sum(self.counts)
         self.low = min(range(32), key=self._gaps)
         self.form = "all" if self.sent == self.entries else "mask" if self.entries <= self._gaps(self.low) else "gaps"
         self.low = self.low if self.form == "gaps" else 0
@@ -62,7 +62,7 @@ class Layout:
         Where values are not finite, these are among the largest, and what is decoded is not finite either.
         """
         places, chosen, codes, means = [], [], [], []
-        for start, size, count in zip(self.starts, self.sizes, self.kept, strict=True):
+        for start, size, count in zip(self.starts, self.sizes, self.counts, strict=True):
             part = values[start : start + size]
             if self.form != "all":
                 place = _largest(part, count)
@@ -79,7 +79,7 @@ class Layout:
         """Return the values (entries,) that bytes (self.bytes,) stand for."""
         means, low, high, signs, codes = data.split(self.parts)
         device = data.device
-        magnitudes, counts = means.clone().view(torch.float32), torch.tensor(self.kept, device=device)
+        magnitudes, counts = means.clone().view(torch.float32), torch.tensor(self.counts, device=device)
         if self.magnitudes == 1:
             entries = magnitudes.repeat_interleave(counts)
         else:

@@ -92,9 +92,9 @@ class CompressedGradients(Callback):
         sizes = tuple(parameter.numel() for parameter in parameters)
         layout = _layout(sizes, self.density, self.bits)
         late = torch.cat([self._residual(parameter, gradient.device) for parameter in parameters])
-        wanted = gradient.float() + late
-        data = layout.encode(wanted)
-        rest = (wanted - layout.decode(data)).split(sizes)
+        corrected = gradient.float() + late
+        data = layout.encode(corrected)
+        rest = (corrected - layout.decode(data)).split(sizes)
         for parameter, new, old in zip(parameters, rest, late.split(sizes), strict=True):
             self._late[id(parameter)] = parameter, torch.where(new.isfinite().all(), new, old)
         return layout, data

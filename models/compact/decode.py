@@ -68,12 +68,12 @@ def _check(records: Sequence[Record], expected: dict[str, Tensor], optional: Map
     expected = expected | {
         f"{at}.{key}": value for at, quantiser in added.items() for key, value in quantiser.state_dict().items()
     }
-    wanted = {name: list(value.shape) for name, value in expected.items() if name.rpartition(".")[2] != COUNTER}
-    for name in [*wanted, *stored]:
-        if stored.get(name) != wanted.get(name):
+    shapes = {name: list(value.shape) for name, value in expected.items() if name.rpartition(".")[2] != COUNTER}
+    for name in [*shapes, *stored]:
+        if stored.get(name) != shapes.get(name):
             raise ValueError(
                 f"the file is of another network: {name} has shape {stored.get(name, 'none')} in the file "
-                f"and {wanted.get(name, 'none')} in the network."
+                f"and {shapes.get(name, 'none')} in the network."
             )
     for record in records:
         dtype = str(expected[record.name].dtype).removeprefix("torch.")

@@ -109,15 +109,15 @@ class _Bank:
         self.templates = float(WEIGHT_BITS * templates.numel())
         self.planned = planned
         self.masks: list[float] = []
-        self.kept: list[float] = []
+        self.numbers: list[float] = []
 
     def add(self, layer: nn.Module, density: float) -> None:
         """Count a layer."""
         entries = layer.weight.numel()
         self.masks.append(_weight(entries, density, 0.0))
-        self.kept.append(_weight(entries, density, self.planned) - self.masks[-1])
+        self.numbers.append(_weight(entries, density, self.planned) - self.masks[-1])
 
     def bits(self) -> float:
         """Return the smaller count."""
-        remainder = max(self.kept) if self.planned is not None else min(self.templates, sum(self.kept))
+        remainder = max(self.numbers) if self.planned is not None else min(self.templates, sum(self.numbers))
         return max(self.masks) + remainder

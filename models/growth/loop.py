@@ -166,8 +166,8 @@ class GrowAndShrink(Reshaping):
         if not groups:
             raise ValueError(f"{type(ground.network).__name__} has no units that can be added or removed.")
         total = sum(group.count for group in groups)
-        wanted = abs((self.budget.amount / measured) ** (1 / POWER) - 1)
-        count = max(1, round(min(self._limit, wanted) * total))
+        change = abs((self.budget.amount / measured) ** (1 / POWER) - 1)
+        count = max(1, round(min(self._limit, change) * total))
         return self._grow(ground, groups, count) if side > 0 else self._shrink(ground, groups, count)
 
     def settle(self, ground: Ground) -> None:
@@ -214,11 +214,11 @@ class GrowAndShrink(Reshaping):
         """Add units to each layer, in proportion to its present number."""
         total = sum(group.count for group in groups)
         shares = [count * group.count / total for group in groups]
-        wanted = [int(share) for share in shares]
-        rest = sorted(range(len(groups)), key=lambda place: wanted[place] - shares[place])
-        for place in rest[: count - sum(wanted)]:
-            wanted[place] += 1
-        for group, more in zip(groups, wanted, strict=True):
+        counts = [int(share) for share in shares]
+        rest = sorted(range(len(groups)), key=lambda place: counts[place] - shares[place])
+        for place in rest[: count - sum(counts)]:
+            counts[place] += 1
+        for group, more in zip(groups, counts, strict=True):
             if more:
                 INITS[self.init](ground, group, more)
         self.grown += count

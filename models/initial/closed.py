@@ -177,9 +177,9 @@ def _pair(network: nn.Module, layer: nn.Module, inputs: Tensor, targets: Tensor,
 def _outputs(
     network: nn.Module, layer: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], kind: str, solution: Solution
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return outputs, left-out outputs and encoded targets of some rows: those kept, or of another pass."""
-    if solution.kept is not None:
-        features, targets, leverage = solution.kept
+    """Return outputs, left-out outputs and encoded targets of the buffered rows, or else of another pass."""
+    if solution.buffered is not None:
+        features, targets, leverage = solution.buffered
         return solution.outputs(features), solution.left_out(features, targets, leverage), targets
     parts, count = [], 0
     for inputs, given in batches:

@@ -37,17 +37,17 @@ class _Reached(Exception):
 
 def inputs_of(network: nn.Module, layer: nn.Module, inputs: Tensor) -> Tensor:
     """Return the layer's inputs for a batch, without computing the layers after it."""
-    seen: list[Tensor] = []
+    recorded: list[Tensor] = []
 
     def look(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        seen.append(args[0].detach())
+        recorded.append(args[0].detach())
         raise _Reached
 
     hook = layer.register_forward_pre_hook(look)
     try:
         network(inputs)
     except _Reached:
-        return seen[0]
+        return recorded[0]
     finally:
         hook.remove()
     raise ArgumentError("", "a layer that took part in one forward pass took none in another.")

@@ -2,7 +2,7 @@
 
 With centred rows X (n, d) and targets Y (n, k), W = (XᵀX/n + λI)⁻¹ XᵀY/n, the intercept unpenalised (Hoerl & Kennard,
 Technometrics 1970). Everything asked of it comes out of one eigendecomposition, of XᵀX/n or, where rows are fewer than
-features, of XXᵀ/n: then the rows are smaller than the sums, and are kept instead.
+features, of XXᵀ/n: then the rows are smaller than the sums, and are buffered instead.
 """
 
 from collections.abc import Callable
@@ -30,9 +30,9 @@ class Solution:
         ridge: its strength λ in units of the features' mean variance.
         degrees: degrees of freedom used, at most the number of rows.
         rows: n.
-        spectrum: eigenvalues plus λ, (d,), and eigenvectors (d, d); None where the rows were kept.
+        spectrum: eigenvalues plus λ, (d,), and eigenvectors (d, d); None where the rows were buffered.
         mean: of the features, (d,).
-        kept: features (n, d), targets (n, k) and leverages (n,), where the rows were kept.
+        buffered: features (n, d), targets (n, k) and leverages (n,), where the rows were buffered.
     """
 
     weight: Tensor
@@ -42,7 +42,7 @@ class Solution:
     rows: int
     mean: Tensor
     spectrum: tuple[Tensor, Tensor] | None = None
-    kept: tuple[Tensor, Tensor, Tensor] | None = None
+    buffered: tuple[Tensor, Tensor, Tensor] | None = None
 
     def outputs(self, features: Tensor) -> Tensor:
         """Map (R, d) to (R, k)."""
@@ -69,19 +69,19 @@ class Moments:
 
     def __init__(self) -> None:
         self.rows = 0
-        self._kept: list[tuple[Tensor, Tensor]] = []
+        self._rows: list[tuple[Tensor, Tensor]] = []
         self._sums: dict[str, Tensor] | None = None
 
     def add(self, features: Tensor, targets: Tensor) -> None:
         """Take in rows (R, d) and their targets (R, k)."""
         self.rows += len(features)
-        self._kept.append((features.double(), targets.double()))
+        self._rows.append((features.double(), targets.double()))
         if self._sums is not None or self.rows > features.shape[1]:
             self._fold()
 
     def _fold(self) -> None:
         """Add the buffered rows to the sums."""
-        for features, targets in self._kept:
+        for features, targets in self._rows:
             now = {
                 "x": features.sum(0),
                 "y": targets.sum(0),
@@ -90,7 +90,7 @@ class Moments:
                 "yy": targets.square().sum(),
             }
             self._sums = now if self._sums is None else {key: part + now[key] for key, part in self._sums.items()}
-        self._kept = []
+        self._rows = []
 
     def solve(self, ridge: float | None = None) -> Solution:
         """Return the solution of this strength; None takes that of `GRID` with the least generalised cross-validation.
@@ -128,7 +128,7 @@ class Moments:
         )
 
     def _from_rows(self, ridge: float | None) -> Solution:
-        features, targets = (torch.cat(parts) for parts in zip(*self._kept, strict=True))
+        features, targets = (torch.cat(parts) for parts in zip(*self._rows, strict=True))
         mean, offset = features.mean(0), targets.mean(0)
         centred = features - mean
         values, vectors = _spectrum(centred @ centred.T / self.rows)
@@ -149,7 +149,7 @@ class Moments:
             float(_degrees(values, strength[None])[0]),
             self.rows,
             mean,
-            kept=(features, targets, leverage),
+            buffered=(features, targets, leverage),
         )
 
     def _strength(self, ridge: float | None, unit: Tensor, values: Tensor, errors: Errors) -> Tensor:

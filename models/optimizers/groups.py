@@ -40,9 +40,9 @@ def fused(groups: Groups) -> bool | None:
 
 def _split(group: Mapping[str, Any], weight_decay: float, decay_norms: bool) -> Groups:
     """Split one group by the number of axes; without a decay there is nothing to split."""
-    wanted = [parameter for parameter in group["params"] if parameter.requires_grad]
-    decayed = [parameter for parameter in wanted if decay_norms or not weight_decay or parameter.ndim > 1]
+    trained = [parameter for parameter in group["params"] if parameter.requires_grad]
+    decayed = [parameter for parameter in trained if decay_norms or not weight_decay or parameter.ndim > 1]
     chosen = {id(parameter) for parameter in decayed}
-    spared = [parameter for parameter in wanted if id(parameter) not in chosen]
+    spared = [parameter for parameter in trained if id(parameter) not in chosen]
     parts = [(decayed, weight_decay), (spared, 0.0)]
     return [{**group, "params": part, "weight_decay": decay} for part, decay in parts if part]

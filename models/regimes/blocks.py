@@ -68,7 +68,7 @@ def _named(network: nn.Module, call_runs: list[list[Call]], names: list[str]) ->
     for run in call_runs:
         places = [_place(run, name) for name in names]
         inside = [place for place in places if place is not None]
-        if len(inside) == len(places) and all(one < other for one, other in pairwise(inside)):
+        if len(inside) == len(places) and all(earlier < later for earlier, later in pairwise(inside)):
             return run, [0, *inside[1:]]
     return [], []
 

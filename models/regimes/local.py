@@ -70,14 +70,14 @@ class Local(Regime):
         if self.fresh:
             for parameter in [*network.parameters(), *self.parameters()]:
                 parameter.grad = None
-        wanted: Tensor | None = None
+        similarities: Tensor | None = None
         for block, head in enumerate(self.heads):
             features = self.chain.run(hidden, block, block)
             outputs = head(features)
             local = loss(outputs, targets)
             if self.beta:
-                wanted = alike(targets, outputs.shape[1], outputs) if wanted is None else wanted
-                local = (1 - self.beta) * local + self.beta * head.mismatch(features, wanted)
+                similarities = alike(targets, outputs.shape[1], outputs) if similarities is None else similarities
+                local = (1 - self.beta) * local + self.beta * head.mismatch(features, similarities)
             self.scale(local).backward()
             hidden = features.detach()
             del features, outputs, local  # else they would keep the block's graph until the next block has made its own

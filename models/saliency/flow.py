@@ -41,12 +41,12 @@ def flow_scores(
         raise ValueError(f"synflow needs inputs of real numbers, but got {inputs.dtype}. Choose another criterion.")
     ones = torch.ones_like(inputs[:1], dtype=torch.float64)
     flow, weights = linear_copy(network)
-    wanted = [weights[name] for name in names]
-    entries = sum(weight.numel() for weight in wanted)
+    scored = [weights[name] for name in names]
+    entries = sum(weight.numel() for weight in scored)
     order = torch.zeros(entries, dtype=torch.float64, device=ones.device)
     alive = torch.ones(entries, dtype=torch.bool, device=ones.device)
     for index in range(1, rounds + 1):
-        scores = saliency(flow, wanted, ones)
+        scores = saliency(flow, scored, ones)
         place = (scores / scores.max().clamp_min(1e-300)).clamp(0, 1) * 0.999
         keep = max(1, round(density ** (index / rounds) * entries))
         ranked = torch.where(alive, scores, -torch.inf).sort(descending=True, stable=True).indices
@@ -55,10 +55,10 @@ def flow_scores(
         order = torch.where(alive, torch.where(removed, index - 1, index) + place, order)
         alive &= ~removed
         with torch.no_grad():
-            for weight, part in zip(wanted, alive.split([weight.numel() for weight in wanted]), strict=True):
+            for weight, part in zip(scored, alive.split([weight.numel() for weight in scored]), strict=True):
                 weight.mul_(part.view_as(weight))
-    pieces = order.split([weight.numel() for weight in wanted])
-    return {name: part.view_as(weight) for name, weight, part in zip(names, wanted, pieces, strict=True)}
+    pieces = order.split([weight.numel() for weight in scored])
+    return {name: part.view_as(weight) for name, weight, part in zip(names, scored, pieces, strict=True)}
 
 
 def saliency(flow: nn.Module, weights: Sequence[Tensor], ones: Tensor) -> Tensor:

@@ -77,12 +77,12 @@ def draw_coefficients(layers: int, templates: int, generator: torch.Generator) -
 
 def banks(network: nn.Module) -> dict[str, dict[str, nn.Module]]:
     """Return the layers {name: layer} of every bank in a network, by the name of the bank's first layer."""
-    found: dict[int, dict[str, nn.Module]] = {}
+    by_bank: dict[int, dict[str, nn.Module]] = {}
     for name, layer in weighted(network):
         link = next((link for link in chain(layer) if isinstance(link, Mix)), None)
         if link is not None:
-            found.setdefault(id(link.bank), {})[name] = layer
-    return {next(iter(layers)): layers for layers in found.values()}
+            by_bank.setdefault(id(link.bank), {})[name] = layer
+    return {next(iter(layers)): layers for layers in by_bank.values()}
 
 
 def mix_of(layer: nn.Module) -> Mix:

@@ -34,11 +34,11 @@ def find(network: nn.Module, groups: Groups | None = None) -> Clusters:
 
 def _alike(network: nn.Module) -> Clusters:
     tied = _tied(network)
-    found: dict[tuple[type | Sequence[int], ...], list[str]] = {}
+    by_form: dict[tuple[type | Sequence[int], ...], list[str]] = {}
     for name, layer in chosen(network, None).items():
         if id(layer.weight) not in tied:
-            found.setdefault(_form(layer), []).append(name)
-    groups = [names for names in found.values() if len(names) > 1]
+            by_form.setdefault(_form(layer), []).append(name)
+    groups = [names for names in by_form.values() if len(names) > 1]
     if not groups:
         raise ArgumentError(
             "",

@@ -30,11 +30,11 @@ def chains(network: nn.Module) -> list[dict[str, dict[str, str]]]:
     The numbered children of a container, such as a Sequential or a ModuleList, are a chain; where containers are
     nested, each is one of its own. Layers outside any container are one chain, a block each.
     """
-    found: dict[str | None, dict[str, dict[str, str]]] = {}
+    by_container: dict[str | None, dict[str, dict[str, str]]] = {}
     for name, _ in weighted(network):
         for container, block, inner in _numbered(name) or [(None, name, "")]:
-            found.setdefault(container, {}).setdefault(block, {})[inner] = name
-    return list(found.values())
+            by_container.setdefault(container, {}).setdefault(block, {})[inner] = name
+    return list(by_container.values())
 
 
 def _numbered(name: str) -> list[tuple[str | None, str, str]]:

@@ -37,17 +37,17 @@ def units(network: nn.Module, inputs: Inputs, names: Iterable[str] | None = None
         ValueError: where the network cannot be copied or run, a layer that would change shares its weight, or a name
             has no units.
     """
-    wanted = None if names is None else set(names)
+    chosen = None if names is None else set(names)
     calls = calls_of(inputs).plain()
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         bare = _bare(network)
-        groups = [group for group in _coupled(bare, calls) if wanted is None or group.name in wanted]
+        groups = [group for group in _coupled(bare, calls) if chosen is None or group.name in chosen]
         groups = _proven(bare, groups, calls)
     for group in groups:
         group.family = groups
         for axis in group.axes:
             check_links(axis.module, network.get_submodule(axis.module))
-    missing = sorted((wanted or set()) - {group.name for group in groups})
+    missing = sorted((chosen or set()) - {group.name for group in groups})
     if missing:
         raise ValueError(f"{missing[0]!r} has no units that can be removed. Leave it out of the names.")
     return groups

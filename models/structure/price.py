@@ -125,19 +125,19 @@ def _tensors(bare: nn.Module, units: Sequence[Units]) -> Iterator[tuple[str, str
 def _places(bare: nn.Module, inputs: Inputs) -> tuple[dict[str, float], float]:
     """Return how often each layer's weight is used for one sample, and the multiplications of the whole network."""
     calls = calls_of(inputs)
-    found: dict[str, float] = {}
+    uses_of: dict[str, float] = {}
 
     def count(name: str) -> None:
-        def hook(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             if isinstance(module, nn.Linear):
                 uses = output.numel() / module.out_features
             else:
                 uses = (
-                    given[0].numel() / module.in_channels
+                    inputs[0].numel() / module.in_channels
                     if module.transposed
                     else output.numel() / output.shape[-len(module.kernel_size) - 1]
                 )
-            found[name] = found.get(name, 0.0) + uses / calls.samples
+            uses_of[name] = uses_of.get(name, 0.0) + uses / calls.samples
 
         bare.get_submodule(name).register_forward_hook(hook)
 
@@ -146,4 +146,4 @@ def _places(bare: nn.Module, inputs: Inputs) -> tuple[dict[str, float], float]:
             count(name)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         calls.outputs(bare)
-    return found, counter.get_total_flops() / 2 / calls.samples
+    return uses_of, counter.get_total_flops() / 2 / calls.samples

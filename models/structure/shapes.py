@@ -39,15 +39,15 @@ def resize(network: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:
         ValueError: where the network has no tensor of a name, one has another number of dimensions, or a layer that
             would change shares its weight.
     """
-    wanted = {_plain(name): tuple(shape) for name, shape in shapes.items() if _plain(name)}
+    targets = {_plain(name): tuple(shape) for name, shape in shapes.items() if _plain(name)}
     changed: dict[str, nn.Module] = {}
     held = list(_held(network))
     names = {name for name, *_ in (*held, *_bare(network))}
-    for name in wanted:
+    for name in targets:
         if name not in names:
             raise ValueError(f"{type(network).__name__} has no {name!r}: the shapes are of another network.")
     for name, holder, tensor in held:
-        shape, now = wanted.get(name), tuple(getattr(holder, tensor).shape)
+        shape, now = targets.get(name), tuple(getattr(holder, tensor).shape)
         if shape is None or shape == now:
             continue
         if len(shape) != len(now):
@@ -62,8 +62,8 @@ def resize(network: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:
     for module in changed.values():
         settle(module)
     for name, module, attribute in _bare(network):
-        if name in wanted:
-            setattr(module, attribute, wanted[name][0])
+        if name in targets:
+            setattr(module, attribute, targets[name][0])
 
 
 def to_shapes(network: nn.Module, state: Mapping[str, Any], prefix: str, *_: Any) -> None:

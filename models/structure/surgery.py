@@ -157,9 +157,9 @@ def _check_entries(units: Units, entries: Mapping[str, Mapping[str, Tensor]]) ->
 
 
 def _check_shape(name: str, values: Tensor, tensor: Tensor, dim: int, entries: int) -> None:
-    wanted = (*tensor.shape[:dim], entries, *tensor.shape[dim + 1 :])
-    if tuple(values.shape) != wanted:
-        raise ValueError(f"the values for {name} must have shape {wanted}, but got {tuple(values.shape)}.")
+    expected = (*tensor.shape[:dim], entries, *tensor.shape[dim + 1 :])
+    if tuple(values.shape) != expected:
+        raise ValueError(f"the values for {name} must have shape {expected}, but got {tuple(values.shape)}.")
 
 
 def _inserted(axis: Axis, size: int, units: int, count: int) -> tuple[Tensor, Tensor, Tensor]:

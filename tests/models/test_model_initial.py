@@ -38,7 +38,7 @@ def test_ridge_is_that_of_all_rows_at_once(features):
     x, y = table(features=features)
     found = moments(x, y).solve(0.3)
     weight, bias = direct(x, y, 0.3)
-    assert (found.kept is None) == (features == 7)
+    assert (found.buffered is None) == (features == 7)
     assert torch.allclose(found.weight, weight, atol=1e-9)
     assert torch.allclose(found.bias, bias, atol=1e-9)
 
@@ -48,7 +48,7 @@ def test_left_out_outputs_are_those_of_a_refit_without_the_row(features):
     x, y = table(rows=30, features=features)
     sums = moments(x, y)
     found = sums.solve(0.5)
-    leverage = found.kept[2] if found.kept else found.leverage(x)
+    leverage = found.buffered[2] if found.buffered else found.leverage(x)
     left = found.left_out(x, y, leverage)
     strength = 0.5 * (x - x.mean(0)).square().mean()
     for row in (0, 11, 29):
