@@ -149,7 +149,7 @@ class Task(pl.LightningDataModule):
         self.out_features = parts.out_features
         self.metrics = metrics.available(parts.kind, len(parts.classes or ()))
         self.default_metric = self.metrics[0]
-        train_part = self._kept(parts)
+        train_part = self._train_part(parts)
         self.fit_statistics(train_part)
         self.train, self.validation = self.prepare(train_part), self.prepare(parts.validation)
         if self.imbalance is not None:
@@ -157,7 +157,7 @@ class Task(pl.LightningDataModule):
         self.in_shape = tuple(self.train.inputs.shape[1:])
         self._parts = parts
 
-    def _kept(self, parts: Parts) -> Split:
+    def _train_part(self, parts: Parts) -> Split:
         check_kind(self.coreset, parts.kind)
         if self.fraction == 1:
             return parts.train

@@ -34,6 +34,6 @@ def run(call: Call, options: Options) -> int:
     store = open_store(named)
     print(f"store {storage.shown(named.storage.url)}")
     is_one_meant = any(override.startswith(("study=", "name=")) for override in call.overrides)
-    study = study_id_of(studies.known(store, named.name)) if is_one_meant else None
+    study = study_id_of(studies.existing(store, named.name)) if is_one_meant else None
     serve(store, options.host, options.port, options.change, study)
     return 0

@@ -89,4 +89,4 @@ def open_study(named: "Named") -> "Study":
     """
     from kirigami.search.study import study as studies
 
-    return studies.known(open_store(named), named.name)
+    return studies.existing(open_store(named), named.name)

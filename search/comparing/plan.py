@@ -63,7 +63,7 @@ def make(overrides: Sequence[str], config_dirs: Sequence[Path], question: Questi
     """
     settings = checked(compose(overrides, config_dirs))
     config = settings.config
-    study = _found(config)
+    study = _study_of(config)
     if question.over == "study":
         arms, reference, source = _studies(config, study, question)
     elif question.over in MADE_BY:
@@ -77,7 +77,7 @@ def make(overrides: Sequence[str], config_dirs: Sequence[Path], question: Questi
     return Plan(config.name, folder, over, arms, reference, metric, direction, source, config.seed)
 
 
-def _found(config: StudyConfig) -> Study | None:
+def _study_of(config: StudyConfig) -> Study | None:
     """Return the study where the store has it."""
     if not storage.exists(config.storage):
         return None
@@ -202,7 +202,7 @@ def _studies(config: StudyConfig, study: Study | None, question: Question) -> tu
     store = storage.open_storage(config.storage, create=False)
     arms = []
     for name in (config.name, question.against):
-        searched = study if study is not None and name == config.name else studies.known(store, name)
+        searched = study if study is not None and name == config.name else studies.existing(store, name)
         best = ranking.best_trial(searched)
         if best is None:
             raise InputError(f"study={name} has no complete trial within its budget yet. Search on.")

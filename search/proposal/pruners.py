@@ -41,13 +41,13 @@ class Pruning(Judge):
 
     def seen(self, trial: optuna.Trial, report: Report, ledger: Ledger) -> Verdict:
         """Store the objective at a rung, and ask the pruner."""
-        return self._asked(trial, report)
+        return self._ask(trial, report)
 
     def recall(self, trial: optuna.Trial, earlier: FrozenTrial, report: Report) -> None:
         """Store the objective again; the pruner is asked too, since it keeps its own notes of rungs."""
-        self._asked(trial, report)
+        self._ask(trial, report)
 
-    def _asked(self, trial: optuna.Trial, report: Report) -> Verdict:
+    def _ask(self, trial: optuna.Trial, report: Report) -> Verdict:
         if self.rungs is not None and not report.passed(self.rungs):
             return Go()
         (name,) = metric_names(trial.study)

@@ -1,4 +1,4 @@
-"""Whether what a study asks for as objectives will be there, and which way each is better."""
+"""Checks that the objectives of a study will be measured, and their directions."""
 
 from collections.abc import Mapping
 

@@ -31,7 +31,7 @@ RUNNING = "{} trials are running: they count when they end"
 
 @dataclass(frozen=True)
 class Entry:
-    """What one attempt at a trial has cost; None where that is not known."""
+    """The cost of one attempt at a trial; None if unknown."""
 
     trial: int
     state: str
@@ -170,7 +170,7 @@ def _whole(attempt: Entry) -> dict[str, Any]:
 def _sum(group: Sequence[Entry]) -> dict[str, Any]:
     """Return the sums of a group, and which shares of its device seconds went to attempts that were cut short."""
     device_s = sum(attempt.device_s for attempt in group)
-    energy, money = _known(attempt.energy_j for attempt in group), _known(attempt.money for attempt in group)
+    energy, money = _sum_known(attempt.energy_j for attempt in group), _sum_known(attempt.money for attempt in group)
     share = {
         state: sum(attempt.device_s for attempt in group if attempt.state == state) / device_s if device_s else 0.0
         for state in ("interrupted", "pruned")
@@ -180,14 +180,14 @@ def _sum(group: Sequence[Entry]) -> dict[str, Any]:
         "seconds": round(sum(attempt.seconds for attempt in group), 3),
         "device_s": round(device_s, 3),
         "energy_j": None if energy is None else round(energy, 1),
-        "stored_bytes": _known(attempt.stored_bytes for attempt in group),
+        "stored_bytes": _sum_known(attempt.stored_bytes for attempt in group),
         "money": None if money is None else round(money, 4),
         **{state: round(value, 4) for state, value in share.items()},
     }
 
 
-def _known(values: Iterable[Any]) -> Any:
-    """Return the sum of what is known; None where nothing is."""
+def _sum_known(values: Iterable[Any]) -> Any:
+    """Return the sum of the known values; None without any."""
     present = [value for value in values if value is not None]
     return sum(present) if present else None
 

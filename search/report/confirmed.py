@@ -40,7 +40,7 @@ def table(result: Mapping[str, Any]) -> Table:
 
 
 def sentences(result: Mapping[str, Any]) -> list[str]:
-    """Return in sentences who won, what the test rows say, and what speaks against it."""
+    """Return sentences on the winner, its test score, and the caveats."""
     first, tied = result["winner"], result["not_told_apart"]
     if tied:
         others = ", ".join(str(trial) for trial in tied)

@@ -78,7 +78,7 @@ def similarity_figure(study: Study) -> tuple[str, go.Figure] | None:
 
 
 def beside_chance(banks: Sequence[Mapping[str, Any]]) -> str:
-    """Say what independent rows show, and how often they are as alike as the layers of a trial.
+    """Return a sentence on the null band, and on the p-value of a trial's layer similarity.
 
     Args:
         banks: as `models.sharing.similarity.table` makes them. Without `p`, as of studies before it, `chance` is

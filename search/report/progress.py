@@ -1,4 +1,4 @@
-"""What a search shows while it runs: a live line on a terminal, a plain log elsewhere."""
+"""The progress of a running search: a live line on a terminal, a plain log elsewhere."""
 
 import time
 from dataclasses import dataclass, field
@@ -49,7 +49,7 @@ class Progress:
         self.console.print(text, highlight=False, markup=False)
 
     def update(self, seen: tuple[Study, Ledger] | None) -> None:
-        """Show what is new in the study."""
+        """Show the new results of the study."""
         if seen is None:
             return
         study, ledger = seen

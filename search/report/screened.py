@@ -1,4 +1,4 @@
-"""How the draws of a screen are shown: as a table, and what became of them in sentences."""
+"""The report of a screen: a table of its draws, and sentences on the search's results for them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from kirigami.search.report.tables import narrow, number, settings
 
 
 def table(result: Mapping[str, Any]) -> Table:
-    """Return the draws, best first, each with what the search made of it."""
+    """Return the draws, best first, each with its result in the search."""
     epochs = "1 epoch" if result["epochs"] == 1 else f"{result['epochs']} epochs"
     shown = narrow(f"{result['study']}: {len(result['draws'])} draws after {epochs}, by {result['by']}")
     for column in ("draw", result["metric"], "Kz/‖W‖", "seconds", "trial", "final"):
@@ -30,7 +30,7 @@ def table(result: Mapping[str, Any]) -> Table:
 
 
 def sentences(result: Mapping[str, Any]) -> list[str]:
-    """Return in sentences what was queued, and how well the screen foretold what is trained by now."""
+    """Return sentences on the queued trials, and on how well the screen predicted the trials trained so far."""
     queued, waiting = result["queued"], sum(row["state"] == "waiting" for row in result["draws"])
     lines = [
         f"{result['seconds']:.1f} s of training. {len(queued)} draws queued; {waiting} wait for `kirigami search`."

@@ -1,4 +1,4 @@
-"""Where trials stand, in words: how many are where, and why a trial is not the best."""
+"""The states of trials in words: their counts, and why a trial is not the best."""
 
 from collections.abc import Sequence
 
@@ -33,7 +33,7 @@ def parts_of(ledger: Ledger, states: Sequence[State] = STATES) -> str:
 
 
 def why(study: Study, trial: FrozenTrial) -> str:
-    """Return what a trial came to: its values, and by what it is over the budget; or why it has none."""
+    """Return the result of a trial: its values, and its excess over the budget; or why it has none."""
     if trial.values is None or state_of(trial) not in ("complete", "over"):
         return result_of(trial).reason or "its worker is gone; queued again"
     values = [f"{name} {score(value)}" for name, value in zip(metric_names(study), trial.values, strict=True)]
@@ -41,7 +41,7 @@ def why(study: Study, trial: FrozenTrial) -> str:
 
 
 def excess(trial: FrozenTrial) -> str:
-    """Return by what a trial is over the limits of the budget, `4,090 bytes: over 3,000`; empty where it is not."""
+    """Return the excess of a trial over the limits of the budget, `4,090 bytes: over 3,000`; empty where it is not."""
     result, origin = result_of(trial), Origin.from_attrs(trial.user_attrs)
     limits = {} if origin is None else origin.group("budget")
     return ", ".join(

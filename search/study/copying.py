@@ -69,12 +69,12 @@ def settled(settings: storage.Settings, name: str) -> BaseStorage:
         InputError: where a worker is at work on it, or it was not made here.
     """
     store = storage.open_storage(settings, create=False)
-    study = studies.known(store, name)
+    study = studies.existing(store, name)
     if facts_of(study).identity is None:
         studies.check_same(study, {})
     if _running(study) or Ledger(study.get_trials(deepcopy=False)).unretried():
         store = storage.open_storage(settings)
-        study = studies.known(store, name)
+        study = studies.existing(store, name)
         recovery.take_over(study, store)
     running = _running(study)
     if running:

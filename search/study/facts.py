@@ -1,4 +1,4 @@
-"""What is stored of a study itself, in the user attributes of Optuna's record of it."""
+"""The stored facts of a study, in the user attributes of Optuna's record."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -13,7 +13,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Copied:
-    """That a study was copied: from which store, when, and by which process."""
+    """The origin of a copied study: source store, time, and copying process."""
 
     source: str | None = None
     at: str | None = None
@@ -31,14 +31,14 @@ class Copied:
 
 @dataclass(frozen=True)
 class StudyFacts:
-    """What is known of a study; None is what is not stored yet.
+    """The facts of a study; None if not stored yet.
 
     Attributes:
         schema: of the stored facts.
-        baselines: what always giving the same answer scores on the validation rows, by name.
+        baselines: scores of constant answers on the validation rows, by name.
         data: fingerprint of the rows.
         copied: where the study was made by `kirigami copy`.
-        identity: what the study's trials mean, by dotted path; the last one stored: it says that the study is whole.
+        identity: the settings that define a trial's meaning, by dotted path; stored last, so it marks a complete study.
     """
 
     schema: int | None = None
@@ -48,18 +48,18 @@ class StudyFacts:
     identity: Mapping[str, Any] | None = None
 
     def to_attrs(self) -> dict[str, Any]:
-        """Return the stored form of what is known."""
+        """Return the stored form."""
         stored = {name: value for name, value in vars(self).items() if value is not None}
         return {**stored, **({} if self.copied is None else {"copied": self.copied.to_plain()})}
 
     @classmethod
     def from_attrs(cls, attrs: Mapping[str, Any]) -> Self:
-        """Read what is stored of a study."""
+        """Read the stored facts of a study."""
         stored = {field.name: attrs.get(field.name) for field in fields(cls)}
         copied = stored.pop("copied")
         return cls(**stored, copied=None if copied is None else Copied.from_plain(copied))
 
 
 def facts_of(study: Study) -> StudyFacts:
-    """Return what is stored of a study."""
+    """Return the stored facts of a study."""
     return StudyFacts.from_attrs(study.user_attrs)

@@ -1,4 +1,4 @@
-"""What is stored of a trial, in the user attributes of Optuna's record of it: one dataclass a fact.
+"""The stored facts of a trial, in the user attributes of Optuna's record: one dataclass a fact.
 
 Stored studies outlive the code that wrote them, so this file alone knows the names under which these facts are stored
 (those of a study are in `facts`), and every schema that was ever written is read here. A fact is written with
@@ -36,7 +36,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Origin(Fact):
-    """What a trial was made from.
+    """The origin of a trial: its config, seed and versions.
 
     Attributes:
         config: resolved, without the space and the storage.
@@ -59,7 +59,7 @@ class Origin(Fact):
 
 @dataclass(frozen=True)
 class Worker(Fact):
-    """Which process runs or ran a trial.
+    """The process that runs or ran a trial.
 
     Attributes:
         machine: differs between machines, boots and process namespaces; the host's name up to the first `/`.
@@ -82,7 +82,7 @@ class Worker(Fact):
 
 @dataclass(frozen=True)
 class Resumed:
-    """From which attempt's checkpoint a trial went on, and from which fidelity."""
+    """The checkpoint that a trial resumed from: its attempt and its fidelity."""
 
     trial: int
     fidelity: int
@@ -90,7 +90,7 @@ class Resumed:
 
 @dataclass(frozen=True)
 class Result:
-    """What a trial came to, as its worker stored it before it told Optuna.
+    """The result of a trial, stored by its worker before it told Optuna.
 
     Attributes:
         state: complete, pruned, failed, infeasible, surplus or paused; empty where nothing is stored.
@@ -100,16 +100,16 @@ class Result:
         wall_s: seconds of its worker.
         device_s: seconds of devices.
         fit_s: seconds of training alone.
-        devices: on how many it ran.
-        device: the first of them.
-        energy_j: joules, of the counters `energy_of`.
+        devices: number of devices.
+        device: the first device.
+        energy_j: joules of the counters `energy_of`.
         saved_bytes: the most that autograd kept for the backward pass.
         shrinks: whether the network's size changed in training.
-        raised_at: `file:line` of the error of a failed one.
-        resumed_from: the checkpoint from which it went on.
-        gradients: bytes sent between devices, and what they would have been.
-        similarity: matrices of how alike layers are, a bank each.
-        figures: costs (params, macs, bytes, least_bytes, latency_ms) and what techniques report, by name.
+        raised_at: `file:line` of the error of a failed trial.
+        resumed_from: the checkpoint that it resumed from.
+        gradients: bytes sent between devices, compressed and uncompressed.
+        similarity: layer similarity matrices, one a bank.
+        figures: costs (params, macs, bytes, least_bytes, latency_ms) and the figures of techniques, by name.
     """
 
     KEY: ClassVar = "outcome"
@@ -144,7 +144,7 @@ class Result:
         return {self.KEY: {**ending, **self.facts()}}
 
     def facts(self) -> dict[str, Any]:
-        """Return all that is known but state, reason, metrics and curve: seconds, devices, costs, figures, by name."""
+        """Return everything except state, reason, metrics and curve by name: seconds, devices, costs, figures."""
         typed = {part.name: getattr(self, part.name) for part in fields(self)[4:] if part.name != "figures"}
         typed = {name: value for name, value in typed.items() if value not in (None, False, (), {})}
         if self.resumed_from is not None:
@@ -164,7 +164,7 @@ class Result:
 
     @classmethod
     def from_details(cls, *, details: Mapping[str, Any], **ending: Any) -> Self:
-        """Make a result of what a runner knows of a trial by name: what has no field of its own is a figure."""
+        """Build a result from the runner's details of a trial; a name without a field becomes a figure."""
         names = {part.name for part in fields(cls)} - {"figures"}
         typed = {name: value for name, value in details.items() if name in names}
         if isinstance(resumed := typed.get("resumed_from"), Mapping):
@@ -174,12 +174,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Rung:
-    """What a trial had reached at a rung.
+    """The values of a trial at a rung.
 
     Attributes:
-        fidelity: of the rung.
+        fidelity: the rung's.
         values: of all objectives.
-        over: by what share the trial was over the budget's limits, summed over them.
+        over: sum of the relative excesses over the budget's limits.
     """
 
     fidelity: int
@@ -205,7 +205,7 @@ class Rung:
 
 @dataclass(frozen=True)
 class Checkpoint(Fact):
-    """The last checkpoint of an attempt: the artifact's name, what the trial had reached, and the file's digest."""
+    """The last checkpoint of an attempt: the artifact's name, the trial's fidelity, and the file's digest."""
 
     KEY: ClassVar = "checkpoint"
 
@@ -217,11 +217,11 @@ class Checkpoint(Fact):
 
 @dataclass(frozen=True)
 class Retry:
-    """That a trial stands for an earlier attempt: one whose worker is gone, or one that was paused.
+    """The mark of a retry: it replaces an attempt whose worker is gone, or resumes a paused one.
 
     Attributes:
         of: number of that attempt.
-        deaths: how many workers have died over the trial before this attempt.
+        deaths: number of workers that died during earlier attempts at the trial.
     """
 
     OF: ClassVar = "retry_of"
@@ -242,11 +242,11 @@ class Retry:
 
 @dataclass(frozen=True)
 class GivenUp:
-    """How an attempt was given up.
+    """The end of an attempt that was given up.
 
     Attributes:
-        handed_back: whether its worker did so itself, being asked to stop; else the worker died.
-        lost_s: seconds that its worker had spent on it; None where nobody noted them.
+        handed_back: whether its worker handed it back, asked to stop; else the worker died.
+        lost_s: seconds that its worker had spent on it; None if unknown.
     """
 
     HANDED_BACK: ClassVar = "handed_back"
@@ -268,7 +268,7 @@ class GivenUp:
 
 @dataclass(frozen=True)
 class Screened:
-    """Which draw of a screening a queued trial is."""
+    """The draw of a screening that a queued trial comes from."""
 
     KEY: ClassVar = "screen"
 
@@ -296,7 +296,7 @@ def write(fact: Any, setter: Callable[[str, Any], None]) -> None:
 
 
 def result_of(trial: FrozenTrial) -> Result:
-    """Return what the worker stored at the trial's end; an empty result where it stored nothing."""
+    """Return the result stored at the trial's end; an empty one if none is stored."""
     return Result.from_attrs(trial.user_attrs) or Result()
 
 
@@ -318,13 +318,13 @@ def figure_of(trial: FrozenTrial, name: str) -> Any:
 
 
 def retry_of(trial: FrozenTrial) -> int | None:
-    """Return the number of the attempt that a trial stands for."""
+    """Return the number of the attempt that a trial retries."""
     number: int | None = trial.user_attrs.get(Retry.OF)
     return number
 
 
 def deaths_of(trial: FrozenTrial) -> int:
-    """Return how many workers have died over a trial before this attempt."""
+    """Return the number of workers that died during earlier attempts at a trial."""
     return int(trial.user_attrs.get(Retry.DEATHS, 0))
 
 

@@ -33,7 +33,7 @@ def find(storage: BaseStorage, name: str) -> Study | None:
     return study
 
 
-def known(storage: BaseStorage, name: str) -> Study:
+def existing(storage: BaseStorage, name: str) -> Study:
     """Load the study.
 
     Raises:

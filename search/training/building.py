@@ -1,4 +1,4 @@
-"""From a config to a trial that is ready to be trained: its task on its device, its network, and what trains it."""
+"""From a config to a trial that is ready to be trained: its task on its device, its network and its module."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -157,7 +157,7 @@ def build_network(config: TrialConfig, task: tasks.Task) -> nn.Module:
 
 
 def shapes_of(task: tasks.Task) -> dict[str, Any]:
-    """Return what a network has to know of its data."""
+    """Return the shapes of the data that a network needs."""
     return {
         "in_shape": list(task.in_shape),
         "out_features": task.out_features,
@@ -258,5 +258,5 @@ def skips_gradients(config: TrialConfig) -> bool:
 
 
 def figures(techniques: Sequence[Technique]) -> dict[str, Any]:
-    """Return what the techniques tell of the state reached, such as density, bits and the similarity of layers."""
+    """Return the figures of the techniques, such as density, bits and the similarity of layers."""
     return {name: value for technique in techniques for name, value in technique.figures().items()}

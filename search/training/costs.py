@@ -15,7 +15,7 @@ from kirigami.spaces.costs import COSTS, known_before
 
 
 def sizes(config: TrialConfig, network: nn.Module, techniques: Sequence[Technique]) -> dict[str, float]:
-    """Return what is known of parameters and bytes before training, as details of the trial."""
+    """Return the parameters and bytes that are known before training, as details of the trial."""
     least = {"least_bytes": least_bytes(network, techniques)} if is_asked(config, "bytes") else {}
     return {"params": stored_parameters(network), **least}
 
@@ -23,7 +23,7 @@ def sizes(config: TrialConfig, network: nn.Module, techniques: Sequence[Techniqu
 def after(
     config: TrialConfig, network: nn.Module, techniques: Sequence[Technique], task: tasks.Task
 ) -> dict[str, float]:
-    """Return what training has decided, as details of the trial."""
+    """Return the figures that training has decided, as details of the trial."""
     measured: dict[str, float] = {}
     with suppress(ValueError):  # somebody's network may hold what the file cannot: then its bytes are not known
         measured["bytes"] = models.compact.encoded_bytes(network)

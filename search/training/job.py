@@ -17,7 +17,7 @@ TAKEN = "another worker took this one for dead"
 
 
 class Stopped(Exception):
-    """Raised by `Job.report` to end a trial early; the loop knows what it means."""
+    """Raised by `Job.report` to end a trial early; the loop turns it into an outcome."""
 
 
 class Pruned(Stopped):
@@ -60,7 +60,7 @@ class Outcome:
 
 
 class Checkpoints(Protocol):
-    """Keeps what a trial needs to go on should its worker die, and finds what a dead one left.
+    """Stores the checkpoints of a trial, and reads those of its earlier attempts.
 
     Attributes:
         every_s: seconds between two of them, at least; 0 asks for one at every validation.
@@ -107,7 +107,7 @@ class Job:
     spent_s: float = 0.0
 
     def recall(self, attempt: int, curve: Iterable[tuple[int, Metrics]]) -> None:
-        """Take over what an earlier attempt, of this trial number, had reported up to its checkpoint."""
+        """Take over the reports of an earlier attempt, of this trial number, up to its checkpoint."""
         for fidelity, metrics in curve:
             self.curve.append((fidelity, dict(metrics)))
             self.on_recall(attempt, fidelity, metrics)

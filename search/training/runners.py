@@ -1,4 +1,4 @@
-"""The contract between the loop and what runs its trials: jobs are taken as slots come free, outcomes stream out.
+"""The contract between the loop and the runner of its trials: jobs are taken as slots come free, outcomes stream out.
 
 A runner asks for a job whenever it has room, and yields each outcome as soon as that trial ends: the sampler learns of
 it at once, and its slot is filled again. What has been taken and not been yielded is what runs.
@@ -36,11 +36,11 @@ class Runner(Protocol):
     slots: int
 
     def signature(self, config: Mapping[str, Any]) -> Hashable:
-        """Return what trials have to share in order to be run together; None where that does not matter."""
+        """Return the key that trials run together must share; None if any may."""
         ...
 
     def run(self, next_job: NextJob) -> Iterator[tuple[Job, Outcome]]:
-        """Run what `next_job` hands out until it has nothing and nothing runs; yield each outcome as its trial ends.
+        """Run the jobs of `next_job` until it has none and nothing runs; yield each outcome as its trial ends.
 
         `next_job` may be asked again and again while others run; before the end it is asked for any signature.
 
@@ -52,7 +52,7 @@ class Runner(Protocol):
 
 @dataclass
 class Solo:
-    """Makes a runner of a function that runs one job: what it raises becomes the outcome."""
+    """Turns a function that runs one job into a runner: an exception becomes the outcome."""
 
     function: Callable[[Job], Outcome]
     slots: int = 1
@@ -92,7 +92,7 @@ class Slots:
     signed: Callable[[Mapping[str, Any]], Hashable] | None = None
 
     def signature(self, config: Mapping[str, Any]) -> Hashable:
-        """Return what decides whether trials may run together."""
+        """Return the key that trials run together must share."""
         return None if self.signed is None else self.signed(config)
 
     def run(self, next_job: NextJob) -> Iterator[tuple[Job, Outcome]]:
@@ -141,7 +141,7 @@ def _advanced(job: Job, steps: Steps) -> Outcome | None:
 
 @contextmanager
 def _ending(job: Job) -> Iterator[list[Outcome]]:
-    """Turn what is raised in the block into the outcome of the job, the last of the list."""
+    """Turn an exception in the block into the outcome of the job, the last of the list."""
     ends: list[Outcome] = []
     try:
         yield ends

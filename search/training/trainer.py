@@ -1,4 +1,4 @@
-"""The Trainer of a trial: what `trainer:` asks for, and nothing besides."""
+"""The Trainer of a trial, built from `trainer:` alone."""
 
 import logging
 import warnings
@@ -15,7 +15,7 @@ class Ranks(Protocol):
     """What one of the processes that train a trial together asks of its Trainer (`kirigami.search.training.ranks`)."""
 
     def arguments(self) -> dict[str, Any]:
-        """Return what differs from a Trainer for one device."""
+        """Return the arguments that differ from a Trainer for one device."""
         ...
 
     def callbacks(self) -> list[Callback]:

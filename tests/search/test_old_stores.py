@@ -36,7 +36,7 @@ def folder(request, tmp_path, monkeypatch):
 
 @pytest.fixture
 def study(folder, open_store):
-    return studies.known(open_store(f"sqlite:///{folder}/studies.db"), "old")
+    return studies.existing(open_store(f"sqlite:///{folder}/studies.db"), "old")
 
 
 def out(capsys, *arguments):

@@ -199,7 +199,7 @@ def test_a_worker_that_freezes_in_a_transaction_does_not_stop_the_others(postgre
     with suppress(Away), frozen.engine.connect() as connection:
         connection.exec_driver_sql("SELECT * FROM studies FOR UPDATE")
         assert study.ask().number == 0
-    assert studies.known(frozen, name).ask().number == 1, "it wakes, and goes on over another connection"
+    assert studies.existing(frozen, name).ask().number == 1, "it wakes, and goes on over another connection"
 
 
 def freezing(folder):

@@ -305,7 +305,7 @@ def test_what_a_killed_worker_had_reached_is_stored_and_not_counted_twice(
     assert process.stdout.readline() == "rung\n"
     process.kill()
     process.wait()
-    study = studies.known(open_store(store_url), name)
+    study = studies.existing(open_store(store_url), name)
     (dead,) = study.get_trials(deepcopy=False)
     assert dead.user_attrs["rung:1"] == {"bracket": 0, "values": {"loss": 0.0, "size": 0.0}, "over": 0}
     loop = make_loop(

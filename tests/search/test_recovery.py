@@ -99,7 +99,7 @@ def test_the_trials_of_a_killed_worker_are_run_again_with_their_parameters(
 ):
     process = child(HANGING_WORKER, store_url, name)
     assert process.stdout.readline() == "hanging\n"
-    study = studies.known(store, name)
+    study = studies.existing(store, name)
     running = study.get_trials(deepcopy=False)
     assert states(study) == ["running"] * 4
     assert not recovery.is_gone(Worker.from_attrs(running[0].user_attrs))
@@ -136,7 +136,7 @@ def test_two_workers_may_find_the_dead_at_once(study, store_url, open_store, nam
     for _ in range(3):
         ask(study, dead_worker)
     found, gate = [], threading.Barrier(3)
-    others = [(studies.known(opened, name), opened) for opened in (open_store(store_url) for _ in range(3))]
+    others = [(studies.existing(opened, name), opened) for opened in (open_store(store_url) for _ in range(3))]
 
     def take_over(other, opened):
         gate.wait()
@@ -396,7 +396,11 @@ class TestPrivateNamesOfOptuna:
 
     def test_of_workers_that_ask_at_once_one_gets_the_waiting_trial(self, study, store_url, open_store, name):
         study.enqueue_trial({"x": 0.25})
-        others, asked, gate = [studies.known(open_store(store_url), name) for _ in range(4)], [], threading.Barrier(4)
+        others, asked, gate = (
+            [studies.existing(open_store(store_url), name) for _ in range(4)],
+            [],
+            threading.Barrier(4),
+        )
 
         def ask_one(other):
             gate.wait()

@@ -349,7 +349,7 @@ class TestSigning:
 
 
 def test_one_look_reads_again_after_a_write(study, store, open_store, store_url, name):
-    other = studies.known(open_store(store_url), name)
+    other = studies.existing(open_store(store_url), name)
     with store.one_look():
         assert len(study.get_trials()) == 0
         other.ask()

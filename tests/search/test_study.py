@@ -94,13 +94,13 @@ def test_a_worker_killed_while_creating_leaves_a_study_that_the_next_one_complet
 
 def test_an_unknown_study_is_refused_with_the_nearest_name(memory):
     with pytest.raises(InputError, match=r"study=digits: not in the store\. The store is empty\.") as error:
-        studies.known(memory, "digits")
+        studies.existing(memory, "digits")
     assert one_line(error)
     studies.create(memory, "digits-2", {"loss": "minimize"}, IDENTITY)
     with pytest.raises(InputError, match=r"Did you mean 'digits-2'\? Studies: digits-2\.") as error:
-        studies.known(memory, "digits")
+        studies.existing(memory, "digits")
     assert one_line(error)
-    assert studies.known(memory, "digits-2").study_name == "digits-2"
+    assert studies.existing(memory, "digits-2").study_name == "digits-2"
 
 
 def test_another_meaning_is_refused_with_what_changed(memory):

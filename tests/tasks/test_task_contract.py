@@ -117,7 +117,7 @@ class TestEveryTask:
         kept = {}
         for fraction in (0.1, 0.4, 1.0):
             task = make(name, fraction=fraction)
-            kept[fraction] = rows_of(task._kept(task.load()))
+            kept[fraction] = rows_of(task._train_part(task.load()))
         assert set(kept[0.1]) < set(kept[0.4]) < set(kept[1.0])
         assert len(kept[0.4]) == pytest.approx(0.4 * len(kept[1.0]), abs=6)
 

@@ -41,6 +41,6 @@ def spearman(first: Sequence[float], second: Sequence[float], *, seed: int = 0) 
 def _rho(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the correlation of the ranks of pairs (2, ..., n) along the last axis; NaN where one side is constant."""
     ranks = stats.rankdata(pairs, axis=-1)
-    one, other = ranks - ranks.mean(-1, keepdims=True)
-    size = np.sqrt((one**2).sum(-1) * (other**2).sum(-1))
-    return np.divide((one * other).sum(-1), size, out=np.full_like(size, np.nan), where=size > 0)
+    left, right = ranks - ranks.mean(-1, keepdims=True)
+    size = np.sqrt((left**2).sum(-1) * (right**2).sum(-1))
+    return np.divide((left * right).sum(-1), size, out=np.full_like(size, np.nan), where=size > 0)

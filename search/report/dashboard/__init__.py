@@ -1,1 +1,1 @@
-"""Optuna's dashboard on our studies, with what it does not know of them: limits, the note, our figures."""
+"""Optuna's dashboard on our studies, with limits, a note and figures added."""

@@ -118,7 +118,7 @@ def _best(study: Study, ledger: Ledger, page: str | None) -> Iterator[str]:
 
 
 def _layers(study: Study, ledger: Ledger) -> Iterator[str]:
-    """Say whether the layers of the best trial are more alike than chance makes them, where they share weights."""
+    """Return whether the layers of the best trial are more similar than by chance, if they share weights."""
     best = best_trial(study, ledger)
     if best is not None and (banks := result_of(best).similarity):
         yield f"**Similarity of its layers**: {figures.beside_chance(banks)}."
@@ -126,7 +126,7 @@ def _layers(study: Study, ledger: Ledger) -> Iterator[str]:
 
 
 def _budget(study: Study, ledger: Ledger) -> Iterator[str]:
-    """Say of every part of the budget how much is used; trials and seconds also where they have no limit."""
+    """Return the used share of every part of the budget; trials and seconds also without a limit."""
     settings, best = settings_of(study), best_trial(study, ledger)
     used = {
         "trials": f"{ledger.finished:,}",

@@ -77,7 +77,7 @@ class Page:
         return answer
 
     def _right(self, body: dict[str, Any], study: Study) -> dict[str, Any]:
-        """Return the answer with what the dashboard does not know of the study."""
+        """Return the answer with limits, note and figures of the study added."""
         body |= self._facts(study, body)
         trials = study.get_trials(deepcopy=False)  # trials are numbered from 0 without gaps
         ours = is_ours(study)

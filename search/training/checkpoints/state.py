@@ -62,14 +62,14 @@ def loaded(data: bytes) -> dict[str, Any]:
 
 
 def about(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what has to be the same for a trial to go on: the format, its config, and what it is computed with."""
+    """Return the facts that must be the same for a resume: format, config and versions."""
     free = (*FREE, "space", "checkpoint")
     same = {path: value for path, value in leaves(config) if not path.startswith(free)}
     return {"format": FORMAT, "config": json.dumps(same, sort_keys=True, default=str), "versions": versions()}
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what decides a trial's numbers, as plain strings."""
+    """Return the versions of the packages that decide a trial's numbers, as plain strings."""
     return {name: str(version) for name, version in provenance.versions().items()}
 
 

@@ -28,7 +28,7 @@ NOTICE_S = 5.0  # for which an exchange that failed may be explained by a rank t
 
 
 class Member(Callback):
-    """A rank's part of a trial: what its Trainer takes, and what it does while that runs.
+    """A rank's part of a trial: the arguments of its Trainer, and its work during training.
 
     Args:
         place: of this rank.
@@ -54,7 +54,7 @@ class Member(Callback):
         }
 
     def callbacks(self) -> list[Callback]:
-        """Return what comes after all other callbacks."""
+        """Return the callbacks that come last."""
         return [*([] if self.compressed is None else [self.compressed]), self]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

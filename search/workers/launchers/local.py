@@ -103,16 +103,16 @@ class Local:
     def _look(self, slot: Slot, worker: WorkerProcess) -> None:
         code = worker.poll()
         answer, pid = worker.answer, worker.process.pid
-        here = Report("joined" in answer, machine=platform.node(), pid=pid)
+        report = Report("joined" in answer, machine=platform.node(), pid=pid)
         if code is None:
-            slot.report = here
+            slot.report = report
         elif code in (1, 2) and "error" in answer:
             wrong = {"refused" if code == 2 else "failed": answer["error"]}
-            slot.report = Report(here.joined, machine=here.machine, **wrong)
+            slot.report = Report(report.joined, machine=report.machine, **wrong)
         elif "ended" in answer and (answer["ended"] != "stopped" or self.stopping):
-            slot.report = Report(here.joined, ended=answer["ended"], machine=here.machine)
+            slot.report = Report(report.joined, ended=answer["ended"], machine=report.machine)
         elif self.stopping:
-            slot.report = Report(here.joined, ended="stopped", machine=here.machine)
+            slot.report = Report(report.joined, ended="stopped", machine=report.machine)
         elif "ended" in answer:
             self._leave(slot)
             slot.due = time.monotonic() + self.hold_s

@@ -168,7 +168,7 @@ class OnSlurm:
         share = Share(self.settings.cpus_per_task)
         limit = self.settings.deaths_in_a_row
         jobs = [Job(self._portable(index, share), str(self.stop_file), limit) for index in indices]
-        with _given(URL, self.url):
+        with _environment(URL, self.url):
             try:
                 with self.executor.batch():
                     return [self.executor.submit(job) for job in jobs]
@@ -265,7 +265,7 @@ def _last(error: Exception) -> str:
 
 
 @contextmanager
-def _given(key: str, value: str) -> Iterator[None]:
+def _environment(key: str, value: str) -> Iterator[None]:
     """Let programs that are started meanwhile find a variable in their environment."""
     before = os.environ.get(key)
     os.environ[key] = value
