@@ -40,7 +40,7 @@ def accept(
         function: A class or function with named parameters.
         config: What the user set.
         name: What the user calls `function`, for messages.
-        provided: What the program knows (shapes, parameters); passed on only where the signature names it.
+        provided: Values of the program (shapes, parameters); passed on only if the signature names them.
         siblings: Keys that other choices of this branch know: left out in silence, so that a search may
             switch between choices inside one branch.
 

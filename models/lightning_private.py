@@ -17,7 +17,7 @@ def load_data(trainer: Trainer) -> None:
 def rewind(checkpoint: dict[str, Any], batches: int) -> None:
     """Set the loop counters of a checkpoint to the start of the next epoch or step.
 
-    A run that goes on from it then neither repeats nor leaves out anything.
+    A run resumed from it then neither repeats nor skips anything.
 
     Args:
         checkpoint: what `Trainer.save_checkpoint` is about to write, from a callback's hook at the start of an epoch
@@ -29,6 +29,6 @@ def rewind(checkpoint: dict[str, Any], batches: int) -> None:
     counts = steps if batches else loops["epoch_progress"]
     for part in ("total", "current"):
         counts[part]["ready"] = counts[part]["completed"]
-    steps["is_last_batch"] = False  # what is about to begin is not done
+    steps["is_last_batch"] = False  # the next step is not done yet
     if not batches:
         steps["current"] = dict.fromkeys(steps["current"], 0)

@@ -121,7 +121,7 @@ def loss(
     """Return the loss called `name` for a task.
 
     Args:
-        name: A key of `LOSSES`, or "auto" for what suits the task.
+        name: A key of `LOSSES`, or "auto" for the task's default.
         kind: What the task predicts: "classes", "values", "pixels" or "characters".
         classes: The task's classes or their number, where it has any.
         smoothing: Share of probability spread over the wrong classes; cross-entropy only.

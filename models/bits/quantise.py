@@ -72,7 +72,7 @@ class Quantisation(Linked[Coder], Generic[Coder]):
 
     Args:
         bits: Mean bits wanted; None leaves them to training.
-        activation_bits: Bits, 2 to 8, of what goes into the layers, on a uniform grid per layer; None rounds no inputs.
+        activation_bits: Bits, 2 to 8, of the layers' inputs, on a uniform grid per layer; None rounds no inputs.
             Ranges are watched over the second half of the soft part, and fixed when the weights are. The network's
             first layer sees the data, and has 8 bits, as is usual (Esser et al., "Learned Step Size Quantization",
             ICLR 2020, section 3). A layer whose `forward` is not called, as inside attention, rounds nothing.

@@ -42,8 +42,8 @@ class CompressedGradients(Callback):
         group: workers, as given to the model; by default all.
 
     Attributes:
-        sent_bytes: what this worker has sent so far; a gathering hands its bytes on to each of the other workers.
-        plain_bytes: what it would have sent by a ring all-reduce of float32, 2 (n - 1) / n of the gradient.
+        sent_bytes: bytes sent by this worker so far; a gathering sends its bytes to each of the other workers.
+        plain_bytes: bytes that a ring all-reduce of float32 would have sent, 2 (n - 1) / n of the gradient.
 
     Raises:
         ValueError: where an argument is out of its range.

@@ -50,7 +50,7 @@ class Decoder:
     """Reads the bits of a code, given their chances in the same order.
 
     Args:
-        data: what `encode` returned.
+        data: the result of `encode`.
     """
 
     def __init__(self, data: bytes) -> None:

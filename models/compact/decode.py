@@ -24,7 +24,7 @@ def decode(data: bytes, network: nn.Module | Callable[[], nn.Module]) -> nn.Modu
         network: a network without links, or a function that makes it.
 
     Raises:
-        ValueError: where the file is not sound, or is not of this network; the network is unchanged then.
+        ValueError: where the file is damaged, or is not of this network; the network is unchanged then.
     """
     built = network if isinstance(network, nn.Module) else network()
     expected = {name: value for name, value in built.state_dict().items() if isinstance(value, Tensor)}

@@ -20,8 +20,8 @@ class Entry:
     Attributes:
         name: its name there.
         value: the tensor, on the CPU.
-        parts: what each link of its chain stores, by stage; empty where it has none.
-        ones: what the links after one that mixes templates make of ones; None where there is none.
+        parts: the stored tensors of each link of its chain, by stage; empty without links.
+        ones: the result of the links after a mix of templates for a weight of ones; None without such a mix.
     """
 
     name: str

@@ -32,15 +32,15 @@ def encode(
 ) -> bytes:
     """Return a network as a file from which `decode` makes its effective weights, to the bit, on any machine.
 
-    Weights with links are stored by the hard links' parts: codes at their bits, a mask and what it keeps, coefficients
-    and templates. All other tensors are stored as they are, whatever few zeros, few different numbers or rounded ones
+    Weights with links are stored by the hard links' parts: codes at their bits, a mask and its numbers, coefficients
+    and templates. All other tensors are stored unchanged, in the smallest form that zeros, few or rounded numbers
     allow; counters of batches, which only training reads, are left out. Equal networks give equal bytes.
 
     Args:
         network: any module whose links, if it has any, are hard.
         rest: type to which float32 tensors without links are rounded; with `float16` the outputs change, and
             `kirigami.models.compact.change` says by how much.
-        level: of zstd, 1 (quick) to 19 (small), for what is too large to be modelled bit by bit; at most 12 above
+        level: of zstd, 1 (quick) to 19 (small), for data too large to be modelled bit by bit; at most 12 above
             4 MiB.
         extra: streams of bytes to take along, by their names.
 
@@ -57,7 +57,7 @@ def encode(
 def costs(network: nn.Module) -> dict[str, float]:
     """Return the bytes that each tensor of a network takes in its file; the rest is header, plan and other streams.
 
-    What several tensors share, such as a bank of templates, counts for the first.
+    Shared parts of several tensors, such as a bank of templates, count for the first.
 
     Raises:
         ValueError: as `encode`.
@@ -157,7 +157,7 @@ class _Encoder:
             modelled += [data] if small else []
             self.digests.append(hashlib.sha256(data).digest())
         plan = write_plan(self.records, extras)
-        head = BitWriter()  # what is read first
+        head = BitWriter()  # read first
         for data in (plan, *modelled):
             put_bytes(data, head)
         code = coder.encode(head.bits + self.writer.bits, head.chances + self.writer.chances)

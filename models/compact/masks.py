@@ -84,7 +84,7 @@ def put_mask(mask: NDArray[numpy.bool_], number: int, writer: Writer) -> int:
 
 
 def _surroundings(bits: Numbers, frame: Frame) -> list[Numbers]:
-    """Return the six numbers that contexts are made of, for every item at once."""
+    """Return the six numbers that form the contexts, for every item at once."""
     cube = bits.reshape(frame.outputs, frame.inputs, frame.places)
     lines = bits.reshape(frame.outputs, frame.inputs, -1, frame.line)
     left, above, before, last = (numpy.zeros_like(part) for part in (lines, lines, cube, cube))

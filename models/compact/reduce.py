@@ -71,7 +71,7 @@ def rounded(network: nn.Module, bits: int) -> nn.Module:
     may lie far apart. Constants stay as they are. Outputs change: measure them.
 
     Args:
-        network: any module; links, templates and what rounds inputs are left alone.
+        network: any module; links, templates and input quantisers are not changed.
         bits: 2 to 8.
 
     Raises:

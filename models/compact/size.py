@@ -12,8 +12,8 @@ from kirigami.models.compact.encode import REST, encode
 from kirigami.models.technique import Link, chosen
 
 # Bits a number that are counted. Of a trained float32 the lower bytes of the mantissa are noise to every coder; sign,
-# exponent and what norms and running statistics have in common are not counted. Masks and levels may be skewed
-# or regular, so half of what random ones take is.
+# exponent and the common part of norms and running statistics are not counted. Masks and levels may be skewed
+# or regular, so half of the bits of random ones is counted.
 WEIGHT_BITS = 24
 NORM_BITS = 16
 HALF_BITS = 8

@@ -36,8 +36,8 @@ def to_onnx(
     Args:
         network: any module of one input and one output, its links hard; a LightningModule that holds one as `network`.
         sample: raw inputs (N, ...), as users will feed them; their number stays free.
-        preprocessing: from raw inputs to what the network takes.
-        postprocessing: from the network's outputs to what users want.
+        preprocessing: from raw inputs to the network's inputs.
+        postprocessing: from the network's outputs to predictions.
         classes: names, kept in the file's metadata under "classes" as a JSON list.
         metadata: further texts by name.
         dequantise: make weights of integers by DequantizeLinear where ONNX Runtime leaves it exact; it is run at every

@@ -1,6 +1,6 @@
 """Whole numbers behind floats: a tensor that is integers times one scale, exactly, is stored as those integers.
 
-The integers and the scale are found from the numbers themselves, so that whoever has the tensor has them too; what is
+The integers and the scale are computed from the numbers themselves, so that they follow from the tensor; what is
 stored to find them again is the integer behind the smallest number and a correction of the scale in units in its last
 place. The product of an integer and the scale is rounded once, as DequantizeLinear does it.
 """

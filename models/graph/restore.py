@@ -19,13 +19,13 @@ from kirigami.models.graph.words import ATTRIBUTES, CONSTANTS, FORMS, OPERATORS
 
 VERSION = 1
 CLASSES = "classes"  # in a model's metadata: a JSON list of names
-# Kinds of what stands in an odd input. Codes take 16 kinds: a type, then whether turned, then whether dequantised.
+# Kinds of odd inputs. Codes take 16 kinds: a type, then whether turned, then whether dequantised.
 LITERAL, WHOLE, CODES, ENDS, HALF, MULTIPLE, CODES_AT = 0, 1, 3, 19, 22, 24, 26
 TYPES = (INT2, INT4, INT8, INT16)
 USUAL = Grid(1, 0)
 NEXT, SAME, FAR = 0, 1, 2  # where a source's tensor stands: one behind the last one, there, or so far behind
 KNOWN = 1  # instead, of a literal: one of the usual constants
-# Bounds on what a damaged skeleton could ask for; a whole model is far below.
+# Bounds against damaged skeletons; a whole model is far below.
 MOST_OUTPUTS, MOST_CLASSES, MOST_NUDGE = 256, 1 << 20, 64
 WRONG = (IndexError, KeyError, TypeError, OverflowError, RecursionError, UnicodeError, struct.error)
 

@@ -14,8 +14,8 @@ class Served(nn.Module):
 
     Args:
         network: in evaluation mode.
-        preprocessing: from raw inputs to what the network takes; None passes them on.
-        postprocessing: from the network's outputs to what is wanted; None passes them on.
+        preprocessing: from raw inputs to the network's inputs; None passes them on.
+        postprocessing: from the network's outputs to predictions; None passes them on.
     """
 
     def __init__(

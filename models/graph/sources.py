@@ -32,7 +32,7 @@ DTYPES = {
 
 @dataclass(frozen=True)
 class Whole:
-    """A tensor of the state as it is, or in float16, which holds it exactly."""
+    """A tensor of the state unchanged, or in float16, which holds it exactly."""
 
     name: str
     half: bool = False

@@ -32,7 +32,7 @@ from kirigami.models.graph.sources import (
 OPSET, OPSET_INT2 = 21, 25  # INT4 came with the one, INT2 with the other
 OVERHEAD = {Whole: 26, Codes: 48, Multiple: 32}  # bytes that the additional nodes and constants take
 SHORT = 256  # entries of a vector that is not worth additional nodes
-# Operators before which ONNX Runtime leaves DequantizeLinear what it says. In front of a MatMul it would round the
+# Operators before which ONNX Runtime computes DequantizeLinear exactly. In front of a MatMul it would round the
 # other operand to 8 bits, and in front of a Gather unpack the whole table at each run.
 DEQUANTIZED = ("Conv", "ConvTranspose", "Gemm")
 
@@ -179,7 +179,7 @@ def place(model: Model, names: Mapping[int, str], state: State, dequantise: bool
 
 
 def _turned(model: Model, sources: Mapping[int, Source], state: State) -> dict[int, int]:
-    """Return the outputs of nodes that transpose a weight whose constant nobody uses otherwise, and the weights."""
+    """Return the outputs of nodes that transpose a weight whose constant has no other use, and the weights."""
     constants = {value: stored(source.tree(state)) for value, source in sources.items()}
     flips, straight = {}, set()
     for node in model.nodes:

@@ -15,7 +15,7 @@ def build(config: Mapping[str, Any]) -> GrowAndShrink | None:
     """Build the technique of a config.
 
     Args:
-        config: `{method: gradmax, latency_ms: 2.5, ...}`: what new units begin as, a name in `METHODS`, and the other
+        config: `{method: gradmax, latency_ms: 2.5, ...}`: the init of new units, a name in `METHODS`, and the other
             arguments of `GrowAndShrink`, among them exactly one budget; or `{method: none}`.
 
     Returns:

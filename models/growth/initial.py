@@ -11,7 +11,7 @@ from kirigami.models.growth.place import TINY, Ground, install, length, normal, 
 from kirigami.models.growth.view import blocks, matrix, mean_loss, trial
 from kirigami.models.structure import Units, widen
 
-# Of the incoming weights' deviation: what parts a copy from its unit.
+# Deviation of a copy from its unit, in units of the incoming weights' deviation.
 NOISE = 1e-2
 # Outgoing weights that are tried at once while GradMax takes its derivative.
 CHUNK = 256
@@ -35,7 +35,7 @@ def net2wider(
         network: in which the units were found.
         units: to widen, of `kirigami.models.structure.units`.
         count: of new units, at least 1.
-        noise: standard deviation of what is added to the copies' incoming weights, in units of that of the weights.
+        noise: standard deviation of the noise on the copies' incoming weights, in units of that of the weights.
         generator: of the lot and the noise, on the CPU; None takes the global one.
         optimizer: the optimiser, or several, that train the network.
 

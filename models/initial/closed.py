@@ -31,7 +31,7 @@ SAMPLE = 20_000
 class ClosedForm:
     """Set a network's weights from the training rows, without a gradient and without a step.
 
-    The hidden layers stay as they are drawn, or are fitted in part (`cascade`); running statistics of norms are
+    The hidden layers keep their random weights, or are fitted in part (`cascade`); running statistics of norms are
     measured; the last layer is the ridge regression of the targets on what reaches it, ±1 for classes, characters and
     pixels. For a loss on logits such outputs are too timid, so they are multiplied by the one number for which the
     loss of the *left-out* outputs is least (each row predicted without itself, in closed form): a temperature, folded

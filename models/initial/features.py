@@ -92,7 +92,7 @@ def rows(layer: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def encode(targets: Tensor, kind: str, outputs: int) -> Tensor:
-    """Return targets as rows of numbers (R, outputs): ±1 for classes, characters and pixels, values as they are.
+    """Return targets as rows of numbers (R, outputs): ±1 for classes, characters and pixels, values unchanged.
 
     Raises:
         ValueError: where the outputs do not fit the targets.

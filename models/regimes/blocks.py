@@ -18,7 +18,7 @@ def find(network: nn.Module, inputs: Tensor, blocks: str | Sequence[str] = AUTO,
     """Return a network as a chain of blocks.
 
     Args:
-        network: any module whose parts are called one after the other, each with what the one before gave. What comes
+        network: any module whose parts are called in sequence, each with the output of the one before. What comes
             before the first and after the last may be any code; a residual block is one part.
         inputs: (N, ...), of which a few rows are run.
         blocks: dotted names of the modules at which blocks begin, or "auto": at every layer with weights, or residual
@@ -87,7 +87,7 @@ def _chain(network: nn.Module, root: Call, run: list[Call], starts: list[int], i
     after = [call.module for call in order[order.index(run[-1]) :] if call not in inside]
     whole = run[-1].result is root.result
     if not whole and (before or len(set(names)) < len(names)):
-        return None  # the network's own code leads to the outputs, and would run what comes before once more
+        return None  # the network's own code computes the outputs, and would run the earlier modules again
     return Chain(network, names, starts, inputs, direct=run[0].input is root.input, whole=whole, after=after)
 
 

@@ -30,7 +30,7 @@ def partitions(
         window: partitions that are trained together in a phase, if one after the other.
         joint: share of the run, at its end, in which all is trained together.
         joint_rate: factor of the learning rate meanwhile.
-        cache_mb: megabytes that what frozen partitions give may take.
+        cache_mb: megabytes for the cached outputs of frozen partitions.
     """
     at_least("partition", partition, 1)
     regime: Regime = (

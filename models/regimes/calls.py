@@ -46,7 +46,7 @@ def watch(network: nn.Module, inputs: Tensor) -> Call:
     handles = []
     for name, module in network.named_modules():
         call = root if module is network else None
-        # First before the call and last after it: what other hooks make of arguments and results is the module's own.
+        # First before the call and last after it: other hooks' changes of arguments and results belong to the module.
         handles.append(module.register_forward_pre_hook(_entering(stack, name, call), prepend=True, with_kwargs=True))
         handles.append(module.register_forward_hook(_leaving(stack)))
     try:

@@ -65,7 +65,7 @@ class Chain:
 
     def train(self, first: int, last: int) -> None:
         """Put the blocks from `first` to `last` in training mode, and the rest of the network in evaluation mode."""
-        if first == 0:  # what comes before the modules trains too, and what comes after the blocks is not called
+        if first == 0:  # code before the modules trains too, and code after the blocks is not called
             self.network.train()
             return
         self.network.eval()

@@ -10,7 +10,7 @@ from kirigami.errors import ArgumentError
 from kirigami.models.networks.layers import PixelHead
 
 FEATURES = 2048  # that a prediction is made from, at most
-SMALLEST = 1e-8  # length of what has a direction
+SMALLEST = 1e-8  # least length of a vector with a direction
 
 
 def predictor(hidden: Tensor, outputs: Tensor) -> nn.Module:
@@ -19,8 +19,8 @@ def predictor(hidden: Tensor, outputs: Tensor) -> nn.Module:
     Images are averaged first, to the most pixels that leave `FEATURES` features or fewer.
 
     Args:
-        hidden: what the block gives: (N, F), (N, C, H, W), (N, T, F), or any other shape for outputs (N, K).
-        outputs: what the network gives for the same rows: (N, K), (N, T, K), or (N, H, W).
+        hidden: the block's output: (N, F), (N, C, H, W), (N, T, F), or any other shape for outputs (N, K).
+        outputs: the network's outputs for the same rows: (N, K), (N, T, K), or (N, H, W).
 
     Raises:
         ValueError: where neither fits: a block that has another length or size than the outputs.
@@ -133,8 +133,8 @@ class LocalHead(nn.Module):
     """Holds the parameters of a block's local loss: the predictor and, for beta above 0, W_s.
 
     Args:
-        hidden: what the block gives.
-        outputs: what the network gives for the same rows.
+        hidden: the block's output.
+        outputs: the network's outputs for the same rows.
         beta: share of the similarities in the loss.
     """
 

@@ -52,7 +52,7 @@ class Regime(nn.Module):
         self.phases: list[Phase] = []
         self.steps: list[int] = []
         self.phase: Phase | None = None
-        self.armed = False  # the next training step is a trainer's, and not somebody's who only wants the loss
+        self.armed = False  # the next training_step is called by the trainer, not for its loss alone
         self.fresh = True  # the step begins with no gradients
         self.scale: Callable[[Tensor], Tensor] = unscaled
 
@@ -85,7 +85,7 @@ class Regime(nn.Module):
         """Refuse a network or techniques that a regime cannot train.
 
         Args:
-            network: what is to be trained.
+            network: the network to train.
             techniques: of which those that change shapes are refused, and those that fix ranges too early; other
                 callbacks may be among them.
 
@@ -124,7 +124,7 @@ class Regime(nn.Module):
         """Find the blocks and make the heads; once, however often it is called for a network.
 
         Args:
-            network: what is to be trained, its techniques attached.
+            network: the network to train, with its techniques attached.
             batch: inputs (N, ...) and targets (N, ...), of which a few rows are used.
 
         Raises:
@@ -179,5 +179,5 @@ class Regime(nn.Module):
 
 
 def unscaled(loss: Tensor) -> Tensor:
-    """Return a loss as it is."""
+    """Return a loss unchanged."""
     return loss

@@ -54,7 +54,7 @@ def removable(
     retreat: float = 0.25,
     **settings: Any,
 ) -> Removal:
-    """Remove the unit with the lowest score, score the others anew, and stop before the quality falls too far.
+    """Remove the unit with the lowest score, score the others again, and stop before the quality falls too far.
 
     With `finish`, two criteria are blended: when the cheap criterion can remove no more, its last removals are undone
     and the expensive criterion continues. Nothing is removed from the network itself: units are gated off.

@@ -59,7 +59,7 @@ def range_test(
         low: the first rate.
         high: the last rate.
         steps: how many rates.
-        loss: function of outputs and targets; by default what `training_step` returns.
+        loss: function of outputs and targets; by default the result of `training_step`.
         optimizer: holds the module's parameters; by default the one of a `Learner`'s config. Its groups' rates keep
             their proportions.
 

@@ -33,7 +33,7 @@ class SoftSharing(Sharing):
         pressure: weight of the penalty at its end; 3 folds nearly without loss, 0 is none.
         pattern: which layers are pulled together: "cycle" (i and i + distinct), "sequence" (neighbours), "found" (the
             most similar ones, a third of the way to the end of the soft part), or lists of names.
-        distinct: weights meant to be left of each bank, where the pattern is a word.
+        distinct: target number of weights of each bank, if the pattern is a word.
         fold: fold when the links harden.
         tau: smallest similarity of layers that fold.
         harden_at: share of the run after which the links are hard.
@@ -110,7 +110,7 @@ class SoftSharing(Sharing):
         return self.folding
 
     def recipe(self) -> dict[str, Any]:
-        """Return `{"folded": clusters}`, the layers of each weight that a fold left, by whoever folded; {} without."""
+        """Return `{"folded": clusters}`, the layers of each weight after a fold, whoever called it; {} without."""
         drawn = {(tuple(names), min(self.templates, len(names))) for names in self.banks}
         held = [(tuple(layers), len(bank_of(layers[key]).templates)) for key, layers in banks(self.network).items()]
         folded = [list(names) for names, templates in held if (names, templates) not in drawn]

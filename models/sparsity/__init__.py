@@ -1,4 +1,4 @@
-"""Sparsity: masks learnt, chosen by magnitude or saliency, or drawn by lot as a control; and whole units that go."""
+"""Sparsity: masks learnt, chosen by magnitude or saliency, or drawn at random as a control; and pruning of units."""
 
 from kirigami.models.sparsity.build import METHODS, build
 from kirigami.models.sparsity.continuous import ContinuousSparsification

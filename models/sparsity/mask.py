@@ -14,7 +14,7 @@ LEAST = 1e-3  # share of the weights that is expected to stay where training alo
 
 
 class Mask(Link):
-    """Base of the links that end as zeros and ones, held in the buffer `kept`: all ones until somebody prunes.
+    """Base of the links that end as zeros and ones, held in the buffer `kept`: all ones until pruning.
 
     Args:
         weight: the weight to mask, for its shape and device.

@@ -49,7 +49,7 @@ class StructuredPruning(Reshaping):
 
     Args:
         keep: share to be left at the end, in (0, 1].
-        of: of what: `units`, `params` (all of the network's), or `macs`.
+        of: the quantity: `units`, `params` (all of the network's), or `macs`.
         criterion: a name in `CRITERIA`, see `models.saliency.unit_scores`. A norm is divided by the mean of its layer.
         start: share of the soft part before the first removal, in [0, 1).
         updates: how often units are removed.

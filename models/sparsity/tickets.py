@@ -57,7 +57,7 @@ def winning_ticket(
 ) -> State:
     """Find a mask in rounds, rewind the weights to early in the first round, and train the remaining weights.
 
-    Weights go on from round to round; beta and the learning rate begin anew. With a density, each round prunes by
+    Weights carry over from round to round; beta and the learning rate restart. With a density, each round prunes by
     the same factor. Training costs `rounds` + 1 runs.
 
     Args:
@@ -141,7 +141,7 @@ def state_of(network: nn.Module) -> State:
 
 
 def rewind(network: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Put weights and buffers back, and leave the masks as they are.
+    """Restore weights and buffers, and do not change the masks.
 
     Args:
         network: whose layers may have links.

@@ -1,4 +1,4 @@
-"""How a network is called: by an example, or as somebody's training step was seen to do it."""
+"""How a network is called: by an example, or as recorded in a training step."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -30,7 +30,7 @@ def units(network: nn.Module, inputs: Inputs, names: Iterable[str] | None = None
 
     Args:
         network: any module.
-        inputs: an example of what it is called with, see `kirigami.models.structure.calls`.
+        inputs: an example of the network's inputs, see `kirigami.models.structure.calls`.
         names: of the layers whose units are wanted, as in `Units.name`; by default all.
 
     Raises:
@@ -54,7 +54,7 @@ def units(network: nn.Module, inputs: Inputs, names: Iterable[str] | None = None
 
 
 def _bare(network: nn.Module) -> nn.Module:
-    """Return a copy to trace, in evaluation mode, without links and hooks, and with weights drawn anew: none is 0.
+    """Return a copy to trace, in evaluation mode, without links and hooks, and with new random weights: none is 0.
 
     It is in float32 on the CPU, since with less precision outputs that should be equal would not be.
     """

@@ -33,7 +33,7 @@ class Price:
     """A sum of products of sizes.
 
     Attributes:
-        fixed: what no unit changes.
+        fixed: the part of the cost that no unit changes.
         terms: (factor, sides) of each tensor that units change.
     """
 
@@ -51,7 +51,7 @@ def price(network: nn.Module, units: Sequence[Units], inputs: Inputs, of: str = 
     Args:
         network: the network of the units, as it is now.
         units: from `kirigami.models.structure.units`.
-        inputs: an example of what the network is called with; `macs` are those for one sample of it.
+        inputs: an example of the network's inputs; `macs` are for one sample of it.
         of: "units", "params" (a weight with links counts as without them) or "macs" (as `models.cost.macs` has them).
 
     Raises:

@@ -74,7 +74,9 @@ def axis_of(name: str, module: nn.Module, role: Role, index: Tensor, unit: Tenso
         return None
     tensors, attributes = side
     parameters = {key for key, _ in module.named_parameters() if not key.startswith("parametrizations.")}
-    if parameters - {"weight", "bias"} and not isinstance(module, LEARNED):  # somebody's subclass with more to it
+    if parameters - {"weight", "bias"} and not isinstance(
+        module, LEARNED
+    ):  # a foreign subclass with further parameters
         return None
     present = {tensor: dim for tensor, dim in tensors.items() if getattr(module, tensor, None) is not None}
     return Axis(name, role, present, attributes, index, unit)

@@ -80,7 +80,7 @@ class Technique(Callback, ABC):
 
     @abstractmethod
     def take_on(self, network: nn.Module) -> None:
-        """Prepare a network for the soft form, or leave it as it is.
+        """Prepare a network for the soft form, or leave it unchanged.
 
         Raises:
             ValueError: where it has nothing for this technique, or something that does not go with it.
@@ -150,7 +150,7 @@ class Technique(Callback, ABC):
     @property
     @hook
     def resumable(self) -> bool:
-        """Whether a run that goes on from the network's tensors and `state_dict` now is the same to the bit."""
+        """Whether a run resumed from the network's tensors and `state_dict` now would be the same to the bit."""
         return True
 
     @final

@@ -1,4 +1,4 @@
-"""A technique made of links in the chains of weights."""
+"""Techniques that consist of links in the chains of weights."""
 
 from abc import abstractmethod
 from collections.abc import Iterable
@@ -129,7 +129,7 @@ class Linked(Technique, Generic[AnyLink]):
 
     @final
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Add the penalty's gradient: a callback cannot reach into somebody's loss."""
+        """Add the penalty's gradient: a callback cannot change the module's loss."""
         if self.lr_scale is None:
             self._unscale(getattr(trainer.precision_plugin, "scaler", None))
         penalty = None if self.hard else self.penalty()
