@@ -81,7 +81,7 @@ def _limits(config: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _check_keys(name: str, example: str, config: Any, known: tuple[str, ...]) -> None:
-    """Refuse what is no mapping, and keys that a `budget:` or `cost:` does not take."""
+    """Refuse a value that is no mapping, and unknown keys of `budget:` or `cost:`."""
     if config is None:
         return
     if not isinstance(config, Mapping):
@@ -94,7 +94,7 @@ def _check_keys(name: str, example: str, config: Any, known: tuple[str, ...]) ->
 
 
 def _price(cost: Mapping[str, Any]) -> tuple[float | None, str]:
-    """Return what a device costs for an hour, and in which currency."""
+    """Return the price of a device hour, and its currency."""
     price = _above_0("cost.per_device_hour", "a price", cost.get("per_device_hour"), "null where it is not known")
     currency = cost.get("currency", Budget.currency)
     if not isinstance(currency, str) or not currency.strip():

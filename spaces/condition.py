@@ -27,7 +27,7 @@ class Condition:
     high: float | None = None
 
     def holds(self, value: Any) -> bool:
-        """Tell whether `value` satisfies the condition; what is no number lies in no range."""
+        """Return whether `value` satisfies the condition; a value that is no number lies in no range."""
         if self.values is not None:
             return value in self.values
         if not is_number(value):

@@ -40,6 +40,6 @@ LIMITS = tuple(cost.name for cost in COSTS.values() if cost.bound is not None)
 
 
 def known_before(details: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a trial's details tell of its costs before training, by the name of the cost."""
+    """Return the costs known before training from a trial's details, by name."""
     bounds = {cost.name: cost.bound for cost in COSTS.values() if cost.bound is not None}
     return {name: details[bound] for name, bound in bounds.items() if bound in details}

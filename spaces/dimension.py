@@ -17,7 +17,7 @@ from kirigami.spaces.prior import Prior
 
 
 def encode(value: Any) -> Any:
-    """Return what Optuna stores for a choice: lists and mappings as JSON text, scalars as they are."""
+    """Return the form that Optuna stores for a choice: lists and mappings as JSON text, scalars as they are."""
     return json.dumps(value, sort_keys=True) if isinstance(value, list | tuple | dict) else value
 
 

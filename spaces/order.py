@@ -1,4 +1,4 @@
-"""Order dimensions so that each follows what it depends on, and find the settings that make one exist."""
+"""Order dimensions so that each follows its parents, and find the settings that make one active."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -55,7 +55,7 @@ def _read_choices(where: str, node: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _checked_code(where: str, choice: Any) -> Any:
-    """Return the stored form of a choice; refuse what no store can hold, NaN among it."""
+    """Return the stored form of a choice; refuse values that no store can hold, such as NaN."""
     try:
         json.dumps(choice, allow_nan=isinstance(choice, float) and not isnan(choice))
         return encode(choice)

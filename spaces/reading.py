@@ -1,4 +1,4 @@
-"""Read a space, a tree that mirrors the config, into dimensions; say in one line what is wrong with it."""
+"""Read a space, a tree that mirrors the config, into dimensions; report an error in one line."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -42,7 +42,7 @@ def _read_branch(
 
 
 def _descend(key: str, branch: Any, path: tuple[str, ...], config: Mapping[str, Any]) -> tuple[tuple[str, ...], Any]:
-    """Follow `key`, which may hold dots, below `branch`; return the path reached and what the config has there."""
+    """Follow `key`, which may hold dots, below `branch`; return the path reached and the config's value there."""
     for part in key.split("."):
         here = ".".join((*path, part))
         if not is_branch(branch):

@@ -67,7 +67,7 @@ class PriorSampler(BaseSampler):
         inner.before_trial(seen, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return what the inner sampler wants to draw jointly."""
+        """Return the dimensions that the inner sampler draws jointly."""
         inner, _, seen = self._of(study, trial)
         return inner.infer_relative_search_space(seen, trial)
 

@@ -94,7 +94,7 @@ class Window:
 
 
 def _rank(trial: FrozenTrial, direction: StudyDirection) -> tuple[float, ...]:
-    """Return what Optuna's estimator orders by: complete, then pruned (the later the better), then infeasible."""
+    """Return the sort key of Optuna's estimator: complete, then pruned (the later the better), then infeasible."""
     excess = _excess(trial)
     if excess > 0:
         return (2, excess)

@@ -82,7 +82,7 @@ class Features:
 
     @classmethod
     def from_dict(cls, rules: Mapping[str, Any]) -> "Features":
-        """Return what `to_dict` put down."""
+        """Rebuild from the dict of `to_dict`."""
         return cls(
             tuple(rules["columns"]),
             tuple(rules["log1p"]),
@@ -146,7 +146,7 @@ def _log1p(raw: np.ndarray, names: tuple[str, ...], logs: tuple[str, ...]) -> np
 
 
 def _fill(raw: np.ndarray, missing: str) -> np.ndarray:
-    """Return what stands for a missing value of each column (F,); 0 for a column that is missing throughout."""
+    """Return the replacement of a missing value of each column (F,); 0 for a column that is missing throughout."""
     fill = np.zeros(raw.shape[1])
     full = ~np.isnan(raw).all(axis=0)
     if missing in ("median", "mean") and full.any():

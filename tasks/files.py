@@ -1,4 +1,4 @@
-"""Find and open the files of a data set; say in one line what is wrong with them."""
+"""Find and open the files of a data set; report errors in one line."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Turn the target column of a table into what a network learns: class numbers, or values."""
+"""Turn the target column of a table into the targets of a network: class numbers, or values."""
 
 import re
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ _MOST_CLASSES = 20
 
 @dataclass(frozen=True)
 class Labeller:
-    """How a target column becomes targets: its name, kind, class names, and what makes a row positive, if that."""
+    """The rules from a target column to targets: its name, kind, class names, and the condition of a positive row."""
 
     target: str
     kind: str

@@ -1,4 +1,4 @@
-"""From what a user has to what a network takes: the rules of `Task.preparation` as a module, for any runtime."""
+"""From raw rows to a network's inputs: the rules of `Task.preparation` as a module, for any runtime."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -44,7 +44,7 @@ class Preparation(nn.Module):
         return {"mean": None, "scale": None, "factor": 1 / (self.divide * scale), "offset": -mean / scale}
 
     def forward(self, raw: Tensor) -> Tensor:
-        """Return what the network takes."""
+        """Return the inputs of the network."""
         if raw.dtype == torch.int64:
             return raw
         rows = raw.float()

@@ -1,4 +1,4 @@
-"""Centre and scale columns by what the train rows say."""
+"""Centre and scale columns by the statistics of the train rows."""
 
 from dataclasses import dataclass
 

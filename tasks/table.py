@@ -20,7 +20,7 @@ from kirigami.tasks.task import Parts, Split, Task
 
 @dataclass(frozen=True)
 class _Source:
-    """Everything that decides what a table's rows become, hashable so that reading can be memoised."""
+    """All settings of a table's preparation, hashable so that reading can be memoised."""
 
     path: str | None
     train: tuple[str, ...]
@@ -55,7 +55,7 @@ class _Source:
 
 @dataclass(frozen=True)
 class _Learnt:
-    """The rows as raw numbers, and the rules that made them; `test` is what was put aside of a single table."""
+    """The rows as raw numbers, and the rules that made them; `test` has the rows put aside from a single table."""
 
     parts: Parts
     features: Features

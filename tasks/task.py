@@ -27,7 +27,7 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True)
 class Parts:
-    """What a task loads before the test set is opened: all train rows, validation rows, and what they are.
+    """The data of a task before the test set is opened: all train rows, validation rows, and their description.
 
     `kind` "classes": targets int64 (N,); "values": float32 (N, 1); "pixels": float32 0/1 (N, H, W);
     "characters": int64 (N, T). `classes` names class numbers, `vocabulary` counts characters.
@@ -64,7 +64,7 @@ class Parts:
 
 
 class Task(pl.LightningDataModule):
-    """A data module that also says what its outputs mean and how good they are.
+    """A data module that also defines the meaning and the metrics of a network's outputs.
 
     A subclass has these obligations: `load()` returns `Parts` and never touches a test row; `load_test()` returns
     the test rows; both give the same for the same arguments. It may override `fit_statistics` and `prepare`
@@ -118,14 +118,14 @@ class Task(pl.LightningDataModule):
         raise NotImplementedError
 
     def fit_statistics(self, train: Split) -> None:
-        """Learn from the kept train rows what `prepare` and `transform` need; nothing by default."""
+        """Fit the statistics of `prepare` and `transform` on the kept train rows; none by default."""
 
     def prepare(self, split: Split) -> Split:
         """Return a split as it goes to the device; unchanged by default."""
         return split
 
     def transform(self, training: bool) -> Transform | None:
-        """Return what is done to each batch of inputs on the device; nothing by default."""
+        """Return the transform of each batch of inputs on the device; None by default."""
         return None
 
     def preparation(self) -> dict[str, object]:
@@ -133,7 +133,7 @@ class Task(pl.LightningDataModule):
         return {}
 
     def raw_test(self) -> Tensor:
-        """Return the test inputs as whoever uses the network later has them: what `preparation` begins with."""
+        """Return the raw test inputs, as a user of the network has them: the input of `preparation`."""
         return self.load_test().inputs
 
     def setup(self, stage: str) -> None:

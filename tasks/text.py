@@ -43,7 +43,7 @@ def _read(files: tuple[Path, ...], column: str) -> np.ndarray:
 
 
 def _cut(source: _Source) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Return train, validation and test code points of the train files; what has its own file is None.
+    """Return train, validation and test code points of the train files; a part with a file of its own is None.
 
     A text is cut at points, not in shuffled windows: neighbouring windows would tell each other's continuation.
     """

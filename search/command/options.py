@@ -35,12 +35,12 @@ def flags_of(options: type[Group]) -> dict[str, FieldInfo]:
 
 
 def meaning_of(field: FieldInfo) -> str:
-    """Return what an option is for, in words."""
+    """Return the description of an option."""
     return next((part.documentation for part in field.metadata if isinstance(part, DocInfo)), "")
 
 
 def help_lines(options: type[Group]) -> list[str]:
-    """Return a line for each key=value option: its default, and what it is for."""
+    """Return a line for each key=value option: its default and its description."""
     return [
         f"  {f'{key}={_shown(field.default)}':<24} {meaning_of(field)}".rstrip()
         for key, field in fields_of(options).items()

@@ -1,4 +1,4 @@
-"""A study from its config to what it has found: checked without torch, then run, resumed or joined by workers."""
+"""A study from its config to its results: checked without torch, then run, resumed or joined by workers."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -69,7 +69,7 @@ def _needs_nothing(config: StudyConfig, study: Study, ledger: Ledger, console: C
 
 
 def _ended(reason: str, state: tuple[Study, Ledger] | None, name: str, folder: Path, console: Console) -> int:
-    """Say what a study has come to and why it ended; return the exit code.
+    """Print the result of a study and why it ended; return the exit code.
 
     Raises:
         StudyStopped: where not one trial is complete.

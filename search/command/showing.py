@@ -1,4 +1,4 @@
-"""Running what trains in this process, and showing its result: as JSON, or as a table and sentences."""
+"""Run a verb that trains in this process, and show its result: as JSON, or as a table and sentences."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

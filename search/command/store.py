@@ -102,7 +102,7 @@ def _status(server: Server) -> int:
 
 
 def _use(server: Server) -> str:
-    """Return what the server says of itself in a line."""
+    """Return the state of the server in a line."""
     import psycopg
 
     sizes = "SELECT pg_database_size(current_database()) / 1048576.0"

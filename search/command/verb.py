@@ -1,4 +1,4 @@
-"""What a verb of the command is, what it is called with, and the store that it opens."""
+"""A verb of the command, its arguments, and the store that it opens."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -69,7 +69,7 @@ class Verb(NamedTuple):
         return options
 
     def run(self, call: Call, options: "Group") -> int:
-        """Do what the verb says; return the exit code."""
+        """Run the verb; return the exit code."""
         code: int = self.module.run(call, options)
         return code
 

@@ -1,4 +1,4 @@
-"""The words that follow a verb on the command line: what help says of them, and what they mean."""
+"""The words that follow a verb on the command line: their help and their parsing."""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ overrides are key=value pairs, as Hydra reads them:
 
 
 def describe(parser: ArgumentParser, verb: Verb) -> None:
-    """Add what a verb takes to its parser."""
+    """Add the arguments of a verb to its parser."""
     options = "".join(f"{line}\n" for line in help_lines(verb.options))
     parser.epilog = (f"options:\n{options}\n" if options else "") + (
         OVERRIDES if verb.configured and not verb.files else ""
@@ -45,7 +45,7 @@ def describe(parser: ArgumentParser, verb: Verb) -> None:
 
 
 def understood(verb: Verb, parsed: Namespace, words: Sequence[str]) -> tuple[Call, Group]:
-    """Return what a verb is called with, and its options.
+    """Return the arguments of a verb, and its options.
 
     Raises:
         InputError: in one line, where a word means nothing.

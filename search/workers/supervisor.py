@@ -1,4 +1,4 @@
-"""Follows the workers that a launcher keeps: shows what the study does, stops them together, says why they ended."""
+"""Supervises the workers of a launcher: shows the study's progress, stops them together, reports why they ended."""
 
 import signal
 import threading

@@ -13,7 +13,7 @@ LEVELS = 255  # images that stay uint8 count in [0, 1], as 0 to 255 divided by t
 
 
 class Imbalance:
-    """Base of all methods: what becomes of the train rows, and how much a row of each class counts.
+    """Base of all methods: they resample the train rows, or weigh the rows of each class.
 
     A subclass gives `method`, its name in a config, and overrides one of the two; both depend on their arguments
     alone. It sees the kept train rows as the network will, and never a validation or test row.
@@ -26,7 +26,7 @@ class Imbalance:
         return inputs, targets
 
     def class_weights(self, targets: Tensor, classes: int) -> Tensor | None:
-        """Return what a row of each class counts in the loss, float32 (C,), mean 1 over the rows; None by default."""
+        """Return the weight of each class's rows in the loss, float32 (C,), mean 1 over the rows; None by default."""
         return None
 
 

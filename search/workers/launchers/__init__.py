@@ -36,7 +36,7 @@ def build(settings: StudySettings, folder: Path, paths: Sequence[Path], finished
 
 
 def carried(raw: Any) -> dict[str, str]:
-    """Return the environment that a config means something else without: what it names in `${oc.env:…}`."""
+    """Return the environment variables that a config refers to in `${oc.env:…}`."""
     if isinstance(raw, Mapping):
         return {key: value for part in raw.values() for key, value in carried(part).items()}
     if isinstance(raw, list | tuple):

@@ -1,4 +1,4 @@
-"""What a launcher is: it keeps N workers at one study, wherever they run, and says what becomes of each.
+"""The contract of a launcher: it keeps N workers running for one study, on any machines, and reports on each.
 
 A launcher only starts the worker command, with its orders, so many times. The study's store holds everything else:
 which trial is next, what a dead worker left, when the budget is met.
@@ -84,7 +84,7 @@ class Launcher(Protocol):
         ...
 
     def poll(self) -> list[Report]:
-        """Replace workers that died, and return what is known of each. Called a few times a second."""
+        """Replace workers that died, and return a report of each. Called a few times a second."""
         ...
 
     def stop(self) -> None:
@@ -96,13 +96,13 @@ class Launcher(Protocol):
         ...
 
     def close(self) -> None:
-        """Give up what was used to reach the workers, after they are gone."""
+        """Release the resources of the launcher, after the workers are gone."""
         ...
 
 
 @dataclass
 class Patience:
-    """How often one worker died in a row, and how long to wait before another takes its place.
+    """Counts the deaths of one worker in a row, and returns the pause before its replacement.
 
     A death counts as one more in a row only where no trial of the study ended since the last one: a machine that kills
     a worker now and then does not stop a study, a worker that cannot start does.

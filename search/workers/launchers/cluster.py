@@ -121,7 +121,7 @@ def check_store(url: str, machines: set[str], address: str) -> None:
 
 
 def needs_of(settings: Ray, nodes: list[Any]) -> Needs:
-    """Return what `launcher.num_cpus` and `num_gpus` ask for; with `auto` a GPU, where a node has one."""
+    """Return the resources of `launcher.num_cpus` and `num_gpus`; with `auto` a GPU, if a node has one."""
     gpus = settings.num_gpus
     if gpus == "auto":
         gpus = 1 if any(node["Resources"].get("GPU", 0) >= 1 for node in nodes) else 0
@@ -129,7 +129,7 @@ def needs_of(settings: Ray, nodes: list[Any]) -> Needs:
 
 
 def no_room(needs: Needs, nodes: list[Any]) -> str:
-    """Say that a worker fits nowhere, and what there is."""
+    """Return the error line for a worker that fits on no node, with the resources of the nodes."""
     sizes = [Needs(node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0)) for node in nodes]
     largest = max(sizes, key=lambda size: (size.gpus, size.cpus))
     return (
@@ -145,6 +145,6 @@ def counted(nodes: list[Any]) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what Ray prints while it connects away from the user's terminal."""
+    """Keep Ray's output during the connection off the user's terminal."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield

@@ -59,7 +59,7 @@ class Local:
         self._fill()
 
     def poll(self) -> list[Report]:
-        """Replace the dead and return what is known of each worker."""
+        """Replace dead workers and return a report of each worker."""
         for slot in self.slots:
             if not slot.report.gone and slot.worker is not None:
                 self._look(slot, slot.worker)
@@ -148,7 +148,7 @@ class Local:
             slot.worker = None
 
     def _logs(self, slot: Slot, worker: WorkerProcess) -> Path:
-        """Keep what a worker wrote before it had a log of its own; return where to look."""
+        """Save a worker's output from before its own log existed; return the folder of the logs."""
         folder, output = Path(slot.orders.folder), worker.output()
         if output:
             with suppress(OSError):

@@ -15,7 +15,7 @@ from kirigami.search.workers.worker import Orders
 
 @dataclass
 class WorkerProcess:
-    """One worker process and what it answered."""
+    """A worker process and its answers."""
 
     process: subprocess.Popen[bytes]
     log: IO[bytes]
@@ -39,7 +39,7 @@ class WorkerProcess:
             self.process.stdin.close()
 
     def output(self) -> str:
-        """Return what it wrote before it had a log of its own."""
+        """Return its output from before its own log existed."""
         self.log.seek(0)
         return self.log.read().decode(errors="replace")
 

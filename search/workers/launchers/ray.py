@@ -38,7 +38,7 @@ class WorkerActor:
         self.launcher.start()
 
     def poll(self) -> tuple[str, Report, list[str]]:
-        """Replace the worker if it died; return which actor this is, what is known of the worker, and notes."""
+        """Replace the worker if it died; return the actor's id, a report of the worker, and notes."""
         (report,) = self.launcher.poll()
         notes, self.launcher.notes = self.launcher.notes, []
         return self.born, report, notes
@@ -82,7 +82,7 @@ class OnRay:
     stop_by: float | None = None
 
     def start(self) -> None:
-        """Connect, see what fits, and ask Ray for the actors."""
+        """Connect, count the free resources, and ask Ray for the actors."""
         ray = _ray()
         connect(ray, self.settings)
         nodes = [node for node in ray.nodes() if node["Alive"]]
@@ -191,7 +191,7 @@ class OnRay:
             slot.actor, slot.born, slot.report, slot.since = self._actor(slot.index), "", Report(), time.monotonic()
 
     def _tidy(self) -> None:
-        """End those that have nothing to do any more, and say who waits for room."""
+        """End slots without further work, and note the workers that wait for room."""
         met = next((slot.report.ended for slot in self.slots if slot.report.met), None)
         for slot in self.slots:
             if slot.report.gone or slot.report.joined:
@@ -232,7 +232,7 @@ def _ray() -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """Return what became of an actor in one line: the error that its start raised, or Ray's first words."""
+    """Return in one line why an actor ended: the error of its start, or the first line of Ray's error."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     last = lines[-1] if lines else type(error).__name__
     if "No module named" in str(error):

@@ -52,7 +52,7 @@ class Job:
             self.launcher.close()
 
     def checkpoint(self) -> Any:
-        """Hand the trial back; return what submitit queues again. SLURM's warning calls this."""
+        """Hand the trial back; return the job for submitit to queue again. SLURM's warning calls this."""
         from submitit.helpers import DelayedSubmission
 
         if self.launcher is not None:
@@ -259,7 +259,7 @@ def _executor(settings: Slurm, logs: Path, name: str) -> Any:
 
 
 def _last(error: Exception) -> str:
-    """Return the last line of what submitit says, where the reason stands, or the job's log begins."""
+    """Return the last line of submitit's error, which has the reason or the start of the job's log."""
     lines = [line.strip(" -") for line in str(error).splitlines() if line.strip(" -")]
     return lines[-1] if lines else type(error).__name__
 
