@@ -46,8 +46,9 @@ def shared(starts: Sequence[datetime], ended: Sequence[tuple[datetime, datetime]
         ended: from when until when others ran.
     """
     events = [(start, 1, 1) for start in starts if start < now]
-    for start, stop in ended:
-        events += [(start, 0, 1), (min(stop, now), 0, -1)]
+    for start, stop in ((start, min(stop, now)) for start, stop in ended):
+        if start < stop:  # one that ended as it began shares nothing
+            events += [(start, 0, 1), (stop, 0, -1)]
     seconds, running, all_running, last = 0.0, 0, 0, now
     for moment, one_more_runs, one_more in [*sorted(events), (now, 0, 0)]:
         if running:

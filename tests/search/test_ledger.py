@@ -1,12 +1,13 @@
 """What a study's trials amount to: by state, against the budget, in seconds."""
 
-import random
 from datetime import timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from optuna.trial import TrialState
 
-from kirigami.search.study.charges import charges
+from kirigami.search.study.charges import charges, shared
 from kirigami.search.study.ledger import Ledger
 from kirigami.search.study.record import stored_result
 from kirigami.search.study.states import state_of
@@ -162,11 +163,11 @@ class TestOneLedgerOfAStudyThatGrows:
     """What was read once is not read again; nothing may come out different for it."""
 
     @staticmethod
-    def history(seed):
+    def history(draw):
         """Yield the trials of a study after each of many events: asked, told, died, queued again, too late."""
-        draw, trials, clock = random.Random(seed), [], 0.0
+        trials, clock = [], 0.0
         yield []
-        for _ in range(60):
+        for _ in range(draw.randrange(60)):
             clock += draw.random()
             running = [one.number for one in trials if one.state is TrialState.RUNNING]
             waiting = [one.number for one in trials if one.state is TrialState.WAITING]
@@ -209,10 +210,11 @@ class TestOneLedgerOfAStudyThatGrows:
             "charges": sorted(charges(ledger, now)),
         }
 
-    @pytest.mark.parametrize("seed", range(3))
-    def test_it_says_what_a_fresh_one_says(self, seed):
+    @settings(max_examples=settings.default.max_examples // 3)
+    @given(draw=st.randoms(use_true_random=False))
+    def test_it_says_what_a_fresh_one_says(self, draw):
         grown = Ledger()
-        for trials in self.history(seed):
+        for trials in self.history(draw):
             now = NOON + timedelta(seconds=100)
             assert self.facts(grown.update(trials), now) == self.facts(Ledger(trials), now)
             assert [one.number for one in grown.unretried()] == unretried(trials)
@@ -265,3 +267,7 @@ def test_an_outcome_that_was_never_told_is_an_interruption():
     made = failed(0, "complete")
     assert state_of(made) == "interrupted"
     assert Ledger([made]).unretried() == [made]
+
+
+def test_a_trial_that_ended_as_it_began_shares_no_time():
+    assert shared([NOON], [(NOON + timedelta(seconds=1),) * 2], NOON + timedelta(seconds=2)) == 2
