@@ -1,4 +1,4 @@
-"""Ray nodes and SLURM jobs are lost in the middle of a study; it ends with its exact budget all the same."""
+"""What every launcher owes a study; and Ray nodes and SLURM jobs are lost in the middle of one."""
 
 import os
 import signal
@@ -72,6 +72,64 @@ def counts(trials: list[FrozenTrial]) -> dict[str, int]:
         "open": states.count("RUNNING") + states.count("WAITING"),
         "twice": len(retried) - len(set(retried)),
     }
+
+
+class LauncherContract:
+    """What has to hold wherever the workers run: a new launcher joins by its overrides.
+
+    The command's exit codes are part of it: 0 at the end of the budget, 1 after Ctrl-C, 2 for wrong input.
+    """
+
+    @pytest.fixture
+    def overrides(self) -> tuple[str, ...]:
+        raise NotImplementedError
+
+    def test_a_study_meets_its_budget_exactly(self, folder: Folder, overrides: tuple[str, ...]) -> None:
+        finish(started(folder, 4, "workers=2", *overrides)).check()
+
+        assert counts(folder.trials(NAME)) == {"complete": 4, "open": 0, "twice": 0}
+
+    def test_ctrl_c_hands_the_trials_back_and_the_same_command_goes_on(
+        self, folder: Folder, overrides: tuple[str, ...]
+    ) -> None:
+        process = started(folder, 4, "workers=2", *overrides)
+        struck = wait_for(lambda: running(folder, NAME, 1), process)
+        os.kill(process.pid, signal.SIGINT)
+        ended = finish(process).check(1)
+        stopped = folder.trials(NAME)
+        finish(started(folder, 4, "workers=2", *overrides)).check()
+        trials = folder.trials(NAME)
+
+        assert "the same command resumes it" in ended.out
+        assert "RUNNING" not in [state_of(trial) for trial in stopped]
+        assert counts(trials) == {"complete": 4, "open": 0, "twice": 0}
+        assert struck.params in [trial.params for trial in trials if state_of(trial) == "COMPLETE"]
+
+    def test_what_a_worker_refuses_ends_the_command(self, folder: Folder, overrides: tuple[str, ...]) -> None:
+        ended = finish(started(folder, 4, "optimizer.lr=abc", "~space.optimizer.lr", *overrides)).check(2)
+
+        assert "optimizer.lr" in ended.error
+        assert "'abc'" in ended.error
+        assert folder.trials(NAME) == []
+
+
+class TestLocal(LauncherContract):
+    @pytest.fixture
+    def overrides(self) -> tuple[str, ...]:
+        return ("launcher=local",)
+
+
+class TestRay(LauncherContract):
+    @pytest.fixture
+    def overrides(self, cluster: Any) -> tuple[str, ...]:
+        return ("launcher=ray", f"launcher.address={cluster.address}")
+
+
+class TestSlurmOnThisMachine(LauncherContract):
+    @pytest.fixture
+    def overrides(self) -> tuple[str, ...]:
+        pytest.importorskip("submitit", reason="submitit is not installed")
+        return ("launcher=slurm", "launcher.cluster=local")
 
 
 def ancestors(pid: int) -> list[int]:
