@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 import torch
-from foreign import Foreign, fit, loss_of, rows
 from lightning.pytorch import Callback, LightningModule, Trainer
 from safetensors.torch import load_model, save_model
-from technique_table import STAGES, TECHNIQUES
 from torch import Tensor
 
 from kirigami import models
 from kirigami.models.compact import decode, encode, lower_bound, plain
 from kirigami.models.technique import Link, Technique
+from tests.models.foreign import Foreign, fit, loss_of, rows
+from tests.models.technique_table import STAGES, TECHNIQUES
 
 LATE = 1  # epoch after which a run is cut: before anything is hard
 

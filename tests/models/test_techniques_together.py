@@ -7,13 +7,13 @@ from itertools import combinations, cycle
 
 import pytest
 import torch
-from foreign import Foreign, fit, rows
-from technique_table import STAGES, TECHNIQUES, of_stage
 from torch import nn
 
 from kirigami.models.bits import Uniform
 from kirigami.models.compact import decode, encode, plain
 from kirigami.models.technique import ORDER, Linked, Technique, chain
+from tests.models.foreign import Foreign, fit, rows
+from tests.models.technique_table import STAGES, TECHNIQUES, of_stage
 
 LEARNS_BITS = ("learnt bits",)  # and so cannot follow a change of shape
 

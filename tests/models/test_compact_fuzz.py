@@ -1,6 +1,6 @@
 """Random damage: flipped bits, cuts, moved and foreign parts, lying sizes. None loads, or ends in another error.
 
-`python -m pytest --hypothesis-profile thorough tests/models/test_model_compact_fuzz.py` tries thousands of each.
+`python -m pytest --hypothesis-profile thorough tests/models/test_compact_fuzz.py` tries thousands of each.
 """
 
 import zlib
