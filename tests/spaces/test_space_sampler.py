@@ -136,7 +136,7 @@ print(run(PriorSampler(SAMPLERS["tpe groups"], space, seed=3), space, 25))
 
 
 def test_the_hash_seed_of_a_process_changes_nothing():
-    program = PROGRAM.replace("tests_of_sampler", __name__.rpartition(".")[2])
+    program = PROGRAM.replace("tests_of_sampler", __name__)
     paths = [path for path in sys.path if path]
     outputs = [
         subprocess.run(
