@@ -144,58 +144,12 @@ def fill(engine: sqlalchemy.Engine, name: str, size: int) -> int:
     tables = sqlalchemy.MetaData()
     tables.reflect(engine)
     table = tables.tables
-    dice = np.random.default_rng(0)
-    kind = optuna.distributions.distribution_to_json(optuna.distributions.FloatDistribution(0.0, 1.0))
-    noon = datetime.now() - timedelta(days=1)
     with Session(engine) as session:
         study = session.execute(
             sqlalchemy.select(table["studies"].c.study_id).where(table["studies"].c.study_name == name)
         ).scalar_one()
-        draws = dice.random((size, 8))
-        ids = range(1, size + 1)
-        session.execute(
-            table["trials"].insert(),
-            [
-                {
-                    "trial_id": trial_id,
-                    "number": trial_id - 1,
-                    "study_id": study,
-                    "state": "COMPLETE",
-                    "datetime_start": noon + timedelta(seconds=trial_id),
-                    "datetime_complete": noon + timedelta(seconds=trial_id + 0.9),
-                }
-                for trial_id in ids
-            ],
-        )
-        session.execute(
-            table["trial_params"].insert(),
-            [
-                {
-                    "trial_id": trial_id,
-                    "param_name": f"x{place}",
-                    "param_value": float(value),
-                    "distribution_json": kind,
-                }
-                for trial_id, row in zip(ids, draws, strict=True)
-                for place, value in enumerate(row)
-            ],
-        )
-        heights = ((draws - 0.3) ** 2).sum(axis=1)
-        session.execute(
-            table["trial_values"].insert(),
-            [
-                {"trial_id": trial_id, "objective": 0, "value": float(height), "value_type": "FINITE"}
-                for trial_id, height in zip(ids, heights, strict=True)
-            ],
-        )
-        session.execute(
-            table["trial_user_attributes"].insert(),
-            [
-                {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-                for trial_id, height in zip(ids, heights, strict=True)
-                for key, value in _notes(float(height)).items()
-            ],
-        )
+        for child, rows in _finished_trials(study, size).items():
+            session.execute(table[child].insert(), rows)
         if engine.dialect.name == "postgresql":
             session.execute(sqlalchemy.text("SELECT setval('trials_trial_id_seq', :last)"), {"last": size})
         session.commit()
@@ -203,6 +157,47 @@ def fill(engine: sqlalchemy.Engine, name: str, size: int) -> int:
             session.execute(sqlalchemy.text("ANALYZE"))
             session.commit()
     return size
+
+
+def _finished_trials(study: int, size: int) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of finished trials by the table they belong to, the trials themselves first."""
+    dice = np.random.default_rng(0)
+    kind = optuna.distributions.distribution_to_json(optuna.distributions.FloatDistribution(0.0, 1.0))
+    noon = datetime.now() - timedelta(days=1)
+    draws, ids = dice.random((size, 8)), range(1, size + 1)
+    heights = [float(height) for height in ((draws - 0.3) ** 2).sum(axis=1)]
+    return {
+        "trials": [
+            {
+                "trial_id": trial_id,
+                "number": trial_id - 1,
+                "study_id": study,
+                "state": "COMPLETE",
+                "datetime_start": noon + timedelta(seconds=trial_id),
+                "datetime_complete": noon + timedelta(seconds=trial_id + 0.9),
+            }
+            for trial_id in ids
+        ],
+        "trial_params": [
+            {
+                "trial_id": trial_id,
+                "param_name": f"x{place}",
+                "param_value": float(value),
+                "distribution_json": kind,
+            }
+            for trial_id, row in zip(ids, draws, strict=True)
+            for place, value in enumerate(row)
+        ],
+        "trial_values": [
+            {"trial_id": trial_id, "objective": 0, "value": height, "value_type": "FINITE"}
+            for trial_id, height in zip(ids, heights, strict=True)
+        ],
+        "trial_user_attributes": [
+            {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+            for trial_id, height in zip(ids, heights, strict=True)
+            for key, value in _notes(height).items()
+        ],
+    }
 
 
 def _notes(height: float) -> dict[str, Any]:
