@@ -1,7 +1,8 @@
-"""Small trials with checkpoints in memory, and what has to be equal of two of them."""
+"""Small trials with checkpoints, in memory or in a folder, and what has to be equal of two of them."""
 
 import copy
 import functools
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,10 +10,12 @@ import torch
 
 from kirigami.search.config.compose import compose
 from kirigami.search.config.resolve import resolve
+from kirigami.search.storage.artifacts import Folder
 from kirigami.search.training import alone as trial
 from kirigami.search.training.job import Job, Outcome
 
 EPOCHS = 4
+DATA = b"state " * 1000
 
 
 SMALL = (
@@ -74,3 +77,7 @@ def assert_same(one: tuple[Outcome, Job], other: tuple[Outcome, Job]) -> None:
     assert list(tensors) == list(wanted)
     for name, value in wanted.items():
         assert torch.equal(tensors[name], value), name
+
+
+def files(folder: Folder) -> list[str]:
+    return sorted(os.listdir(folder.path)) if folder.path.exists() else []

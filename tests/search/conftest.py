@@ -21,10 +21,12 @@ from kirigami.search.loop import Loop
 from kirigami.search.proposal.judge import TrainAll
 from kirigami.search.proposal.pruners import Pruning, build_pruner
 from kirigami.search.proposal.samplers import sampler_factory
-from kirigami.search.storage import Settings, open_storage
+from kirigami.search.storage import Settings, open_storage, patience
+from kirigami.search.storage.artifacts import Folder
 from kirigami.search.storage.server.server import Server
 from kirigami.search.study import study as studies
 from kirigami.search.study.ledger import Ledger
+from kirigami.search.training.checkpoints import CheckpointStore
 from kirigami.search.training.runners import surrogate
 from kirigami.spaces import Budget, PriorSampler, Space
 
@@ -131,6 +133,34 @@ def open_store() -> Iterator[Callable]:
     for storage in opened:
         storage.remove_session()
         storage.engine.dispose()
+
+
+@pytest.fixture
+def store(store_url, open_store):
+    return open_store(store_url)
+
+
+@pytest.fixture
+def study(store, name) -> optuna.Study:
+    """An empty study of one objective in `store`."""
+    return studies.create(store, name, {"score": "minimize"}, {"space": "s"})
+
+
+@pytest.fixture
+def no_waiting(monkeypatch) -> None:
+    """Let a store that tries again wait for milliseconds."""
+    monkeypatch.setattr(patience, "FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(patience, "LONGEST_WAIT_S", 0.01)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Folder:
+    return Folder(tmp_path / "artifacts")
+
+
+@pytest.fixture
+def checkpoint_store(folder) -> CheckpointStore:
+    return CheckpointStore(folder, 0.0)
 
 
 @pytest.fixture

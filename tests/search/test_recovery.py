@@ -2,11 +2,9 @@
 
 import threading
 from dataclasses import replace
-from datetime import datetime, timedelta
 
 import optuna
 import pytest
-import sqlalchemy
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
@@ -15,8 +13,8 @@ from kirigami.search.study import recovery
 from kirigami.search.study import study as studies
 from kirigami.search.study.ledger import Ledger
 from kirigami.search.study.record import Worker
-from kirigami.search.study.states import state_of
-from kirigami.search.training.job import Interrupted, Outcome
+from kirigami.search.training.job import Interrupted
+from tests.search.signed_trials import ELSEWHERE, age, ask, states
 from tests.waiting import wait_until
 
 # A worker that asks for four trials at once, reports on each and then hangs.
@@ -48,50 +46,6 @@ joined.sampler = PriorSampler(sampler_factory(Random(), 0), space, 0)
 prepare = lambda values: space.apply(config, values)
 Loop(joined, space, Hanging(), Budget(trials=6), prepare, storage=store, judge=Pruning()).run()
 """
-ELSEWHERE = {"machine": "another", "pid": 1, "started": "1"}
-
-
-@pytest.fixture
-def store(store_url, open_store):
-    return open_store(store_url)
-
-
-@pytest.fixture
-def study(store, name):
-    return studies.create(store, name, {"score": "minimize"}, {"space": "s"})
-
-
-def ask(study, worker=None):
-    """Ask for a trial as a worker does: sign it, suggest, report."""
-    trial = study.ask()
-    trial.set_user_attr("worker", worker or vars(recovery.signature()))
-    trial.suggest_float("x", 0, 1)
-    return trial
-
-
-def states(study):
-    return [state_of(trial) for trial in study.get_trials(deepcopy=False)]
-
-
-def beating(store, study):
-    """Return how many trials of a study have a heartbeat."""
-    query = "SELECT COUNT(*) FROM trial_heartbeats JOIN trials USING (trial_id) WHERE study_id = :id"
-    with store.engine.connect() as connection:
-        return connection.execute(sqlalchemy.text(query), {"id": study._study_id}).scalar()
-
-
-def age(store, trial, seconds):
-    """Set the trial's start, its last heartbeat and when it was first seen back."""
-    if trial._trial_id in store._pulse.first_seen:
-        store._pulse.first_seen[trial._trial_id] -= seconds
-    with store.engine.begin() as connection:
-        for table, column in (("trial_heartbeats", "heartbeat"), ("trials", "datetime_start")):
-            query = sqlalchemy.text(f"SELECT {column} FROM {table} WHERE trial_id = :id")
-            then = connection.execute(query, {"id": trial._trial_id}).scalar()
-            if then is not None:
-                then = datetime.fromisoformat(str(then)) - timedelta(seconds=seconds)
-                query = sqlalchemy.text(f"UPDATE {table} SET {column} = :then WHERE trial_id = :id")
-                connection.execute(query, {"id": trial._trial_id, "then": str(then)})
 
 
 def test_the_trials_of_a_killed_worker_are_run_again_with_their_parameters(
@@ -165,58 +119,6 @@ def test_a_retry_queued_twice_is_run_once_and_the_other_is_handed_back(study, st
     loop = make_loop(bowl, url=store_url, trials=1)
     loop.run()
     assert states(loop.study) == ["interrupted", "complete", "surplus"]
-
-
-def test_silence_beyond_the_grace_time_is_death(study, store):
-    trial = ask(study, ELSEWHERE)
-    with recovery.heartbeat(store, trial):
-        wait_until(lambda: beating(store, study) == 1)
-    age(store, trial, 1)
-    assert recovery.take_over(study, store) == 0
-    age(store, trial, 3)
-    assert recovery.take_over(study, store) == 1
-    assert states(study) == ["interrupted", "waiting"]
-
-
-def test_a_beating_trial_is_not_stale_however_long_it_runs(study, store):
-    trial = ask(study, ELSEWHERE)
-    with recovery.heartbeat(store, trial):
-        wait_until(lambda: beating(store, study) == 1)
-
-        def stale_once_aged():  # on a busy machine the next beat may come first
-            age(store, trial, 100)
-            return store.stale_trials(study._study_id)
-
-        assert wait_until(stale_once_aged) == [trial._trial_id]
-        wait_until(lambda: not store.stale_trials(study._study_id))
-        assert recovery.take_over(study, store) == 0
-    assert states(study) == ["running"]
-
-
-def test_the_heart_beats_on_after_the_store_was_away(study, store, monkeypatch):
-    beats, away = [], sqlalchemy.exc.OperationalError("away", None, Exception())
-
-    def record(trial_id):
-        beats.append(trial_id)
-        if len(beats) == 1:
-            raise away
-
-    monkeypatch.setattr(store, "record_heartbeat", record)
-    monkeypatch.setattr(store, "heartbeat_s", 0.05)
-    trial = ask(study)
-    before = threading.active_count()
-    with recovery.heartbeat(store, trial):
-        wait_until(lambda: len(beats) > 2)
-    assert threading.active_count() == before
-    assert set(beats) == {trial._trial_id}
-
-
-def test_a_trial_whose_worker_died_before_signing_it_is_found_after_the_grace_time(study, store):
-    trial = study.ask()
-    assert recovery.take_over(study, store) == 0
-    age(store, trial, 3)
-    assert recovery.take_over(study, store) == 1
-    assert states(study) == ["interrupted", "waiting"]
 
 
 def test_a_trial_failed_but_not_queued_again_is_queued_once(study, store):
@@ -412,24 +314,3 @@ class TestPrivateNamesOfOptuna:
         numbers = sorted(trial.number for trial in asked)
         assert numbers == [0, 1, 2, 3]
         assert len({trial.params["x"] for trial in asked}) == 4
-
-
-def test_the_loop_beats_for_every_trial_that_runs(study, store, store_url, make_loop):
-    seen = []
-
-    class Watching:
-        slots = 3
-
-        def signature(self, config):
-            return None
-
-        def run(self, next_job):
-            jobs = [job for _ in range(self.slots) if (job := next_job()) is not None]
-            if not jobs:
-                return
-            wait_until(lambda: beating(store, study) == len(jobs))
-            seen.append(len(jobs))
-            yield from ((job, Outcome("complete", {"score": 0.0})) for job in jobs)
-
-    make_loop(Watching(), url=store_url, trials=3).run()
-    assert seen == [3]
