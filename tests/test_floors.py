@@ -106,7 +106,8 @@ def test_no_function_is_long() -> None:
 
 
 def test_no_file_is_long() -> None:
-    assert [str(file.relative_to(ROOT)) for file in SOURCES if len(file.read_text().splitlines()) > 350] == []
+    files = [*SOURCES, *sorted((ROOT / "tests").rglob("*.py"))]
+    assert [str(file.relative_to(ROOT)) for file in files if len(file.read_text().splitlines()) > 350] == []
 
 
 def test_no_room_for_odds_and_ends() -> None:
