@@ -2,9 +2,7 @@
 
 import optuna
 import pytest
-from optuna.samplers import (
-    TPESampler,
-)
+from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 
 from kirigami.spaces import PriorSampler, Space
