@@ -121,7 +121,8 @@ def test_workers_wait_for_a_database_that_stops_and_starts_again(started, name, 
         assert all(one.is_alive() for one in team)
         started.start()
         before = watching("complete")
-        wait_until(lambda: (watching("complete") or 0) >= before + 4)
+        more = min(before + 4, 18)  # on a busy machine most may be complete before the stop is seen
+        wait_until(lambda: (watching("complete") or 0) >= more)
         started.crash()
         [one.join(GUARD_SECONDS) for one in team]
         assert [one.exitcode for one in team] == [0] * 3
