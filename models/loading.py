@@ -48,7 +48,7 @@ def load(path: str | PathLike[str], network: nn.Module | None = None) -> nn.Modu
     file = compact.read(data)
     if network is None:
         network = _built(file.extra.get("about", b"{}"))
-    resize(network, {name: list(value.shape) for name, value in file.state.items()})
+    resize(network, {name: list(values.shape) for name, values in file.patterns.items()})
     return compact.decode(data, network).eval()
 
 

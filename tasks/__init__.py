@@ -1,10 +1,26 @@
-"""What must be learnt: data, splits, metrics."""
+"""What must be learnt: data, splits, metrics. Torch is loaded with the first name that needs it."""
 
-from kirigami.tasks import imbalance
-from kirigami.tasks.batches import Batches
-from kirigami.tasks.metrics import METRICS, Metric, direction
-from kirigami.tasks.registry import TASKS, build
-from kirigami.tasks.task import Parts, Split, Task
+from typing import TYPE_CHECKING
+
+from kirigami.on_demand import on_demand
+
+if TYPE_CHECKING:
+    from kirigami.tasks import imbalance
+    from kirigami.tasks.batches import Batches
+    from kirigami.tasks.metrics import METRICS, Metric, direction
+    from kirigami.tasks.registry import TASKS, build
+    from kirigami.tasks.task import Parts, Split, Task
+else:
+    __getattr__ = on_demand(
+        __name__,
+        {
+            "batches": ("Batches",),
+            "metrics": ("METRICS", "Metric", "direction"),
+            "registry": ("TASKS", "build"),
+            "task": ("Parts", "Split", "Task"),
+        },
+        modules=("imbalance",),
+    )
 
 __all__ = [
     "METRICS",

@@ -48,7 +48,7 @@ def _run(seed: int) -> dict[str, Any]:
     import torch
 
     from kirigami.models import compact, graph
-    from kirigami.search.export.parity import onnx_session
+    from kirigami.search.export.session import open_session
     from kirigami.tasks.serving import Preparation
 
     task = open_task({"name": "digits"}, seed)
@@ -62,7 +62,7 @@ def _run(seed: int) -> dict[str, Any]:
         ways = {name: False} | ({f"{name}, DequantizeLinear": True} if name == "4 bits" else {})
         for way, dequantise in ways.items():  # exports cast once, when the file is loaded
             data = graph.to_onnx(module.network, sample, preprocessing=preparation, dequantise=dequantise)
-            sessions[way] = onnx_session(data)
+            sessions[way] = open_session(data)
             files[way] = {"accuracy": accuracy, "onnx": len(data), "kgm": kgm}
     for rows in ROWS:
         taken = _in_turns(sessions, rows, task.in_shape)

@@ -1,19 +1,18 @@
 """Read a file: every byte checked, sizes checked before memory is taken, nothing unpickled, and the same bits anywhere.
 
-All of it is done in integers and plain numpy, and turned into tensors at the end.
+All of it is done in integers and plain numpy; what makes tensors of it stands in `decoder`.
 """
 
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-import numpy
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from kirigami.models.compact import container, plan
 from kirigami.models.compact.forms import read_form
-from kirigami.models.compact.kinds import Patterns
+from kirigami.models.compact.kinds import Kind, Patterns, numbers
 from kirigami.models.compact.parts import Part, Place, likeness
 from kirigami.models.compact.plan import Cursor, Record
 from kirigami.models.compact.streams import Reader
@@ -28,16 +27,26 @@ class File:
     """The contents of a file.
 
     Attributes:
-        state: tensors by their names in the plain network, without counters of batches.
+        patterns: bits of each tensor in its shape, by its name in the plain network, without counters of batches.
+        kinds: the type of each tensor's numbers.
         extra: streams of bytes by their names.
         parts: how each tensor is stored; of p-bit codes the levels, bits and scale.
         digests: SHA-256 of each tensor's bytes, little-endian, in hexadecimal digits.
     """
 
-    state: dict[str, Tensor]
+    patterns: dict[str, Patterns]
+    kinds: dict[str, Kind]
     extra: dict[str, bytes]
     parts: dict[str, Part]
     digests: dict[str, str]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the tensors as arrays of numpy by their names.
+
+        Raises:
+            ValueError: where one is bfloat16, which numpy does not have.
+        """
+        return {name: numbers(name, values, self.kinds[name]) for name, values in self.patterns.items()}
 
 
 def read(data: bytes, limit: int = LIMIT, check: Callable[[Sequence[Record]], None] | None = None) -> File:
@@ -75,7 +84,8 @@ def read(data: bytes, limit: int = LIMIT, check: Callable[[Sequence[Record]], No
     digests = {name: hashlib.sha256(values[number].tobytes()).digest() for name, number in named.items()}
     container.check(body, [*digests.values(), *(hashlib.sha256(data).digest() for data in contents.values())], sealed)
     return File(
-        {name: _tensor(values[number], records[number]) for name, number in named.items()},
+        {name: values[number].reshape(records[number].shape) for name, number in named.items()},
+        {name: records[number].kind for name, number in named.items()},
         contents,
         {name: parts[number] for name, number in named.items()},
         {name: digest.hex() for name, digest in digests.items()},
@@ -117,8 +127,3 @@ def _same(record: Record, values: Sequence[Patterns], records: Sequence[Record])
     if not 0 <= at < len(values) or (records[at].shape, records[at].kind) != (record.shape, record.kind):
         raise ValueError(f"the file's plan has {record.name!r} as a tensor that is not there.")
     return values[at]
-
-
-def _tensor(values: Patterns, record: Record) -> Tensor:
-    raw = numpy.array(values, copy=True, order="C").reshape(-1).view(numpy.uint8)
-    return torch.from_numpy(raw).view(getattr(torch, record.kind.name)).reshape(record.shape)

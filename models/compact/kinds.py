@@ -49,3 +49,14 @@ COMPUTED = {"float32": numpy.float32, "float16": numpy.float16, "float64": numpy
 def patterns(values: NDArray[numpy.generic]) -> Patterns:
     """Return the bit patterns of numbers (n,)."""
     return numpy.ascontiguousarray(values).view(f"u{values.itemsize}")
+
+
+def numbers(name: str, values: Patterns, kind: Kind) -> NDArray[Any]:
+    """Return the numbers of bit patterns of any shape.
+
+    Raises:
+        ValueError: where the type is bfloat16.
+    """
+    if kind.floats and kind.name not in COMPUTED:
+        raise ValueError(f"{name} is {kind.name}, which numpy does not have. Convert the network to float32 first.")
+    return values.view(kind.name)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from kirigami.errors import ArgumentError, choose
 from kirigami.models.arguments import within
 from kirigami.models.compact.effective import held, is_linked, outside_links
-from kirigami.models.compact.encode import REST, encode
+from kirigami.models.compact.encoder import REST, encode
 from kirigami.models.technique import Link, chosen
 
 # Bits a number that are counted. Of a trained float32 the lower bytes of the mantissa are noise to every coder; sign,

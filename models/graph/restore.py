@@ -9,8 +9,10 @@ and by how far behind the last one its tensor stands.
 import json
 import math
 import struct
+from collections.abc import Mapping
 from typing import Any
 
+from kirigami.models.compact.file import File
 from kirigami.models.graph.grid import Grid
 from kirigami.models.graph.model import BITS, INT2, INT4, INT8, INT16, INT64, Attribute, Form, Model, Port, Tensor
 from kirigami.models.graph.model import Node as ModelNode
@@ -30,17 +32,17 @@ MOST_OUTPUTS, MOST_CLASSES, MOST_NUDGE = 256, 1 << 20, 64
 WRONG = (IndexError, KeyError, TypeError, OverflowError, RecursionError, UnicodeError, struct.error)
 
 
-def fill(skeleton: bytes, file: Any) -> bytes:
+def fill(skeleton: bytes, file: File | Mapping[str, Any]) -> bytes:
     """Return the ONNX file of a skeleton.
 
     Args:
         skeleton: made by `kirigami.models.graph.cut`.
-        file: the tensors {name: tensor} of the network, or an object that has them under `state`.
+        file: the compact file that holds the network's tensors, or those tensors by name.
 
     Raises:
         ValueError: where the skeleton is damaged, or of another network.
     """
-    state = arrays(getattr(file, "state", file))
+    state = arrays(file.arrays() if isinstance(file, File) else file)
     try:
         return _Reader(skeleton, state).read().to_bytes()
     except WRONG as error:

@@ -20,6 +20,7 @@ from kirigami.search.config.settings import TrialConfig
 from kirigami.search.export import contents, parity
 from kirigami.search.export.files import sample, tested, timed
 from kirigami.search.export.finish import Finished, Judge
+from kirigami.search.export.session import open_session
 from kirigami.search.study import provenance
 from kirigami.search.study.ledger import Ledger
 from kirigami.search.study.record import result_of
@@ -86,7 +87,7 @@ def card_of(
 
 def _interface(onnx: bytes, task: tasks.Task) -> dict[str, Any]:
     """Return the inputs and outputs of a network."""
-    argument, rows = parity.onnx_session(onnx).get_inputs()[0], sample(task)
+    argument, rows = open_session(onnx).get_inputs()[0], sample(task)
     return {
         "input": {
             "name": argument.name,

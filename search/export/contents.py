@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from kirigami.models import compact
 
@@ -17,26 +18,24 @@ def table(file: compact.File, costs: Mapping[str, float] | None = None) -> list[
         file: which one.
         costs: bytes by tensor, of `kirigami.models.compact.costs`; a file alone does not tell them.
     """
-    rows = [_row(name, value, file.parts[name]) for name, value in file.state.items()]
+    rows = [_row(name, values, file.parts[name]) for name, values in file.patterns.items()]
     return rows if costs is None else [{**row, "bytes": round(costs[row["name"]], 1)} for row in rows]
 
 
-def _row(name: str, value: torch.Tensor, part: Any) -> dict[str, Any]:
-    count = max(value.numel(), 1)
-    share = int(torch.count_nonzero(value)) / count
+def _row(name: str, patterns: NDArray[Any], part: Any) -> dict[str, Any]:
+    share = np.count_nonzero(patterns) / max(patterns.size, 1)
     return {
         "name": name,
-        "shape": list(value.shape),
+        "shape": list(patterns.shape),
         "form": part.form,
         "kept": f"{share:.1%}",
-        "bits": _bits(value, part),
+        "bits": _bits(patterns, part),
     }
 
 
-def _bits(value: torch.Tensor, part: Any) -> float | str:
+def _bits(patterns: NDArray[Any], part: Any) -> float | str:
     """Return the mean bits of the entries kept, where they are codes, else those of their type."""
     if part.levels is None or part.bits is None:
-        return WIDTHS.get(part.form, 8 * value.element_size())
-    levels = torch.as_tensor(part.levels).reshape(value.shape)
-    bits = torch.as_tensor(part.bits).expand(value.shape)[levels != 0]
-    return round(float(bits.double().mean()), 2) if bits.numel() else 0.0
+        return WIDTHS.get(part.form, 8 * patterns.itemsize)
+    bits = np.broadcast_to(part.bits, patterns.shape)[part.levels.reshape(patterns.shape) != 0]
+    return round(float(bits.mean(dtype=np.float64)), 2) if bits.size else 0.0

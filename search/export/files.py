@@ -13,6 +13,7 @@ from kirigami.models.loading import about
 from kirigami.search.errors import StudyStopped
 from kirigami.search.export import parity
 from kirigami.search.export.finish import Finished
+from kirigami.search.export.session import open_session
 from kirigami.search.training.building import shapes_of
 from kirigami.tasks.serving import Preparation, Unit
 
@@ -85,7 +86,7 @@ def compare(network: nn.Module, files: Mapping[str, bytes], task: tasks.Task) ->
 
 def timed(model: bytes, task: tasks.Task) -> float:
     """Return the median milliseconds of one sample in ONNX Runtime, on one thread."""
-    session = parity.onnx_session(model)
+    session = open_session(model)
     feed = {session.get_inputs()[0].name: sample(task)[:1].numpy()}
     return parity.latency_ms(lambda: session.run(None, feed))
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kirigami.search.errors import StudyStopped
+from kirigami.search.export.session import open_session
 
 ROWS = 1024  # a batch
 CLOSE = 1e-3  # values may differ by this share of their spread
@@ -68,22 +69,9 @@ def torch_outputs(network: nn.Module, prepared: Tensor) -> NDArray[Any]:
         return torch.cat([network(batch) for batch in prepared.split(ROWS)]).numpy()
 
 
-def onnx_session(data: bytes, *, optimised: bool = True, threads: int = 1) -> Any:
-    """Open a model in ONNX Runtime on the CPU."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    level = onnxruntime.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-
-
 def onnx_outputs(data: bytes, raw: Tensor, *, optimised: bool) -> NDArray[Any]:
     """Return a model's outputs for raw rows."""
-    session = onnx_session(data, optimised=optimised)
+    session = open_session(data, optimised=optimised)
     return np.concatenate(list(_batches(session, raw)))
 
 

@@ -8,10 +8,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from kirigami.search.errors import InputError, one_line
-from kirigami.search.export.parity import onnx_session
 from kirigami.search.export.predicting.answers import columns
 from kirigami.search.export.predicting.pictures import IMAGES, read_pictures
 from kirigami.search.export.predicting.tables import TABLES, read_table
+from kirigami.search.export.session import open_session
 from kirigami.search.files import write_text
 
 
@@ -28,7 +28,7 @@ def predict(file: Path, data: Path, to: Path | None) -> Path | None:
     """
     import pandas
 
-    session = onnx_session(onnx_bytes(file), threads=0)
+    session = open_session(onnx_bytes(file), threads=0)
     metadata = session.get_modelmeta().custom_metadata_map
     argument = session.get_inputs()[0]
     if not data.exists():

@@ -126,7 +126,7 @@ def test_learned_numbers_are_stored_and_exported() -> None:
     for technique in (RandomPruning(density=0.5), Uniform(bits=3)):
         technique.attach(network)
         technique.harden()
-    found = read(encode(network)).state
+    found = read(encode(network)).arrays()
     assert float(found["features.2.frequency"]) == pytest.approx(1.25)
     assert float(found["features.6.slope"]) == pytest.approx(1.25)
     inputs = torch.randn(4, 1, 8, 8)

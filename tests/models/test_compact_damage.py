@@ -29,7 +29,7 @@ class TestDamage:
         found = read(sample())
         forms = {part.form for part in found.parts.values()}
         assert forms == {"mixed", "sparse", "levels", "plain", "palette", "constant", "same", "whole", "truths"}
-        assert len(found.state) == 19
+        assert len(found.patterns) == 19
         assert found.extra == {"graph": b"\x08\x0a graph of nodes " * 3, "none": b""}
 
     def test_foreign_files_are_refused(self) -> None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy
 import torch
 from torch import Tensor, nn
 
 from kirigami.models.bits.inputs import CHILD, FEWEST, MOST, InputQuantiser, insert
 from kirigami.models.compact.effective import COUNTER, plain
-from kirigami.models.compact.file import LIMIT, read
+from kirigami.models.compact.file import LIMIT, File, read
+from kirigami.models.compact.kinds import Kind, Patterns
 from kirigami.models.compact.plan import Record
 from kirigami.models.technique import weighted
 
@@ -30,7 +32,7 @@ def decode(data: bytes, network: nn.Module | Callable[[], nn.Module]) -> nn.Modu
     expected = {name: value for name, value in built.state_dict().items() if isinstance(value, Tensor)}
     plain_layers = {name: layer for name, layer in weighted(built) if not hasattr(layer, CHILD)}
     optional = {name: InputQuantiser(MOST).to(dtype=layer.weight.dtype) for name, layer in plain_layers.items()}
-    state = read(data, check=lambda records: _check(records, expected, optional)).state
+    state = _tensors(read(data, check=lambda records: _check(records, expected, optional)))
     for name, value in state.items():
         if name.endswith(f".{CHILD}.bits") and not all(bits in WIDTHS for bits in value.reshape(-1).tolist()):
             raise ValueError(f"{name} must be one of {WIDTHS}, but is {value.reshape(-1).tolist()}.")
@@ -51,7 +53,7 @@ def decode_state(data: bytes, limit: int = LIMIT) -> dict[str, Tensor]:
     Raises:
         ValueError: where the file is foreign, damaged, cut short, too large or of another version.
     """
-    return read(data, limit).state
+    return _tensors(read(data, limit))
 
 
 def change(network: nn.Module, data: bytes, inputs: Tensor) -> float:
@@ -59,6 +61,15 @@ def change(network: nn.Module, data: bytes, inputs: Tensor) -> float:
     before, after = plain(network).eval(), decode(data, plain(network)).eval()
     with torch.no_grad():
         return float((before(inputs) - after(inputs)).abs().max())
+
+
+def _tensors(file: File) -> dict[str, Tensor]:
+    return {name: _tensor(values, file.kinds[name]) for name, values in file.patterns.items()}
+
+
+def _tensor(values: Patterns, kind: Kind) -> Tensor:
+    raw = numpy.array(values, copy=True, order="C").reshape(-1).view(numpy.uint8)
+    return torch.from_numpy(raw).view(getattr(torch, kind.name)).reshape(values.shape)
 
 
 def _check(records: Sequence[Record], expected: dict[str, Tensor], optional: Mapping[str, nn.Module]) -> None:
