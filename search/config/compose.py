@@ -11,11 +11,12 @@ from hydra import initialize_config_module
 from hydra.errors import HydraException
 from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from kirigami.errors import did_you_mean
 from kirigami.search.config.groups import GROUPS, KEYS
 from kirigami.search.config.identity import leaves
+from kirigami.search.config.overrides import grammatical
+from kirigami.search.config.own_folders import searched
 from kirigami.search.errors import InputError, one_line
 
 
@@ -25,20 +26,27 @@ def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> dict[
     Raises:
         InputError: for an unknown study, group option, key or an override that cannot be parsed.
     """
-    overrides = _own_network(overrides)
-    search_path = [f"file://{_existing(folder)}" for folder in config_dirs]
+    overrides, folders = _own_network(overrides), [_existing(folder) for folder in config_dirs]
     try:
-        with initialize_config_module("kirigami.conf", version_base="1.3"):
-            extra = [f"hydra.searchpath=[{','.join(search_path)}]"] if search_path else []
-            composed = hydra_compose("config", overrides=[*overrides, *extra], return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
-        raise InputError(_explain(error, overrides, config_dirs)) from error
+        raw = _composed(overrides, folders)
+    except InputError:
+        raise
+    except (HydraException, OmegaConfBaseException, ValueError, RecursionError) as error:
+        raise InputError(_explain(error, overrides, folders)) from error
+    _check_keys(raw)
+    return raw
+
+
+def _composed(overrides: Sequence[str], folders: Sequence[Path]) -> dict[str, Any]:
+    """Compose the config; what is wrong is said by Hydra, except for the user's own files."""
+    with searched(folders), initialize_config_module("kirigami.conf", version_base="1.3"):
+        words = [grammatical(override) for override in overrides]
+        composed = hydra_compose("config", overrides=words, return_hydra_config=True)
     study = composed.hydra.runtime.choices.get("study")
     with open_dict(composed):
         del composed["hydra"]
     raw: dict[str, Any] = OmegaConf.to_container(composed, resolve=False)  # type: ignore[assignment]
     raw["name"] = raw.get("name") or study
-    _check_keys(raw)
     return raw
 
 
@@ -67,19 +75,23 @@ def _check_keys(raw: Mapping[str, Any]) -> None:
         raise InputError(f"space must be a mapping of distributions, but got {raw['space']!r}.")
 
 
-def _explain(error: Exception, overrides: Sequence[str], config_dirs: Sequence[Path]) -> str:
-    """Turn Hydra's paragraph into one line that names the nearest right key or option."""
+def _explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path]) -> str:
+    """Turn Hydra's paragraph into one line that names the nearest right key or option; compose at most once for it."""
     text = str(error)
     if match := re.search(r"Could not (?:find|load) '([^']+)'", text):
         group, _, option = match[1].rpartition("/")
-        options = _options(group, config_dirs)
+        options = names_of(group, folders)
         listed = f" Choose one of ({', '.join(options)})." if options else ""
         return f"{group or 'config'}={option}: no such file in the config.{did_you_mean(option, options)}{listed}"
     if match := re.search(r"Could not (?:override|delete from config\.?) '([^']+)'", text):
-        meant = _nearest_key(match[1], overrides, config_dirs)
+        meant = _nearest_key(match[1], overrides, folders)
         return f"{match[1]}: no such key in the config.{meant} To add one, write +{match[1]}=VALUE."
     if override := getattr(error, "override", None):
-        return f"{override!r} cannot be read as key=value: {one_line(error)}. Quote it or remove it."
+        return _unreadable(override, error)
+    if match := re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.+?)'", text):
+        key, _, value = match[1].partition("=")
+        advice = f"For a list write {key}=[{value}], for a number with decimals {key}=0.5"
+        return f"{match[1]} is several values, and {key} takes one. {advice}."
     if text.startswith("Config group override must be"):
         at_fault = [
             override
@@ -87,26 +99,43 @@ def _explain(error: Exception, overrides: Sequence[str], config_dirs: Sequence[P
             if override.lstrip("+").partition("=")[0] in (*GROUPS, "space", "study", "")
         ]
         return f"{' or '.join(at_fault)}: a group takes the name of a file, such as optimizer=sgd."
-    if isinstance(error, YAMLError):
-        mark = getattr(error, "problem_mark", None)
-        place = f"{mark.name}, line {mark.line + 1}" if mark else "a config file"
-        return f"{place} cannot be read as YAML: {getattr(error, 'problem', None) or one_line(error)}."
-    return one_line(error)
+    if isinstance(error, RecursionError):
+        return f"{_study(overrides)}: the defaults of its file lead back to it. Take the study itself out of them."
+    cause = error if text else error.__cause__ or error
+    where = getattr(cause, "full_key", None)
+    return f"{where}: {one_line(cause)}" if where else one_line(cause)
 
 
-def _options(group: str, config_dirs: Sequence[Path]) -> list[str]:
+def _unreadable(override: str, error: Exception) -> str:
+    key = override.partition("=")[0]
+    if not key.isascii():
+        top = key.lstrip("+~").partition(".")[0]
+        return (
+            f"{key}: no such key in the config.{did_you_mean(top, KEYS)} Such letters in a key go into a study's file."
+        )
+    return f"{override!r} cannot be read as key=value: {one_line(error)}. Quote it or remove it."
+
+
+def _study(overrides: Sequence[str]) -> str:
+    """Return how the study was chosen."""
+    return next((override for override in reversed(overrides) if override.startswith("study=")), "study=digits")
+
+
+def names_of(group: str, folders: Sequence[Path]) -> list[str]:
     """Return the names of a group's files, ours and the user's."""
-    folders = [importlib.resources.files("kirigami.conf").joinpath(group), *(folder / group for folder in config_dirs)]
-    files = [file.name for folder in folders if folder.is_dir() for file in folder.iterdir()]
+    places = [importlib.resources.files("kirigami.conf").joinpath(group), *(folder / group for folder in folders)]
+    files = [file.name for place in places if place.is_dir() for file in place.iterdir()]
     return sorted({name.removesuffix(".yaml") for name in files if name.endswith(".yaml")})
 
 
-def _nearest_key(path: str, overrides: Sequence[str], config_dirs: Sequence[Path]) -> str:
+def _nearest_key(path: str, overrides: Sequence[str], folders: Sequence[Path]) -> str:
     """Compose without the override at fault and look for the nearest path in what comes out."""
     others = [override for override in overrides if path not in override]
+    if len(others) == len(overrides):
+        return ""  # it is no override: composing without it would end the same way
     try:
-        raw = compose(others, config_dirs)
-    except InputError:
+        raw = _composed(others, folders)
+    except (HydraException, OmegaConfBaseException, ValueError, RecursionError):
         return ""
     paths = {"study"} | {path for path, _ in leaves(raw)} | {path.rpartition(".")[0] for path, _ in leaves(raw)}
     return did_you_mean(path, paths)

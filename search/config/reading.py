@@ -11,11 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 from kirigami.search.config.resolve import resolve
-from kirigami.search.errors import InputError
 from kirigami.search.storage import Settings, folder_of
 from kirigami.search.storage.server.local import located
 
-PLAIN = re.compile(rf"(study|name|storage)=[\w.-]+|storage\.({'|'.join(Settings.model_fields)})=[^$]+")
+PLAIN = re.compile(
+    rf"(study|name|storage)=(?!null\b)[\w.-]+|storage\.({'|'.join(Settings.model_fields)})=[\w.+:/@?=-]+"
+)
 
 
 class Named(NamedTuple):
@@ -86,9 +87,15 @@ def _default(config: Any, group: str) -> str:
 def _composed(overrides: Sequence[str], config_dirs: Sequence[Path]) -> dict[str, Any]:
     from kirigami.search.config.compose import compose
 
-    try:
+    chosen = [override for override in overrides if override.startswith("study=")]
+    if not chosen or _has_file(chosen[-1].partition("=")[2], config_dirs):
         return compose(overrides, config_dirs)
-    except InputError:
-        names = [override for override in overrides if override.startswith(("study=", "name="))]
-        raw = compose([override for override in overrides if override not in names], config_dirs)
-        return {**raw, "name": names[-1].partition("=")[2] if names else raw["name"]}
+    raw = compose([override for override in overrides if override not in chosen], config_dirs)
+    has_name = any(override.startswith("name=") for override in overrides)
+    return raw if has_name else {**raw, "name": chosen[-1].partition("=")[2]}
+
+
+def _has_file(study: str, config_dirs: Sequence[Path]) -> bool:
+    """Tell whether a study's file is at hand; without one, its name is enough to find it in the store."""
+    ours = importlib.resources.files("kirigami.conf")
+    return any(place.joinpath("study", f"{study}.yaml").is_file() for place in (ours, *config_dirs))

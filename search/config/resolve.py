@@ -11,6 +11,11 @@ from kirigami.search.errors import InputError, one_line
 from kirigami.spaces.costs import LIMITS
 
 
+def literal(text: str) -> str:
+    """Return a text that `resolve` turns into this one, whatever it holds: a path is no interpolation."""
+    return re.sub(r"(\\*)\$\{", lambda match: rf"{match[1] * 2}\${{", text)
+
+
 def resolve(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config with every interpolation replaced by its value."""
     try:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from kirigami.search import storage
-from kirigami.search.config.resolve import resolve
+from kirigami.search.config.resolve import literal, resolve
 from kirigami.search.config.settings import StudyConfig
 from kirigami.search.errors import InputError
 from kirigami.search.storage.address import absolute_place
@@ -58,10 +58,11 @@ def checked(raw: dict[str, Any]) -> StudySettings:
         InputError: in one line.
     """
     place = resolve({"storage": raw["storage"]})["storage"]
+    artifacts = absolute_place(place.get("artifacts"))
     place = {
         **raw["storage"],
-        "url": located(place.get("url")),
-        "artifacts": absolute_place(place.get("artifacts")),
+        "url": literal(located(place.get("url"))),
+        "artifacts": None if artifacts is None else literal(artifacts),
     }
     settings = StudySettings.from_raw({**raw, "storage": place})
     storage.check(settings.config.storage, create=True)

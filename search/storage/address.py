@@ -1,6 +1,7 @@
 """Where the store is: its URL, what may be shown of it, and the settings beside it."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -32,7 +33,7 @@ class Settings(Group):
             them in the study's folder.
     """
 
-    url: str
+    url: str = Field(repr=False)
     heartbeat_s: Seconds
     grace_s: Seconds
     patience_s: Annotated[int, Unit("seconds"), Field(ge=0)] = 300
@@ -69,7 +70,7 @@ class Settings(Group):
     @property
     def file(self) -> Path | None:
         """The SQLite file; None for a server."""
-        return Path(self.url.removeprefix(SQLITE)) if self.url.startswith(SQLITE) else None
+        return _file(self.url)
 
     @property
     def shown(self) -> str:
@@ -78,21 +79,50 @@ class Settings(Group):
 
 
 def shown(url: str) -> str:
-    """Return the URL without its password."""
+    """Return the URL without its password; that of a file as its path stands on the disk, which `located` reads too."""
+    file = _file(url)
+    if file is not None:
+        return f"{SQLITE}{file}"
     return masked(sqlalchemy.make_url(url).render_as_string(hide_password=True))
 
 
+def sqlite_url(file: Path) -> str:
+    """Return the URL of an SQLite file: in a URL, `?` ends the path and `%` begins a quoted sign."""
+    return SQLITE + str(file).replace("%", "%25").replace("?", "%3F")
+
+
 def absolute_sqlite(url: str) -> str:
-    """Return the URL with a relative SQLite path made absolute, so that every process opens the same file."""
-    if not url.startswith(SQLITE) or url.startswith(f"{SQLITE}/") or ":memory:" in url:
+    """Return the URL with a relative SQLite path made absolute, so that every process opens the same file.
+
+    A path in a folder that is there is taken as it was written, since it is rarely written as a URL; otherwise the
+    text is a URL, whose quoted signs are decoded and whose options are left out.
+    """
+    if not url.startswith(SQLITE) or url == f"{SQLITE}:memory:":
         return url
-    return SQLITE + os.path.abspath(url[len(SQLITE) :].partition("?")[0])
+    path = Path(url.removeprefix(SQLITE))
+    if path.parent.is_dir() and not _has_options(path):
+        return sqlite_url(Path(os.path.abspath(path)))
+    file = _file(url)
+    return url if file is None else sqlite_url(Path(os.path.abspath(file)))
+
+
+def _has_options(path: Path) -> bool:
+    """Tell whether a URL's options stand behind the name of a file."""
+    return re.search(r"\?\w+=", path.name) is not None and not path.exists()
+
+
+def _file(url: str) -> Path | None:
+    """Return the file that an SQLite URL leads to; None for a server."""
+    if not url.startswith(SQLITE):
+        return None
+    database = sqlalchemy.make_url(url).database
+    return Path(database) if database else None
 
 
 def folder_of(url: str, name: str) -> Path:
     """Return where a study's files lie: `studies/<name>/` beside an SQLite store, else where the command runs."""
-    beside = Path(url.removeprefix(SQLITE)).parent if url.startswith(SQLITE) else Path.cwd()
-    return beside / "studies" / name
+    file = _file(url)
+    return (Path.cwd() if file is None else file.parent) / "studies" / name
 
 
 def checked_url(url: str) -> str:
