@@ -15,7 +15,6 @@ from yaml import YAMLError
 from kirigami.search.config.resolve import literal
 
 PLAIN = re.compile(r"[\w.+-]*", re.ASCII)
-QUOTES = "'\""
 TEXTS = ("name", "storage.url")
 """Keys whose value is a text, whatever it looks like."""
 
@@ -28,8 +27,11 @@ def grammatical(override: str) -> str:
     key, equals, value = override.partition("=")
     if not equals or (PLAIN.fullmatch(value) and key not in TEXTS):
         return override
-    if _exists(value) or (key == "storage.url" and "${oc.env:" not in value and "://" in value):
-        return f"{key}={_quoted(literal(value.strip(QUOTES)))}"
+    if _exists(value):
+        return f"{key}={_quoted(literal(value))}"
+    if key == "storage.url" and "://" in value and "${oc.env:" not in value:  # a password may look like anything
+        quoted = re.fullmatch(r"(['\"])(.*)\1", value)
+        return f"{key}={_quoted(literal(quoted[2] if quoted else value))}"
     parsed = _parsed(override)
     if parsed is None:
         return f"{key}={_as_list(value) or _as_text(value)}"
@@ -63,7 +65,7 @@ def _is_text_with_commas(parsed: Override) -> bool:
 
 def _as_text(value: str) -> str:
     """Return a value in quotes; one that begins as a list, a mapping or in quotes is left for Hydra to refuse."""
-    if value.lstrip()[:1] in ("[", "{", *QUOTES):
+    if value.lstrip()[:1] in ("[", "{", "'", '"'):
         return value
     return _quoted(value if re.search(r"\$\{[^{}]*\}", value) else literal(value))
 
