@@ -30,8 +30,9 @@ def _signed(function: Callable[..., Any]) -> Callable[..., Any]:
 class Learner(LightningModule):
     """Train a network, and log its loss and metrics after each pass over the validation rows.
 
-    The metrics are under their own names, the loss under "loss", in `trainer.callback_metrics`. Nothing is logged
-    a step, since that would cost more than the step of a small network; `train_loss` holds the last step's loss.
+    The metrics are under their own names, the loss under "loss", in `trainer.callback_metrics`; `judged` holds the
+    outputs and targets of the last pass. Nothing is logged a step, since that would cost more than the step of a small
+    network; `train_loss` holds the last step's loss.
 
     Args:
         network: Module from a batch of inputs to outputs.
@@ -65,6 +66,7 @@ class Learner(LightningModule):
         if regime is not None:
             regime.check(network)
         self.train_loss: Tensor | None = None
+        self.judged: tuple[Tensor, Tensor] | None = None
         self._outputs: list[Tensor] = []
         self._targets: list[Tensor] = []
 
@@ -103,6 +105,7 @@ class Learner(LightningModule):
         self.on_validation_epoch_start()
         if outputs.dtype.itemsize < 4:  # half precision would round the loss to three digits
             outputs = outputs.float()
+        self.judged = outputs.detach(), targets
         self._report({"loss": float(self.loss(outputs, targets)), **self.metrics(outputs, targets)})
 
     def _report(self, values: Mapping[str, float]) -> None:

@@ -15,6 +15,7 @@ from kirigami.tasks.batches import Batches, Transform
 from kirigami.tasks.coreset import check_coreset, check_kind, order
 from kirigami.tasks.fraction import check_fraction, first
 from kirigami.tasks.imbalance import Imbalance
+from kirigami.tasks.row_scores import Groups, mean_parts, parts
 from kirigami.tasks.splits import strata_of, take
 
 
@@ -214,6 +215,13 @@ class Task(pl.LightningDataModule):
         """
         form = self.canonical(outputs, targets)
         return {name: metrics.METRICS[name].function(*form) for name in self.metrics}
+
+    def row_scores(self, metric: str, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return what each row, or each of at most 128 groups of rows, adds to a metric (see `tasks.row_scores`)."""
+        groups = Groups.deal(len(targets))
+        exact = mean_parts(metric, *self.canonical(outputs, targets), groups)
+        score = metrics.METRICS[metric].function
+        return parts(lambda *some: score(*self.canonical(*some)), outputs, targets, groups) if exact is None else exact
 
     def baselines(self, targets: Tensor) -> dict[str, dict[str, float]]:
         """Return every metric of the task for networks that learnt nothing, by name (see `metrics.baselines`).

@@ -20,10 +20,10 @@ from kirigami.search.errors import InputError, StudyStopped, one_line
 from kirigami.search.files import append_line, lines, stored, write_json
 from kirigami.search.study import provenance, ranking
 from kirigami.search.study import study as studies
+from kirigami.search.study.verdict import FILE, FOLDER
 from kirigami.search.training.building import assemble, open_task
 from kirigami.search.training.job import Job, Outcome
 
-FOLDER = "confirm"
 Retrain = Callable[[Job, int], Outcome]
 Score = Callable[[Sequence[Path], TrialConfig, int], list[dict[str, float]]]
 
@@ -75,8 +75,8 @@ def confirm(
         )
         append_line(place / "results.jsonl", result)
         networks.drop_all_but(files)
-    write_json(place / "confirm.json", result)
-    return {**result, "file": str(place / "confirm.json")}
+    write_json(place / FILE, result)
+    return {**result, "file": str(place / FILE)}
 
 
 def _answer(

@@ -149,6 +149,7 @@ def as_markdown(card: Mapping[str, Any]) -> str:
         f"validation {card['validation']['value']:.4f}) in **{size['model.kgm']:,} bytes** (`model.kgm`); "
         f"`model.onnx` has {size['model.onnx']:,}.",
         "",
+        *([f"Chosen: {card['choice']}.", ""] if "choice" in card else []),
         "| | this network | dense twin |",
         "| --- | --- | --- |",
         *_beside(card, twin),

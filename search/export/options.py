@@ -12,10 +12,11 @@ class Options(Group):
     """What is exported.
 
     Attributes:
+        trial: chosen is the winner of `confirm`, else the smallest file not told apart from the best.
         path: where the data lie now; None is where the trial read them.
     """
 
-    trial: Annotated[str, doc("best, front, or a trial's number")] = "best"
+    trial: Annotated[str, doc("chosen, best, front, or a trial's number")] = "chosen"
     tolerance: Annotated[float, doc("share of the validation score that the last cuts may cost")] = Field(
         0.005, ge=0, le=1, description="a number from 0 to 1"
     )

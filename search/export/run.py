@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 from rich.console import Console
 from torch import nn
 
@@ -12,6 +12,7 @@ from kirigami import tasks
 from kirigami.search.config.settings import TrialConfig
 from kirigami.search.errors import InputError, StudyStopped, one_line
 from kirigami.search.export import card as cards
+from kirigami.search.export.choosing import Pick, pick
 from kirigami.search.export.files import compare, written
 from kirigami.search.export.finish import Judge, finish
 from kirigami.search.export.folder import replaced
@@ -44,45 +45,24 @@ def export_study(
         InputError: where there is no such trial.
         StudyStopped: where the forms of the network do not agree; then what was there stays.
     """
-    trials = choose(study, options.trial)
+    picks = pick(study, options.trial, folder)
     target = folder / "export"
     with replaced(target) as unfinished:
-        for trial in trials:
-            into = unfinished if len(trials) == 1 else unfinished / f"trial-{trial.number:05d}"
+        for trial, reason in picks:
+            console.print(f"trial {trial.number}: {reason}", highlight=False, markup=False)
+            into = unfinished if len(picks) == 1 else unfinished / f"trial-{trial.number:05d}"
             into.mkdir(exist_ok=True)
             Networks(folder / "networks", study.study_name, artifacts).fetch(trial.number)
-            card = export_trial(study, trial, folder, into, options, console)
+            card = export_trial(study, Pick(trial, reason), folder, into, options, console)
             console.print(cards.summary(card), highlight=False)
     return target
 
 
-def choose(study: Study, choice: str) -> list[FrozenTrial]:
-    """Return the trials meant by "best", "front" or a number.
-
-    Raises:
-        InputError: where there are none.
-    """
-    if choice == "front" and len(study.directions) == 1:
-        raise InputError("trial=front needs a study of several objectives. Set trial=best, or trial=NUMBER.")
-    if choice in ("best", "front"):
-        best = ranking.best_trial(study)
-        trials = ranking.front(study) if choice == "front" else [best] if best else []
-        if not trials:
-            raise InputError(f"study={study.study_name} has no complete trial within its budget yet. Search on.")
-        return trials
-    if not choice.isdigit():
-        raise InputError(f"trial must be best, front or a trial's number, but got {choice!r}.")
-    trials = study.get_trials(deepcopy=False)
-    if int(choice) >= len(trials) or trials[int(choice)].state is not TrialState.COMPLETE:
-        state = trials[int(choice)].state.name.lower() if int(choice) < len(trials) else "not there"
-        raise InputError(f"trial={choice} of study={study.study_name} is {state}, and only complete ones are exported.")
-    return [trials[int(choice)]]
-
-
 def export_trial(
-    study: Study, trial: FrozenTrial, folder: Path, into: Path, options: Options, console: Console
+    study: Study, picked: Pick, folder: Path, into: Path, options: Options, console: Console
 ) -> dict[str, Any]:
     """Write the files of a trial and return its card."""
+    trial = picked.trial
     trainers.quiet()
     with console.status(f"trial {trial.number}: reading its network"):
         network, trained, recipes = obtain(study, trial, folder, console, options.path)
@@ -104,6 +84,7 @@ def export_trial(
         agreed = compare(done.network, files, task)
     twin = dense_twin(config, task, judge.metric, console) if options.twin and config.methods else None
     card = cards.card_of(study, trial, done, files, task, judge, agreed, twin, config)
+    card["choice"] = picked.reason
     for name, data in files.items():
         (into / name).write_bytes(data)
     (into / "card.json").write_text(cards.as_json(card))

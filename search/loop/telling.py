@@ -71,7 +71,8 @@ def finish(study: Study, running: Running, final: FinalOutcome, networks: Networ
     if checkpoints is not None and final.outcome.state != "paused":
         checkpoints.drop()
     if networks is not None and trained is not None and final.values is not None:
-        networks.keep_if_best(study, running.number, final.values, trained.save, ledger)
+        figures = running.job.details
+        networks.keep_if_best(study, running.number, final.values, trained.save, ledger, figures)
 
 
 def _judged(study: Study, outcome: Outcome) -> FinalOutcome:

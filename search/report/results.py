@@ -10,6 +10,7 @@ from rich.table import Table
 
 from kirigami.search.report.tables import narrow, number, score, settings
 from kirigami.search.report.wording import counted, why
+from kirigami.search.study.choice import chosen
 from kirigami.search.study.facts import facts_of
 from kirigami.search.study.ledger import Ledger
 from kirigami.search.study.ranking import best_trial, beyond, front, leaders, metric_names
@@ -18,14 +19,15 @@ from kirigami.search.study.states import STATES
 
 
 def summary(study: Study, ledger: Ledger | None = None) -> dict[str, Any]:
-    """Return the study's results as plain data: best trial, Pareto front, trials by state, cost."""
+    """Return the study's results as plain data: best and chosen trial, Pareto front, trials by state, cost."""
     ledger = (Ledger() if ledger is None else ledger).read(study)
-    best = best_trial(study, ledger)
+    best, choice = best_trial(study, ledger), chosen(study, ledger)
     several = len(study.directions) > 1
     return {
         "study": study.study_name,
         "objective": metric_names(study),
         "best": None if best is None else _row(best),
+        "chosen": None if choice is None else {**_row(choice.trial), "p": choice.p},
         "baselines": baselines(study),
         "front": [_row(trial) for trial in front(study, ledger)] if several else [],
         "trials": {state: ledger.count(state) for state in STATES},
@@ -75,6 +77,8 @@ def print_table(study: Study, top: int, console: Console) -> None:
     if rows:
         console.print(_table(study, rows, f"the front, {len(rows)}" if several else f"the best {len(rows)}"))
     lines = [counted(ledger), cost_line(cost_of(ledger))]
+    if (choice := choice_line(study, ledger)) is not None:
+        lines.append(choice)
     if (better := beyond(study, ledger)) is not None:
         words = "better, but over the budget" if rows else "the best over the budget"
         lines.append(f"{words}: trial {better.number}: {why(study, better)}")
@@ -83,6 +87,18 @@ def print_table(study: Study, top: int, console: Console) -> None:
     lines += [f"trial {trial.number} failed: {result_of(trial).reason}" for trial in ledger.by_state["failed"][-3:]]
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def choice_line(study: Study, ledger: Ledger | None = None) -> str | None:
+    """Return the best trial and the smaller file that is not told apart from it, in a line; None where none is."""
+    choice = chosen(study, ledger)
+    if choice is None or choice.p is None:
+        return None
+    best, smallest = (
+        f"trial {trial.number}: {score(trial.values[0])}, {number(figure_of(trial, 'bytes'))} bytes"
+        for trial in (choice.best, choice.trial)
+    )
+    return f"best {best}; smallest not told apart {smallest} (p {choice.p:.2g})"
 
 
 def _table(study: Study, rows: list[FrozenTrial], what: str) -> Table:

@@ -129,6 +129,11 @@ class Ledger:
     def counted(self) -> int:
         return self.finished + self.open
 
+    def trial(self, number: int) -> FrozenTrial | None:
+        """Return the trial of a number, as it was read last; None where there is none."""
+        index = bisect_left(self.trials, number, key=_number)
+        return self.trials[index] if index < len(self.trials) and self.trials[index].number == number else None
+
     def has(self, number: int, state: State) -> bool:
         """Return whether the trial is known to be in a state."""
         return any(trial.number == number for trial in self.by_state[state])

@@ -109,6 +109,7 @@ class Result:
         resumed_from: the checkpoint that it resumed from.
         gradients: bytes sent between devices, compressed and uncompressed.
         similarity: layer similarity matrices, one a bank.
+        rows: what each validation row adds to the first objective (`kirigami.search.study.rows`).
         figures: costs (params, macs, bytes, least_bytes, latency_ms) and the figures of techniques, by name.
     """
 
@@ -131,6 +132,7 @@ class Result:
     resumed_from: Resumed | None = None
     gradients: Mapping[str, float] = field(default_factory=dict)
     similarity: Sequence[Mapping[str, Any]] = ()
+    rows: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
 
     def to_attrs(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
@@ -9,11 +10,12 @@ from lightning.pytorch import Callback, Trainer
 from kirigami import models
 from kirigami.search.config.settings import TrialConfig
 from kirigami.search.training import costs
-from kirigami.search.training.building import Assembly, assemble, calibrate, figures, prepare
+from kirigami.search.training.building import Assembly, assemble, build_loss, calibrate, figures, prepare
 from kirigami.search.training.checkpoints.callback import CheckpointCallback, Start
 from kirigami.search.training.checkpoints.state import Refused
 from kirigami.search.training.checks import check_untrained
 from kirigami.search.training.job import Job, Outcome, log_line
+from kirigami.search.training.judging import row_figures
 from kirigami.search.training.ranks.lead import lead
 from kirigami.search.training.reports import Memory, Reports
 from kirigami.search.training.trainer import build_trainer
@@ -83,11 +85,17 @@ def _fit(
             job.details |= prepare(assembly)
         with nullcontext() if ranks is None else ranks.training():
             _run(trainer, assembly, checkpoint_callback)
-        chosen, metrics = calibrate(assembly.network, config, assembly.task)
+        calibrated = calibrate(assembly.network, config, assembly.task)
     finally:
         job.details["fit_s"] = round(job.spent_s + time.perf_counter() - began, 4)
-    job.details |= chosen
-    reports.metrics |= metrics
+    judged = assembly.module.judged if isinstance(assembly.module, models.Learner) else None
+    if calibrated is not None:
+        job.details |= calibrated.figures
+        reports.metrics |= calibrated.metrics
+        judged = calibrated.judged
+    if judged is not None:
+        loss = partial(build_loss, config, assembly.task)
+        job.details |= row_figures(assembly.task, tuple(config.objective), loss, *judged)
     return reports.metrics
 
 

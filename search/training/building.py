@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import LightningModule, seed_everything
@@ -233,23 +233,26 @@ def prepare(assembly: Assembly) -> dict[str, float]:
         return initial.fit(assembly.network, task.train_dataloader(), task.kind, loss)
 
 
-def calibrate(network: nn.Module, config: TrialConfig, task: tasks.Task) -> tuple[dict[str, float], Metrics]:
-    """Choose temperature and threshold on validation rows and fold them into the network.
+class Calibrated(NamedTuple):
+    """What was chosen with calibration errors before and after, and the validation rows after it: metrics, outputs."""
 
-    Returns:
-        What was chosen, with calibration errors before and after, and the metrics of the validation rows after it;
-        nothing of either where neither is asked for.
-    """
+    figures: Mapping[str, float]
+    metrics: Metrics
+    judged: tuple[Tensor, Tensor]
+
+
+def calibrate(network: nn.Module, config: TrialConfig, task: tasks.Task) -> Calibrated | None:
+    """Choose temperature and threshold on validation rows and fold them into the network; None if not asked for."""
     output = config.output
     if output.calibration == output.threshold == "none":
-        return {}, {}
+        return None
     methods = {"calibration": output.calibration, "threshold": output.threshold}
     with at("output"):
         figures, outputs, targets = models.calibration.finish(network, task.val_dataloader(), task.kind, **methods)
     metrics = task.evaluate(outputs, targets)
     if output.loss in ("auto", "cross_entropy"):  # others are of outputs as they were trained, not of logits
         metrics |= {"loss": float(build_loss(config, task)(outputs, targets))}
-    return figures, metrics
+    return Calibrated(figures, metrics, (outputs, targets))
 
 
 def skips_gradients(config: TrialConfig) -> bool:

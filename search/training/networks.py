@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,10 @@ from safetensors import SafetensorError, safe_open
 from kirigami.search.errors import InputError, one_line
 from kirigami.search.files import replaced
 from kirigami.search.storage.artifacts import Artifacts
+from kirigami.search.study.choice import chosen, is_rival
 from kirigami.search.study.ledger import Ledger
-from kirigami.search.study.ranking import is_behind, winners
+from kirigami.search.study.ranking import front, is_behind, sign_of
+from kirigami.search.study.record import figure_of
 from kirigami.search.training.job import log_line
 
 if TYPE_CHECKING:
@@ -96,20 +99,37 @@ class Networks:
         return self.folder / f"trial-{number:05d}.safetensors"
 
     def keep_if_best(
-        self, study: Study, number: int, values: Sequence[float], save: Callable[[Path], None], ledger: Ledger
+        self,
+        study: Study,
+        number: int,
+        values: Sequence[float],
+        save: Callable[[Path], None],
+        ledger: Ledger,
+        figures: Mapping[str, Any],
     ) -> None:
-        """Keep the network of a complete trial that is the best, or on the front; drop those that no longer are.
+        """Keep the network of a complete trial that is the best, the chosen one, or on the front; drop others.
 
         Args:
             study: in which the trial has just been told.
             values: its objectives.
+            save: writes its network.
             ledger: of the study, as it was read before that.
+            figures: of the trial.
         """
-        if is_behind(study, values, ledger):
+        if is_behind(study, values, ledger) and not self._may_be_chosen(study, figures, ledger):
             return
-        best = {trial.number for trial in winners(study, ledger, 1)}
+        best = _worth_keeping(study, ledger)
         if number in best:
             self.keep(number, save, best)
+
+    def _may_be_chosen(self, study: Study, figures: Mapping[str, Any], ledger: Ledger) -> bool:
+        """Return whether a trial that is not the best may be the chosen one: smaller than all networks kept so far."""
+        best, kept = ledger.ranked(sign_of(study))[0], [ledger.trial(number) for number in self._kept()]
+        sizes = [size for trial in kept if trial is not None and (size := figure_of(trial, "bytes")) is not None]
+        return figures.get("bytes", inf) < min(sizes, default=inf) and is_rival(study, figures, best)
+
+    def _kept(self) -> list[int]:
+        return [int(file.stem.partition("-")[2]) for file in self.folder.glob("trial-*.safetensors")]
 
     def keep(self, number: int, save: Callable[[Path], None], best: Collection[int]) -> None:
         """Write a trial's network and drop those of trials that are no longer among the best.
@@ -130,9 +150,9 @@ class Networks:
                     self.artifacts.write(self._name(path), content)
             except Exception as error:  # whatever a cloud's library raises: it is kept here
                 log_line(f"the network of trial {number} cannot be kept in storage.artifacts: {one_line(error)}")
-        for file in self.folder.glob("trial-*.safetensors"):
-            if int(file.stem.partition("-")[2]) not in best:
-                self._drop(file)
+        for other in self._kept():
+            if other not in best:
+                self._drop(self.path(other))
 
     def fetch(self, number: int) -> None:
         """Bring a trial's network here from the artifacts, where it is there and not here."""
@@ -156,3 +176,11 @@ class Networks:
 
     def _name(self, path: Path) -> str:
         return f"network-{self.study}-{path.name}"
+
+
+def _worth_keeping(study: Study, ledger: Ledger) -> set[int]:
+    """Return the numbers of the whole front of several objectives; of one the best trial and the chosen one."""
+    if len(study.directions) > 1:
+        return {trial.number for trial in front(study, ledger)}
+    choice = chosen(study, ledger)
+    return set() if choice is None else {choice.best.number, choice.trial.number}
