@@ -57,7 +57,7 @@ def mean_parts(metric: str, outputs: Tensor, targets: Tensor, groups: "Groups") 
     if metric not in _MEANS:
         return None
     of_row, of_mean = _MEANS[metric]
-    rows, count = len(groups.of_row), groups.count
+    rows, count = len(groups.of_row), groups.number
     values = of_row(outputs, targets).cpu().view(rows, -1)
     if metric == "accuracy" and values.shape[1] == 1 and groups.are_all and rows <= MOST_HITS:
         return values.flatten()
@@ -78,19 +78,19 @@ def parts(score: Score, outputs: Tensor, targets: Tensor, groups: "Groups") -> T
         groups: of the rows.
     """
     whole, figures = score(outputs, targets), []
-    for group in range(groups.count):
+    for group in range(groups.number):
         rest = (groups.of_row != group).to(outputs.device)
         is_partial = bool(rest.any()) and not bool(rest.all())
         without = score(outputs[rest], targets[rest]) if is_partial else whole
-        figures.append(groups.count * whole - (groups.count - 1) * without)
+        figures.append(groups.number * whole - (groups.number - 1) * without)
     return torch.tensor(figures, dtype=torch.double)
 
 
 class Groups(NamedTuple):
-    """The group of each row: numbers (N,) below `count`, and whether the rows are all that may ever judge."""
+    """The group of each row: numbers (N,) below `number`, and whether the rows are all that may ever judge."""
 
     of_row: Tensor
-    count: int
+    number: int
     are_all: bool = True
 
     @classmethod

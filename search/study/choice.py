@@ -61,9 +61,8 @@ def is_rival(study: Study, figures: Mapping[str, Any], best: FrozenTrial) -> boo
 
 
 def p_beside(study: Study, figures: Mapping[str, Any], best: FrozenTrial) -> float | None:
-    """Return the p of the paired test of a trial, by its figures, against the best; None where there is no such test."""
-    stored = figures.get("rows"), figure_of(best, "rows")
-    if len(study.directions) > 1 or not all(stored) or stored[0]["metric"] != metric_names(study)[0]:
+    """Return the p of a trial, by its figures, in the paired test against the best; None where there is no test."""
+    ours, theirs = figures.get("rows"), figure_of(best, "rows")
+    if len(study.directions) > 1 or not ours or not theirs or ours["metric"] != metric_names(study)[0]:
         return None
-    trial_rows, best_rows = map(Rows.from_plain, stored)
-    return p_worse(trial_rows, best_rows, sign_of(study))
+    return p_worse(Rows.from_plain(ours), Rows.from_plain(theirs), sign_of(study))

@@ -100,7 +100,7 @@ def test_words_are_options_or_overrides():
 
 def test_help_shows_defaults_as_they_would_be_typed():
     assert help_lines(Export)[:3] == [
-        "  trial=best               best, front, or a trial's number",
+        "  trial=chosen             chosen, best, front, or a trial's number",
         "  tolerance=0.005          share of the validation score that the last cuts may cost",
         "  twin=true                train the same network without techniques, to stand beside it",
     ]

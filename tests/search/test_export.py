@@ -258,7 +258,7 @@ def test_forms_that_disagree_leave_the_old_files(
     ("options", "said"),
     [
         (["trial=7"], "trial=7 of study=small is not there"),
-        (["trial=all"], "trial must be best, front or a trial's number, but got 'all'"),
+        (["trial=all"], "trial must be chosen, best, front or a trial's number, but got 'all'"),
         (["tolerance=2"], "tolerance must be a number from 0 to 1, but got '2'"),
         (["twin=maybe"], "twin must be true or false"),
         (["name=other"], "study=other: not in the store"),
