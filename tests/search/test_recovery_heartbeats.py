@@ -2,6 +2,7 @@
 
 import threading
 
+import pytest
 import sqlalchemy
 
 from kirigami.search.study import recovery
@@ -10,13 +11,20 @@ from tests.search.signed_trials import ELSEWHERE, age, ask, beating, states
 from tests.waiting import wait_until
 
 
+@pytest.fixture
+def hour(store):
+    """Let the grace time be an hour, which no busy machine takes to get through a test."""
+    store.watch.grace_s = 3600
+
+
+@pytest.mark.usefixtures("hour")
 def test_silence_beyond_the_grace_time_is_death(study, store):
     trial = ask(study, ELSEWHERE)
     with recovery.heartbeat(store, trial):
         wait_until(lambda: beating(store, study) == 1)
-    age(store, trial, 1)
+    age(store, trial, 1800)
     assert recovery.take_over(study, store) == 0
-    age(store, trial, 3)
+    age(store, trial, 1801)
     assert recovery.take_over(study, store) == 1
     assert states(study) == ["interrupted", "waiting"]
 
@@ -54,10 +62,11 @@ def test_the_heart_beats_on_after_the_store_was_away(study, store, monkeypatch):
     assert set(beats) == {trial._trial_id}
 
 
+@pytest.mark.usefixtures("hour")
 def test_a_trial_whose_worker_died_before_signing_it_is_found_after_the_grace_time(study, store):
     trial = study.ask()
     assert recovery.take_over(study, store) == 0
-    age(store, trial, 3)
+    age(store, trial, 3601)
     assert recovery.take_over(study, store) == 1
     assert states(study) == ["interrupted", "waiting"]
 
