@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from kirigami.models.arguments import at_least
+from kirigami.arguments import at_least
 
 try:
     import resource

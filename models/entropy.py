@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from kirigami.models.arguments import at_least
+from kirigami.arguments import at_least
 from kirigami.models.compact import compress_codes, expand_codes, held, is_linked, outside_links
 from kirigami.models.cost import evaluating
 from kirigami.models.technique import network_of

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from kirigami.errors import at
 from kirigami.models.optimizers import build_optimizer
 from kirigami.models.regimes import Conductor, Regime
-from kirigami.models.schedules import build_schedule, schedule_callbacks
+from kirigami.models.schedules import build_schedule, schedule_callbacks, stepping
 
 Metrics = Callable[[Tensor, Tensor], Mapping[str, float]]
 
@@ -110,6 +110,8 @@ class Learner(LightningModule):
 
     def _report(self, values: Mapping[str, float]) -> None:
         """Log values if there is a logger; else only store them, which is much faster."""
+        if self.trainer.loggers and self.train_loss is not None:
+            self.trainer.logger.log_metrics({"train_loss": float(self.train_loss)}, self.trainer.global_step - 1)
         if self.trainer.loggers or self.trainer.world_size > 1 or self.trainer.progress_bar_callback is not None:
             self.log_dict(dict(values), sync_dist=self.trainer.world_size > 1, prog_bar=True)
         elif not self.trainer.sanity_checking:
@@ -159,7 +161,8 @@ class Learner(LightningModule):
         build = build_schedule if self.regime is None else self.regime.schedule
         with at("schedule"):
             schedule = build(optimizer, self.schedule_config, int(total_steps), int(epoch))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+            steps = stepping(self.schedule_config)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, **steps}}
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute, the most frequent ones directly."""

@@ -1,15 +1,18 @@
 """Losses by name, between a network's linear outputs and the targets."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from inspect import isclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from kirigami.errors import ArgumentError, choose
-from kirigami.models.arguments import within
+from kirigami.arguments import accept, names, within
+from kirigami.errors import ArgumentError, at, choose
+from kirigami.targets import KEY, leading, located, options_of, run
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -111,7 +114,7 @@ class Weighted:
 
 
 def loss(
-    name: str,
+    name: str | Mapping[str, Any],
     kind: str,
     classes: Sequence[str] | int | None = None,
     *,
@@ -121,7 +124,9 @@ def loss(
     """Return the loss called `name` for a task.
 
     Args:
-        name: A key of `LOSSES`, or "auto" for the task's default.
+        name: A key of `LOSSES`, "auto" for the task's default, or `{_target_: package.module.name, ...}`: anybody's
+            function of outputs and targets, or a class of which an instance is one. It gets the config's other keys,
+            and `class_weights` where its signature names them.
         kind: What the task predicts: "classes", "values", "pixels" or "characters".
         classes: The task's classes or their number, where it has any.
         smoothing: Share of probability spread over the wrong classes; cross-entropy only.
@@ -131,6 +136,9 @@ def loss(
     Raises:
         ValueError: The name is unknown, does not suit the task, or cannot be smoothed or weighted.
     """
+    if isinstance(name, Mapping):
+        with at("loss"):
+            return _foreign(name, smoothing, weights)
     choose("loss", name, ["auto", *LOSSES])
     suited = _SUITED[kind]
     name = suited[0] if name == "auto" else name
@@ -144,6 +152,26 @@ def loss(
         raise ArgumentError("smoothing", f"must be 0 with loss={name}, but got {smoothing}.")
     function = partial(cross_entropy, smoothing=smoothing) if smoothing else LOSSES[name]
     return function if weights is None else Weighted(function, _checked(weights, kind, count))
+
+
+def _foreign(config: Mapping[str, Any], smoothing: float, weights: Tensor | None) -> Loss:
+    """Return the user's own loss."""
+    path, target = config.get(KEY), located(config.get(KEY))
+    takes_weights = "class_weights" in names(target)
+    if smoothing:
+        raise ArgumentError("", f"{path} takes no smoothing of ours, but got smoothing={smoothing}. Set it to 0.")
+    if weights is not None and not takes_weights:
+        raise ArgumentError("", f"{path} has no argument class_weights, which imbalance=weights needs. Add it.")
+    first = [] if isclass(target) else leading(target, 2)
+    provided = {**dict.fromkeys(first), **({"class_weights": weights} if takes_weights else {})}
+    arguments = accept(target, options_of(config), name=str(path), provided=provided)
+    arguments = {key: value for key, value in arguments.items() if key not in first}
+    if not isclass(target):
+        return partial(target, **arguments)
+    instance = run(path, target, arguments)
+    if not callable(instance) or (isinstance(instance, nn.Module) and any(True for _ in instance.parameters())):
+        raise ArgumentError(KEY, f"must be a function of outputs and targets without parameters to train: {path}.")
+    return instance  # type: ignore[no-any-return]
 
 
 def _checked(weights: Tensor, kind: str, count: int | None) -> Tensor:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from kirigami.on_demand import on_demand
 
 if TYPE_CHECKING:
-    from kirigami.tasks import imbalance
+    from kirigami.tasks import imbalance, metrics
     from kirigami.tasks.batches import Batches
     from kirigami.tasks.metrics import METRICS, Metric, direction
     from kirigami.tasks.registry import TASKS, build
@@ -19,7 +19,7 @@ else:
             "registry": ("TASKS", "build"),
             "task": ("Parts", "Split", "Task"),
         },
-        modules=("imbalance",),
+        modules=("imbalance", "metrics"),
     )
 
 __all__ = [
@@ -33,4 +33,5 @@ __all__ = [
     "build",
     "direction",
     "imbalance",
+    "metrics",
 ]

@@ -6,15 +6,20 @@ In two-class metrics class 1 is the positive one. A ratio whose denominator is z
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from inspect import isclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kirigami.arguments import accept
 from kirigami.calibration_error import expected_calibration_error
-from kirigami.errors import ArgumentError, none_of
+from kirigami.errors import ArgumentError, at, choose, none_of
+from kirigami.targets import KEY, leading, located, options_of, run
 
 
 @dataclass(frozen=True)
@@ -173,6 +178,46 @@ def baselines(targets: Tensor, classes: int | None = None) -> dict[str, dict[str
         outputs[:, answer] = 1
         scores[name] = {metric: METRICS[metric].function(outputs, targets) for metric in available("classes", classes)}
     return scores
+
+
+def build(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Metric]:
+    """Build a user's own metrics: name -> `{_target_: package.module.function, direction: minimize, ...}`.
+
+    The target is a function of outputs and targets in their canonical form, which returns a number, or a class of which
+    an instance is one, such as torchmetrics'; it gets the other keys.
+
+    Raises:
+        ArgumentError: a name is taken, a direction is not said, or the target cannot be had.
+    """
+    built = {}
+    for name, settings in config.items():
+        if name in METRICS:
+            raise ArgumentError(name, "is the name of a metric of ours. Choose another name.")
+        with at(name):
+            built[name] = Metric(directed(settings), _called(settings))
+    return built
+
+
+def directed(settings: Mapping[str, Any]) -> str:
+    """Return the direction that a user's own metric says that it has."""
+    return choose("direction", settings.get("direction"), ("maximize", "minimize"))
+
+
+def _called(settings: Mapping[str, Any]) -> Callable[[Tensor, Tensor], float]:
+    path, target = settings.get(KEY), located(settings.get(KEY))
+    first = [] if isclass(target) else leading(target, 2)
+    options = options_of(settings, "direction")
+    arguments = accept(target, options, name=str(path), provided=dict.fromkeys(first))
+    arguments = {key: value for key, value in arguments.items() if key not in first}
+    function = run(path, target, arguments) if isclass(target) else partial(target, **arguments)
+
+    def score(outputs: Tensor, targets: Tensor) -> float:
+        value = float(function(outputs, targets))
+        if hasattr(function, "reset"):  # torchmetrics' would keep all rows
+            function.reset()
+        return value
+
+    return score
 
 
 _OF_KIND = {

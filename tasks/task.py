@@ -1,6 +1,7 @@
 """What must be learnt: rows to train on, rows to judge by, rows nobody has seen, and how outputs are scored."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from kirigami.tasks.batches import Batches, Transform
 from kirigami.tasks.coreset import check_coreset, check_kind, order
 from kirigami.tasks.fraction import check_fraction, first
 from kirigami.tasks.imbalance import Imbalance
+from kirigami.tasks.metrics import Metric
 from kirigami.tasks.row_scores import Groups, mean_parts, parts
 from kirigami.tasks.splits import strata_of, take
 
@@ -74,7 +76,8 @@ class Task(pl.LightningDataModule):
     `seed` draws the validation rows and the fraction, `test_seed` (the same by default) the test rows, where a task has
     no test part of its own: runs of one `test_seed` never train on its test rows, whatever their `seed`.
 
-    An `imbalance` set before `setup` acts on the kept train rows, prepared, and on nothing else.
+    An `imbalance` set before `setup` acts on the kept train rows, prepared, and on nothing else. Metrics `added` before
+    it, by name, stand beside those of the kind of task.
 
     After `setup("fit")`: `kind`, `in_shape` (one sample), `out_features`, `vocabulary`, `classes`, `metrics`,
     `default_metric`, `train` and `validation`, and `class_weights` for the loss, None where all rows count alike. After
@@ -106,6 +109,7 @@ class Task(pl.LightningDataModule):
         self.shuffle_seed = seed
         self.device: torch.device | str = "cpu"
         self.imbalance: Imbalance | None = None
+        self.added: Mapping[str, Metric] = {}
         self.class_weights: Tensor | None = None
         self.test: Split | None = None
         self._parts: Parts | None = None
@@ -148,7 +152,7 @@ class Task(pl.LightningDataModule):
         parts = self.load()
         self.kind, self.classes, self.vocabulary = parts.kind, parts.classes, parts.vocabulary
         self.out_features = parts.out_features
-        self.metrics = metrics.available(parts.kind, len(parts.classes or ()))
+        self.metrics = (*metrics.available(parts.kind, len(parts.classes or ())), *self.added)
         self.default_metric = self.metrics[0]
         train_part = self._train_part(parts)
         self.fit_statistics(train_part)
@@ -214,13 +218,20 @@ class Task(pl.LightningDataModule):
         outputs: classes (N, C) scores; values (N, 1); pixels (N, H, W) logits; characters (N, T, V) logits.
         """
         form = self.canonical(outputs, targets)
-        return {name: metrics.METRICS[name].function(*form) for name in self.metrics}
+        return {name: self._metric(name).function(*form) for name in self.metrics}
+
+    def direction(self, name: str) -> str:
+        """Return "maximize" or "minimize" for a metric of this task."""
+        return self._metric(name).direction
+
+    def _metric(self, name: str) -> Metric:
+        return self.added[name] if name in self.added else metrics.METRICS[name]
 
     def row_scores(self, metric: str, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return what each row, or each of at most 128 groups of rows, adds to a metric (see `tasks.row_scores`)."""
         groups = Groups.deal(len(targets))
         exact = mean_parts(metric, *self.canonical(outputs, targets), groups)
-        score = metrics.METRICS[metric].function
+        score = self._metric(metric).function
         return parts(lambda *some: score(*self.canonical(*some)), outputs, targets, groups) if exact is None else exact
 
     def baselines(self, targets: Tensor) -> dict[str, dict[str, float]]:
@@ -232,7 +243,8 @@ class Task(pl.LightningDataModule):
             return {}
         flat = targets.detach().flatten().long()
         all_scores = metrics.baselines(flat, self.out_features if self.kind == "classes" else 2)
-        return {name: {metric: scores[metric] for metric in self.metrics} for name, scores in all_scores.items()}
+        shown = [metric for metric in self.metrics if metric not in self.added]
+        return {name: {metric: scores[metric] for metric in shown} for name, scores in all_scores.items()}
 
     def fingerprint(self) -> str:
         """Return 16 hex digits of the SHA-256 of all train and validation rows, whatever the fraction."""

@@ -18,14 +18,13 @@ from kirigami import models, tasks
 from kirigami.search.config.compose import compose
 from kirigami.search.config.groups import KEYS, TECHNIQUES
 from kirigami.search.config.identity import leaves
-from kirigami.search.config.objective import directed
 from kirigami.search.config.resolve import resolve
 from kirigami.search.config.settings import Proposal, StudyConfig
 from kirigami.search.config.study import StudySettings
 from kirigami.search.config.trainer import TrainerConfig
 from kirigami.search.proposal import pruners, samplers
 from kirigami.search.rehearsal import building as rehearsal
-from kirigami.search.rehearsal.objectives import check_objectives, direction
+from kirigami.search.rehearsal.objectives import check_objectives, directions
 from kirigami.search.training import trainer as trainers
 from kirigami.search.training.checkpoints.callback import CheckpointCallback
 from kirigami.search.training.job import Job
@@ -148,7 +147,10 @@ def test_network_builds_on_meta_and_serves_a_kind_of_task(option: str) -> None:
     assert all(line.startswith("name must be one of") for line in said)
 
 
-@pytest.mark.parametrize("option", options("optimizer"))
+OPTIMIZERS, SCHEDULES = ([name for name in options(group) if name != "own"] for group in ("optimizer", "schedule"))
+
+
+@pytest.mark.parametrize("option", OPTIMIZERS)
 def test_optimizer_takes_a_step(option: str) -> None:
     layer = nn.Linear(3, 2)
     before = layer.weight.detach().clone()
@@ -160,7 +162,7 @@ def test_optimizer_takes_a_step(option: str) -> None:
     assert not torch.equal(before, layer.weight)
 
 
-@pytest.mark.parametrize(("option", "optimizer"), itertools.product(options("schedule"), options("optimizer")))
+@pytest.mark.parametrize(("option", "optimizer"), itertools.product(SCHEDULES, OPTIMIZERS))
 def test_schedule_fits_every_optimizer(option: str, optimizer: str) -> None:
     built = models.optimizers.build_optimizer(nn.Linear(3, 2), chosen("optimizer", optimizer))
     schedule = models.schedules.build_schedule(built, chosen("schedule", option), total_steps=20, steps_per_epoch=5)
@@ -232,7 +234,7 @@ def test_study_composes_and_every_value_of_its_space_builds(study: str, monkeypa
     assert config.name == study
     assert len(settings.space) >= 1
     assert config.budget.trials
-    check_objectives(config, directed(config.objective, direction), task)
+    check_objectives(config, directions(config), task)
 
 
 @pytest.mark.parametrize("study", options("study"))

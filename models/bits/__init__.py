@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from kirigami.arguments import accept, names
 from kirigami.errors import choose
-from kirigami.models.arguments import accept, names
 from kirigami.models.bits.quantise import Quantisation
 from kirigami.models.bits.smol import SMOL
 from kirigami.models.bits.uniform import Uniform

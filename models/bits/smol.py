@@ -11,8 +11,8 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from kirigami.arguments import at_least
 from kirigami.errors import ArgumentError, choose
-from kirigami.models.arguments import at_least
 from kirigami.models.bits.control import Price, bits_of, rounded_bits, s_of, shift_to
 from kirigami.models.bits.levels import MAX_BITS, straight_through
 from kirigami.models.bits.quantise import Quantisation, QuantiseLink, check_bits, root_mean_square

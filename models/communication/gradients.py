@@ -17,7 +17,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from kirigami.models.arguments import at_least
+from kirigami.arguments import at_least
 from kirigami.models.communication.codes import Layout
 
 KEY = "compressed_gradients"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
-from kirigami.models.arguments import within
+from kirigami.arguments import within
 from kirigami.models.bits.inputs import InputQuantiser
 from kirigami.models.bits.levels import step
 from kirigami.models.bits.quantise import QuantiseLink

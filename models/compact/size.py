@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 
 from torch import Tensor, nn
 
+from kirigami.arguments import within
 from kirigami.errors import ArgumentError, choose
-from kirigami.models.arguments import within
 from kirigami.models.compact.effective import held, is_linked, outside_links
 from kirigami.models.compact.encoder import REST, encode
 from kirigami.models.technique import Link, chosen

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from kirigami.arguments import accept, names
 from kirigami.errors import ArgumentError, choose
-from kirigami.models.arguments import accept, names
 from kirigami.models.growth.initial import INITS
 from kirigami.models.growth.loop import GrowAndShrink
 

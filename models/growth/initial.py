@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from kirigami.models.arguments import at_least
+from kirigami.arguments import at_least
 from kirigami.models.growth.place import TINY, Ground, install, length, normal, silent, slopes, unit
 from kirigami.models.growth.view import blocks, matrix, mean_loss, trial
 from kirigami.models.structure import Units, widen

@@ -6,9 +6,9 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from kirigami.arguments import at_least, within
 from kirigami.errors import ArgumentError, choose
 from kirigami.models import cost
-from kirigami.models.arguments import at_least, within
 from kirigami.models.growth.budget import Budget, one_budget, without_links
 from kirigami.models.growth.deeper import activations, deepen, insert, take_out
 from kirigami.models.growth.initial import INITS

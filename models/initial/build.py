@@ -5,8 +5,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from kirigami.arguments import accept, names
 from kirigami.errors import ArgumentError, choose
-from kirigami.models.arguments import accept, names
 from kirigami.models.initial.closed import ClosedForm
 
 NAMES = ("default", "closed_form")

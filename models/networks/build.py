@@ -1,13 +1,12 @@
 """Build a network from its config: one of ours by name, or anybody's by the path of its class."""
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
+from kirigami.arguments import accept, names
 from kirigami.errors import ArgumentError, choose
-from kirigami.models.arguments import accept, names
 from kirigami.models.networks.convnet import ConvNet
 from kirigami.models.networks.gru import GRU
 from kirigami.models.networks.mlp import MLP
@@ -15,6 +14,7 @@ from kirigami.models.networks.resnet import ResNet
 from kirigami.models.networks.transformer import Transformer
 from kirigami.models.networks.vgg import VGG
 from kirigami.models.networks.wrn import wrn
+from kirigami.targets import KEY, called, options_of
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "mlp": MLP,
@@ -49,12 +49,12 @@ def build_network(
         ValueError: The name or a key is unknown, or the network cannot serve the task.
     """
     shapes = {"in_shape": tuple(in_shape), "out_features": out_features, "vocabulary": vocabulary, "dense": dense}
-    options = {key: value for key, value in config.items() if key not in ("name", "_target_")}
-    if config.get("_target_"):
-        return _foreign(str(config["_target_"]), options, shapes)
+    if config.get(KEY):
+        return _foreign(config, shapes)
     if "name" not in config:
         raise ArgumentError("name", f"is not set. Choose one of ({', '.join(NETWORKS)}).")
     name = choose("name", config["name"], NETWORKS)
+    options = options_of(config)
     _check_task(name, shapes)
     siblings = {key for network in NETWORKS.values() for key in names(network)} - set(shapes)
     network = NETWORKS[name]
@@ -83,28 +83,10 @@ def _describe(shapes: Mapping[str, Any]) -> str:
     return f"samples of shape {shapes['in_shape']}" + (" and an output for each pixel" if shapes["dense"] else "")
 
 
-def _foreign(path: str, options: Mapping[str, Any], shapes: Mapping[str, Any]) -> nn.Module:
+def _foreign(config: Mapping[str, Any], shapes: Mapping[str, Any]) -> nn.Module:
     """Build the user's own module."""
-    target = _locate(path)
-    arguments = accept(target, options, name=path, provided=shapes)
-    try:
-        network = target(**arguments)
-    except Exception as error:  # whatever the user's own class raises, they are told that it did
-        raise ArgumentError("_target_", f"={path} raised {type(error).__name__}: {error}") from error
+    network = called(config, shapes)
     if not isinstance(network, nn.Module):
-        raise ArgumentError("_target_", f"must build a torch.nn.Module, but {path} gave {type(network).__name__}.")
+        path = config[KEY]
+        raise ArgumentError(KEY, f"must build a torch.nn.Module, but {path} gave {type(network).__name__}.")
     return network
-
-
-def _locate(path: str) -> Callable[..., Any]:
-    """Import "package.module.Class"."""
-    module, _, attribute = path.rpartition(".")
-    if not module:
-        raise ArgumentError("_target_", f"must be of the form package.module.Class, but got '{path}'.")
-    try:
-        target = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ArgumentError("_target_", f"={path} cannot be imported: {error}. Is its folder on PYTHONPATH?") from error
-    if not callable(target):
-        raise ArgumentError("_target_", f"must name a class, but {path} is of type {type(target).__name__}.")
-    return target

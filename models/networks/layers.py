@@ -4,8 +4,8 @@ import math
 
 from torch import Tensor, nn
 
+from kirigami.arguments import at_least, within
 from kirigami.errors import choose
-from kirigami.models.arguments import at_least, within
 
 NORMS = ("batch", "group", "none")
 

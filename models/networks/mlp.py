@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from kirigami.arguments import at_least
 from kirigami.models.activations import activations
-from kirigami.models.arguments import at_least
 from kirigami.models.networks.layers import dropout as build_dropout
 from kirigami.models.networks.layers import norm_1d, sizes
 

@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from kirigami.arguments import accept, names, within
 from kirigami.errors import ArgumentError, choose
-from kirigami.models.arguments import accept, names, within
 from kirigami.models.optimizers.avagrad import AvaGrad, AvaGradW
 from kirigami.models.optimizers.groups import Parameters, fused, parameter_groups
+from kirigami.targets import KEY, leading, located, options_of, run
 
 
 def sgd(
@@ -132,12 +133,15 @@ def build_optimizer(parameters: Parameters, config: Mapping[str, Any]) -> Optimi
 
     Args:
         parameters: A module, its parameters, or parameter groups.
-        config: `{name: sgd, lr: 0.1, ...}`: a name in `OPTIMIZERS` and keyword arguments of its function.
+        config: `{name: sgd, lr: 0.1, ...}`: a name in `OPTIMIZERS` and keyword arguments of its function; or
+            `{_target_: torch.optim.NAdam, lr: 0.1, ...}`, anybody's class, which gets the parameters first.
             `weight_decay` leaves one-dimensional parameters (norms, biases) alone unless `decay_norms` is true.
 
     Raises:
         ValueError: The name or a key is unknown, or a value is out of its range.
     """
+    if config.get(KEY):
+        return _foreign(parameters, config)
     if "name" not in config:
         raise ArgumentError("name", f"is not set. Choose one of ({', '.join(OPTIMIZERS)}).")
     name = choose("name", config["name"], OPTIMIZERS)
@@ -145,6 +149,28 @@ def build_optimizer(parameters: Parameters, config: Mapping[str, Any]) -> Optimi
     siblings = {key for optimizer in OPTIMIZERS.values() for key in names(optimizer)}
     provided = {"parameters": parameters}
     return OPTIMIZERS[name](**accept(OPTIMIZERS[name], options, name=name, provided=provided, siblings=siblings))
+
+
+def slowed(config: Mapping[str, Any], factor: float) -> dict[str, Any]:
+    """Return the config of the same optimiser at a factor of its rate; one of the user's own may have none to set."""
+    defaults = build_optimizer([torch.nn.Parameter(torch.zeros(1))], config).defaults
+    can_be_set = not config.get(KEY) or "lr" in names(located(config[KEY]))
+    return {**config, **({"lr": factor * defaults["lr"]} if can_be_set and "lr" in defaults else {})}
+
+
+def _foreign(parameters: Parameters, config: Mapping[str, Any]) -> Optimizer:
+    """Build the user's own optimiser."""
+    path, target = config[KEY], located(config[KEY])
+    first, options = leading(target, 1), options_of(config, "decay_norms")
+    arguments = accept(target, options, name=str(path), provided=dict.fromkeys(first))
+    decay = {"weight_decay": options.get("weight_decay", 0.0), "decay_norms": config.get("decay_norms", False)}
+    groups = parameter_groups(parameters, **decay)
+    if not decay["weight_decay"]:
+        groups = [{key: value for key, value in group.items() if key != "weight_decay"} for group in groups]
+    optimizer = run(path, target, {key: value for key, value in arguments.items() if key not in first}, groups)
+    if not isinstance(optimizer, Optimizer):
+        raise ArgumentError(KEY, f"must build a torch.optim.Optimizer, but {path} gave {type(optimizer).__name__}.")
+    return optimizer
 
 
 def _check(**values: float) -> None:

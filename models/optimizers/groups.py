@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
-from kirigami.models.arguments import within
+from kirigami.arguments import within
 
 Parameters: TypeAlias = nn.Module | Iterable[Tensor] | Iterable[Mapping[str, Any]]
 Groups: TypeAlias = list[dict[str, Any]]

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from kirigami.arguments import accept, at_least, names
 from kirigami.errors import ArgumentError, choose
-from kirigami.models.arguments import accept, at_least, names
 from kirigami.models.regimes.blocks import AUTO
 from kirigami.models.regimes.greedy import Greedy
 from kirigami.models.regimes.local import Local

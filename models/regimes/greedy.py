@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from kirigami.models.arguments import at_least
+from kirigami.arguments import at_least
 from kirigami.models.regimes.blocks import AUTO
 from kirigami.models.regimes.heads import predictor
 from kirigami.models.regimes.phases import Phase

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from torch import Tensor, nn
 
+from kirigami.arguments import within
 from kirigami.errors import ArgumentError
-from kirigami.models.arguments import within
 from kirigami.models.regimes.blocks import AUTO
 from kirigami.models.regimes.heads import LocalHead, alike
 from kirigami.models.regimes.phases import Phase

@@ -9,6 +9,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from kirigami.errors import ArgumentError
 from kirigami.models.schedules import Curve, build_schedule
+from kirigami.targets import KEY
 
 
 class Phase(NamedTuple):
@@ -63,6 +64,12 @@ def phased(
     Raises:
         ValueError: as `build_schedule` does, and for a schedule that measures the network instead.
     """
+    if config.get(KEY):
+        raise ArgumentError(
+            KEY,
+            f"must be left out for a regime of several phases, over which {config[KEY]} cannot restart. Set "
+            "schedule=onecycle.",
+        )
     if config.get("name") == "lipschitz":
         raise ArgumentError(
             "name",

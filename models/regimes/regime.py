@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from kirigami.arguments import at_least, within
 from kirigami.errors import ArgumentError
-from kirigami.models.arguments import at_least, within
 from kirigami.models.regimes.blocks import AUTO, find
 from kirigami.models.regimes.chain import Chain
 from kirigami.models.regimes.phases import Phase, lengths, phased

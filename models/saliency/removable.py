@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kirigami.models.arguments import within
+from kirigami.arguments import within
 from kirigami.models.saliency.gates import Gates
 from kirigami.models.saliency.probe import Loss, untouched
 from kirigami.models.saliency.units import unit_scores

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from kirigami.arguments import at_least, within
 from kirigami.errors import ArgumentError
-from kirigami.models.arguments import at_least, within
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from kirigami.arguments import at_least, within
 from kirigami.errors import ArgumentError
-from kirigami.models.arguments import at_least, within
 
 
 class Curve(LRScheduler):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from kirigami.models.arguments import at_least
+from kirigami.arguments import at_least
 from kirigami.models.optimizers import build_optimizer
 
 SAFE = 10.0

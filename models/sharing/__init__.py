@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from kirigami.arguments import accept, names
 from kirigami.errors import ArgumentError, choose, did_you_mean
-from kirigami.models.arguments import accept, names
 from kirigami.models.sharing.fold import Folding, fold, normalise, shuffled
 from kirigami.models.sharing.groups import find, split
 from kirigami.models.sharing.loops import Loop, loops

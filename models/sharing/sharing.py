@@ -7,8 +7,8 @@ from typing import Any, TypeAlias, final
 import torch
 from torch import Tensor, nn
 
+from kirigami.arguments import at_least
 from kirigami.errors import ArgumentError, choose
-from kirigami.models.arguments import at_least
 from kirigami.models.sharing.bank import Bank, Mix, bank_of, draw_coefficients, draw_templates, row_of
 from kirigami.models.sharing.groups import PATTERNS, Clusters, Groups
 from kirigami.models.sharing.similarity import TAU, Similarity, similarity, table

@@ -8,8 +8,8 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from kirigami.arguments import at_least
 from kirigami.errors import ArgumentError
-from kirigami.models.arguments import at_least
 from kirigami.models.sharing.bank import bank_of, banks, mix_of
 from kirigami.models.sharing.fold import Folding, fold, similar
 from kirigami.models.sharing.groups import Clusters, Groups, find, split

@@ -8,8 +8,8 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor, nn
 
+from kirigami.arguments import within
 from kirigami.errors import ArgumentError
-from kirigami.models.arguments import within
 from kirigami.models.sparsity.mask import Mask, Masking, check_density
 
 # A gate's gradient is below 2 % of its largest where |beta s| is above this.

@@ -6,8 +6,8 @@ from typing import Any, final
 
 import torch
 
+from kirigami.arguments import within
 from kirigami.errors import ArgumentError, did_you_mean
-from kirigami.models.arguments import within
 from kirigami.models.sparsity.mask import Masking, check_densities, check_density, count
 
 

@@ -7,8 +7,8 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from kirigami.arguments import at_least, within
 from kirigami.errors import ArgumentError, choose
-from kirigami.models.arguments import at_least, within
 from kirigami.models.saliency import WEIGHT_CRITERIA, surgeon, weight_scores
 from kirigami.models.saliency.probe import Loss
 from kirigami.models.sparsity.mask import Mask, Masking, check_density, count

@@ -10,8 +10,8 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from kirigami.arguments import at_least, within
 from kirigami.errors import ArgumentError, choose
-from kirigami.models.arguments import at_least, within
 from kirigami.models.saliency import unit_scores
 from kirigami.models.structure import (
     OF,

@@ -17,7 +17,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from kirigami.models.arguments import at_least, within
+from kirigami.arguments import at_least, within
 from kirigami.models.sparsity.continuous import ContinuousSparsification
 from kirigami.models.sparsity.magnitude import MagnitudePruning
 from kirigami.models.sparsity.mask import Mask, check_density

@@ -24,7 +24,8 @@ overrides are key=value pairs, as Hydra reads them:
   sampler=gp pruner=hyperband      files in conf/sampler and conf/pruner
   space.optimizer.lr.high=0.5      change a range; ~space.network freezes a branch
   network=wrn optimizer.lr=0.1     choose a file of a group, set a leaf
-  network._target_=mine.Net        your own torch.nn.Module or LightningModule
+  network._target_=mine.Net        your own torch.nn.Module or LightningModule; a _target_ also in task, optimizer,
+                                   schedule, output.loss, metrics, trainer.callbacks and trainer.logger
   task.path=FOLDER                 where the data lie (or the environment variable KIRIGAMI_DATA)
   storage.url=sqlite:///my.db      the store (or the environment variable KIRIGAMI_STORAGE)
   storage=postgres                 the store that `kirigami store` started here

@@ -18,14 +18,13 @@ from kirigami.search.comparing.record import Arm
 from kirigami.search.config.compose import compose
 from kirigami.search.config.groups import FREE, MADE_BY, QUESTION
 from kirigami.search.config.identity import difference, leaves
-from kirigami.search.config.objective import directed, named
+from kirigami.search.config.objective import named
 from kirigami.search.config.resolve import resolve, unlimited
 from kirigami.search.config.settings import StudyConfig, TrialConfig
 from kirigami.search.config.study import StudySettings, checked
 from kirigami.search.errors import InputError
 from kirigami.search.rehearsal.building import rehearse_trial
-from kirigami.search.rehearsal.objectives import check_objectives
-from kirigami.search.rehearsal.objectives import direction as direction_of
+from kirigami.search.rehearsal.objectives import check_objectives, directions
 from kirigami.search.study import ranking
 from kirigami.search.study import study as studies
 from kirigami.search.study.facts import facts_of
@@ -86,7 +85,7 @@ def _study_of(config: StudyConfig) -> Study | None:
 
 def _metric(config: StudyConfig, name: str) -> tuple[str, str]:
     try:
-        objectives = directed(named(name) if name else config.objective, direction_of)
+        objectives = directions(config, named(name) if name else None)
     except ValueError as error:
         raise InputError(str(error).replace("objective", "metric", 1) if name else str(error)) from error
     return next(iter(objectives.items()))

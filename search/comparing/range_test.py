@@ -106,7 +106,7 @@ def described(
     return stored(
         {
             "study": config.plain["name"],
-            "optimizer": None if fixed else config.optimizer["name"],
+            "optimizer": None if fixed else config.optimizer.get("name") or config.optimizer["_target_"],
             "asked": rates.model_dump(include=set(Rates.model_fields)),
             "steepest": steepest(test),
             "suggestion": test.suggestion,

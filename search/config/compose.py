@@ -19,6 +19,8 @@ from kirigami.search.config.overrides import grammatical
 from kirigami.search.config.own_folders import searched
 from kirigami.search.errors import InputError, one_line
 
+OWN = ("task", "network", "optimizer", "schedule")  # groups with an option `own`, for a `_target_`
+
 
 def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> dict[str, Any]:
     """Compose the config with interpolations kept; `name` is filled from the chosen study.
@@ -26,7 +28,7 @@ def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> dict[
     Raises:
         InputError: for an unknown study, group option, key or an override that cannot be parsed.
     """
-    overrides, folders = _own_network(overrides), [_existing(folder) for folder in config_dirs]
+    overrides, folders = _own_options(overrides), [_existing(folder) for folder in config_dirs]
     try:
         raw = _composed(overrides, folders)
     except InputError:
@@ -50,11 +52,15 @@ def _composed(overrides: Sequence[str], folders: Sequence[Path]) -> dict[str, An
     return raw
 
 
-def _own_network(overrides: Sequence[str]) -> list[str]:
-    """Select the group option `own` where a user's class is named: another network's knobs are not its arguments."""
-    names_class = any(re.match(r"\+*network\._target_=", override) for override in overrides)
-    chooses = any(override.startswith("network=") for override in overrides)
-    return [*overrides, "network=own"] if names_class and not chooses else list(overrides)
+def _own_options(overrides: Sequence[str]) -> list[str]:
+    """Select a group's option `own` where a user's class is named: another option's knobs are not its arguments.
+
+    `output.loss._target_=mine.loss` puts a mapping where the name of a loss stands.
+    """
+    named = [group for group in OWN if any(re.match(rf"\+*{group}\._target_=", override) for override in overrides)]
+    chosen = [group for group in named if any(override.startswith(f"{group}=") for override in overrides)]
+    mapped = [re.sub(r"^\+*output\.loss\._target_=(.+)$", r"output.loss={_target_: \1}", each) for each in overrides]
+    return [*mapped, *(f"{group}=own" for group in named if group not in chosen)]
 
 
 def _existing(folder: Path) -> Path:

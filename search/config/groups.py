@@ -12,4 +12,7 @@ QUESTION = ("seed", "space", "budget", "objective")
 """What a study asks, rather than what one of its trials is."""
 FREE = ("name", "workers", "cores_per_worker", *CONDUCT)
 """What may change between two runs of one study without making its trials incomparable."""
-KEYS = ("name", "seed", "workers", "cores_per_worker", "objective", "output", "weight_entropy", "space", *GROUPS)
+KEYS = (
+    *("name", "seed", "workers", "cores_per_worker", "objective", "output", "metrics", "weight_entropy", "space"),
+    *GROUPS,
+)

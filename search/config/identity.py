@@ -8,10 +8,15 @@ from kirigami.search.config import groups
 # What may change between two runs of one study without making its trials incomparable, by dotted path.
 FREE = (
     *groups.FREE,
-    *("trainer.device", "task.path"),
+    *("trainer.device", "trainer.logger", "task.path"),
     *("budget.trials", "budget.wall_s", "budget.device_s", "budget.money", "budget.failures_in_a_row"),
 )
-METHODS = tuple(f"{group}.method" for group in groups.TECHNIQUES)
+# What a study does without that was begun before there was a knob for it, by dotted path.
+BEFORE: Mapping[str, Any] = {
+    **{f"{group}.method": "none" for group in groups.TECHNIQUES},
+    "trainer.callbacks": [],
+    "metrics": {},
+}
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,11 +31,11 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return one `path: old -> new` entry per leaf that differs.
 
-    What was begun before there was a group of techniques did without: then its method counts as `none`.
+    What was begun before there was a knob did without: then its value counts as that of `BEFORE`.
     """
     lines = []
     for path in sorted({*old, *new}):
-        absent = "none" if path in METHODS else "(absent)"
+        absent = BEFORE.get(path, "(absent)")
         before, after = old.get(path, absent), new.get(path, absent)
         if before != after:
             lines.append(f"{path}: {before} -> {after}")

@@ -41,6 +41,7 @@ class TrialConfig(Group):
 
     Attributes:
         objective: metric name -> direction, None where the metric knows it.
+        metrics: of the user's own, name -> `_target_`, direction and arguments.
         techniques: group -> its settings, one of which is the method; `none` for a trial older than the group.
         plain: the mapping that was read, as the store keeps it.
     """
@@ -49,6 +50,7 @@ class TrialConfig(Group):
 
     seed: int = Field(ge=0)
     objective: Objective
+    metrics: dict[str, Part] = Field(default={}, description="a mapping of names to mappings, each with a _target_")
     weight_entropy: bool
     trainer: TrainerConfig
     budget: Annotated[Budget, BeforeValidator(_budget)]

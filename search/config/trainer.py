@@ -1,6 +1,6 @@
 """`trainer:` and `checkpoint:` of the config: the training of a trial, and its checkpoints."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -19,6 +19,8 @@ class TrainerConfig(Group):
         gradient_clip: largest norm of the gradient.
         devices: that share every batch of a trial; trials recorded before there was a choice had one.
         compress_gradients: share of the gradient's entries that several devices send at a step.
+        callbacks: Lightning's or the user's, each by its `_target_` and arguments.
+        logger: where curves are written too: csv, tensorboard, or a logger by its `_target_` and arguments.
     """
 
     epochs: int = Field(ge=0)
@@ -31,6 +33,10 @@ class TrainerConfig(Group):
     devices: int = Field(default=1, ge=1)
     compress_gradients: float | None = Field(
         default=None, gt=0, le=1, description="null or the share of entries sent, above 0 and at most 1"
+    )
+    callbacks: list[dict[str, Any]] = Field(default=[], description="a list of mappings, each with a _target_")
+    logger: Literal["csv", "tensorboard"] | dict[str, Any] | None = Field(
+        default=None, description="null, csv, tensorboard or a mapping with a _target_"
     )
 
     @property

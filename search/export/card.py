@@ -76,7 +76,7 @@ def card_of(
             "fit_s": result.fit_s or 0.0,
         },
         "config": dict(leaves(config.plain)),
-        "data": {"task": config.task["name"], "fingerprint": task.fingerprint()},
+        "data": {"task": config.task.get("name") or config.task["_target_"], "fingerprint": task.fingerprint()},
         "revision": provenance.revision(),
         "versions": provenance.versions(),
         "machine": f"{platform.machine()}, {platform.system()}",

@@ -59,7 +59,7 @@ class Judge:
 
     def is_enough(self, score: float, before: float) -> bool:
         """Return whether a score is within the tolerance of the one before."""
-        lost = before - score if tasks.direction(self.metric) == "maximize" else score - before
+        lost = before - score if self.task.direction(self.metric) == "maximize" else score - before
         return lost <= self.tolerance * abs(before) + 1e-9
 
 
@@ -110,7 +110,7 @@ def tune(network: nn.Module, config: TrialConfig, task: tasks.Task) -> None:
     steps = config.trainer.steps
     length = max(1, round(TUNING * (config.trainer.epochs if steps is None else steps)))
     change = {"epochs": length, "val_every": 1} if steps is None else {"steps": length, "val_every": length}
-    optimizer = {**config.optimizer, "lr": TUNING_LR * config.optimizer["lr"]}
+    optimizer = models.optimizers.slowed(config.optimizer, TUNING_LR)
     module = models.Learner(network, build_loss(config, task), task.evaluate, optimizer, config.schedule)
     module.train()
     trainer = build_trainer(config.with_changes(trainer={**change, "device": "cpu"}).trainer, [])

@@ -9,7 +9,9 @@ from kirigami.search.config.settings import TrialConfig
 from kirigami.search.config.study import StudySettings
 from kirigami.search.errors import InputError
 from kirigami.search.training.building import assemble, check_regime, open_task
+from kirigami.search.training.callbacks import build_callbacks, check_monitors
 from kirigami.search.training.checks import check_devices, check_untrained
+from kirigami.search.training.loggers import check_logger
 
 
 def rehearse(settings: StudySettings) -> tasks.Task:
@@ -51,6 +53,7 @@ def build(config: TrialConfig, task: tasks.Task) -> LightningModule:
     check_devices(config)
     with at("init"):
         models.initial.build(config.init)
+    check_logger(config)
     try:
         with torch.device("meta"):
             module = _assemble(config, task)
@@ -61,6 +64,10 @@ def build(config: TrialConfig, task: tasks.Task) -> LightningModule:
             optimizer = models.optimizers.build_optimizer(module.network, config.optimizer)
         with at("schedule"):
             models.schedules.build_schedule(optimizer, config.schedule, total_steps=100, steps_per_epoch=10)
+            models.schedules.stepping(config.schedule)
+        check_monitors(config, (*task.metrics, "loss"))
+    else:
+        build_callbacks(config.trainer)
     return module
 
 

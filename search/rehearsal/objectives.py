@@ -3,23 +3,35 @@
 from collections.abc import Mapping
 
 from kirigami import models, tasks
-from kirigami.errors import ArgumentError, none_of
+from kirigami.errors import ArgumentError, at, none_of
+from kirigami.search.config.objective import directed
 from kirigami.search.config.settings import TrialConfig
 from kirigami.search.errors import InputError
 from kirigami.search.rehearsal.building import build
 from kirigami.spaces.costs import COSTS
 
 
-def direction(name: str) -> str:
-    """Return "maximize" or "minimize" for a metric of a task, or a cost.
+def directions(config: TrialConfig, objectives: Mapping[str, str | None] | None = None) -> dict[str, str]:
+    """Return objective -> "maximize" or "minimize", as the metric has it where the config does not say.
+
+    Args:
+        config: whose objectives and own metrics are meant.
+        objectives: others than those of the config.
 
     Raises:
-        ArgumentError: for any other name, with the nearest one.
+        ArgumentError: for a name of no metric and no cost, with the nearest one.
     """
+    return directed(config.objective if objectives is None else objectives, lambda name: _direction(name, config))
+
+
+def _direction(name: str, config: TrialConfig) -> str:
     if name in COSTS:
         return COSTS[name].direction
+    if name in config.metrics:
+        with at(f"metrics.{name}"):
+            return tasks.metrics.directed(config.metrics[name])
     if name not in tasks.METRICS:
-        raise ArgumentError("objective", none_of(name, (*tasks.METRICS, *COSTS)))
+        raise ArgumentError("objective", none_of(name, (*tasks.METRICS, *config.metrics, *COSTS)))
     return tasks.direction(name)
 
 

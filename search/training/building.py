@@ -126,6 +126,8 @@ def open_task(config: TrialConfig, split: int | None = None, test_split: int | N
     task.batch_size = config.trainer.batch_size
     with at("imbalance"):
         task.imbalance = tasks.imbalance.build(config.imbalance)
+    with at("metrics"):
+        task.added = tasks.metrics.build(config.metrics)
     with at("task"):
         task.setup("fit")
     return task

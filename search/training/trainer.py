@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import Logger
 
 from kirigami.search.config.trainer import TrainerConfig
 from kirigami.search.training import devices
@@ -28,6 +29,7 @@ def build_trainer(
     callbacks: Sequence[Callback],
     ranks: Ranks | None = None,
     plugins: Sequence[Any] = (),
+    logger: Logger | None = None,
 ) -> Trainer:
     """Build a Trainer that does what a trial needs and leaves nothing behind.
 
@@ -36,6 +38,7 @@ def build_trainer(
         callbacks: in the order in which they are to be called.
         ranks: of a trial on several devices.
         plugins: Lightning's, such as what reads and writes checkpoints.
+        logger: of the trial's curves, from `loggers.build_logger`.
     """
     quiet()
     _, accelerator, device_numbers = devices.pick(settings.device)
@@ -53,7 +56,7 @@ def build_trainer(
         gradient_clip_val=settings.gradient_clip,
         callbacks=[*callbacks, *(ranks.callbacks() if ranks else [])],
         plugins=list(plugins) or None,
-        logger=False,
+        logger=logger or False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -90,13 +90,12 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
         ValueError: in one line, for what is wrong with the config, the data, the store or the study.
     """
     from kirigami.search import storage
-    from kirigami.search.config.objective import directed
     from kirigami.search.config.study import StudySettings
     from kirigami.search.loop import Loop
     from kirigami.search.proposal import samplers
     from kirigami.search.proposal.judges import build_judge
     from kirigami.search.rehearsal.building import rehearse
-    from kirigami.search.rehearsal.objectives import check_objectives, direction
+    from kirigami.search.rehearsal.objectives import check_objectives, directions
     from kirigami.search.storage import artifacts
     from kirigami.search.study import study
     from kirigami.search.study.ledger import Ledger
@@ -107,9 +106,9 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
 
     settings = StudySettings.from_raw(orders.raw)
     config, space = settings.config, settings.space
-    own_code.check_target(config.network.get("_target_"), orders.paths)
+    own_code.check_targets(orders.raw, orders.paths)
     task = rehearse(settings)
-    objectives = directed(config.objective, direction)
+    objectives = directions(config)
     check_objectives(config, objectives, task)
     full, every = config.trainer.fidelities, config.trainer.val_every
     judge = build_judge(config.pruner, objectives=len(objectives), fidelities=full, every=every)
@@ -131,7 +130,7 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
     return Loop(
         study=joined,
         space=space,
-        runner=Solo(partial(trial.train, threads=orders.threads)),
+        runner=Solo(partial(trial.train, threads=orders.threads, runs=Path(orders.folder) / "runs")),
         budget=config.budget,
         prepare=settings.resolved,
         storage=store,

@@ -150,7 +150,7 @@ def test_the_table_of_keys_has_what_a_study_reads():
     fields = {*StudyConfig.model_fields} - {"plain", "techniques"}
     assert {*KEYS} == {*fields, *TECHNIQUES, "space", "cost"}
     assert not {*MADE_BY} & {*FREE, *QUESTION}
-    assert {*FREE, *QUESTION, *MADE_BY, "task", "output", "weight_entropy"} == {*KEYS}
+    assert {*FREE, *QUESTION, *MADE_BY, "task", "output", "metrics", "weight_entropy"} == {*KEYS}
 
 
 def test_a_changed_config_is_checked_again(resolved):

@@ -18,13 +18,11 @@ from kirigami.search.comparing.screening.question import Question
 from kirigami.search.comparing.screening.queue import enqueue, trial_of
 from kirigami.search.comparing.screening.ranks import spearman
 from kirigami.search.config.compose import compose
-from kirigami.search.config.objective import directed
 from kirigami.search.config.study import checked
 from kirigami.search.errors import InputError
 from kirigami.search.files import stored, write_json
 from kirigami.search.rehearsal.building import rehearse
-from kirigami.search.rehearsal.objectives import check_objectives
-from kirigami.search.rehearsal.objectives import direction as direction_of
+from kirigami.search.rehearsal.objectives import check_objectives, directions
 from kirigami.search.study import provenance
 from kirigami.search.study import study as studies
 from kirigami.search.study.states import state_of
@@ -50,7 +48,7 @@ def screen(
     if not len(space):
         raise InputError(f"study={config.name} has an empty space: there is nothing to draw. Set space=[optimizer].")
     task = rehearse(settings)
-    objectives = directed(config.objective, direction_of)
+    objectives = directions(config)
     check_objectives(config, objectives, task)
     data, identity = task.fingerprint(), config.identity
     if storage.exists(config.storage):

@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from kirigami.search.config.own_code import add_folders
 from kirigami.search.config.settings import TrialConfig
 from kirigami.search.training.building import assemble, prepare
+from kirigami.search.training.callbacks import build_callbacks
 from kirigami.search.training.job import Pruned
 from kirigami.search.training.ranks.lead import Member
 from kirigami.search.training.ranks.place import Place
@@ -47,7 +48,8 @@ def follow(order: dict[str, Any], receive: Callable[[], dict[str, Any]], ready: 
     assembly = assemble(
         config.with_changes(trainer={"device": place.device}), order["split"], order["test_split"], is_measured=False
     )
-    trainer = build_trainer(config.trainer, assembly.techniques, Follower(place, config, receive))
+    callbacks = [*assembly.techniques, *build_callbacks(config.trainer)]
+    trainer = build_trainer(config.trainer, callbacks, Follower(place, config, receive))
     prepare(assembly)
     ready()
     receive()

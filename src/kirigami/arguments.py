@@ -47,7 +47,7 @@ def accept(
     Raises:
         ArgumentError: A key is unknown, a required argument is missing, or a value has the wrong type.
     """
-    parameters = inspect.signature(function).parameters
+    parameters = parameters_of(function)
     provided = {key: value for key, value in (provided or {}).items() if key in parameters}
     arguments = _known(config, parameters, name=name, provided=provided, siblings=set(siblings))
     _check_types(function, arguments)
@@ -60,7 +60,15 @@ def accept(
 
 def names(function: Callable[..., Any]) -> list[str]:
     """Return the names of the parameters of `function`, without `*args` and `**kwargs`."""
-    return [key for key, value in inspect.signature(function).parameters.items() if not _variadic(value)]
+    return [key for key, value in parameters_of(function).items() if not _variadic(value)]
+
+
+def parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of `function` by name; of one written in C, whose signature nobody knows, `**kwargs`."""
+    try:
+        return inspect.signature(function).parameters
+    except ValueError:
+        return {"kwargs": inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)}
 
 
 def _variadic(parameter: inspect.Parameter) -> bool:
