@@ -1,31 +1,42 @@
 """The data sets that come with scikit-learn: nothing to download, ready in milliseconds."""
 
 from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from kirigami.tasks.splits import TEST_STREAM, VALIDATION_STREAM, carve, take
 from kirigami.tasks.standardise import Standardiser
 from kirigami.tasks.task import Parts, Split, Task
 
 
+def _file(name: str, head: int) -> NDArray[Any]:
+    """Return the rows of a data file of scikit-learn, without loading the library, which takes longer than a trial."""
+    package = find_spec("sklearn")
+    assert package is not None
+    assert package.submodule_search_locations is not None
+    return np.loadtxt(
+        Path(package.submodule_search_locations[0]) / "datasets" / "data" / name, delimiter=",", skiprows=head
+    )
+
+
 @lru_cache(maxsize=2)
 def _digits() -> tuple[Split, tuple[str, ...]]:
-    from sklearn.datasets import load_digits
-
-    data = load_digits()
-    inputs = torch.from_numpy(data.images.astype(np.float32)).unsqueeze(1)
-    return Split(inputs, torch.from_numpy(data.target.astype(np.int64))), tuple("0123456789")
+    rows = _file("digits.csv.gz", head=0)
+    inputs = torch.from_numpy(rows[:, :-1].reshape(-1, 1, 8, 8).astype(np.float32))
+    return Split(inputs, torch.from_numpy(rows[:, -1].astype(np.int64))), tuple("0123456789")
 
 
 @lru_cache(maxsize=2)
 def _breast_cancer() -> tuple[Split, tuple[str, ...]]:
-    from sklearn.datasets import load_breast_cancer
-
-    data = load_breast_cancer()
-    malignant = (data.target == 0).astype(np.int64)
-    return Split(torch.from_numpy(data.data.astype(np.float32)), torch.from_numpy(malignant)), ("benign", "malignant")
+    rows = _file("breast_cancer.csv", head=1)
+    malignant = (rows[:, -1] == 0).astype(np.int64)
+    inputs = torch.from_numpy(rows[:, :-1].astype(np.float32))
+    return Split(inputs, torch.from_numpy(malignant)), ("benign", "malignant")
 
 
 @lru_cache(maxsize=8)

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial.distance import squareform
 from torch import Tensor, nn
 
 from kirigami.errors import ArgumentError
@@ -97,6 +95,9 @@ def similar(layers: dict[str, nn.Module], tau: float = TAU, most: int | None = N
         tau: every pair inside a cluster is at least so similar.
         most: form this many clusters at most, instead.
     """
+    from scipy.cluster.hierarchy import fcluster, linkage  # SciPy takes a while to load, and few networks are folded
+    from scipy.spatial.distance import squareform
+
     names = list(layers)
     if len(names) < 2:  # a bank that a fold has left to one layer
         return [names]

@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from scipy import stats
 from torch import Tensor, nn
 
 from kirigami.models.sharing.bank import banks, rows_of
@@ -116,6 +115,8 @@ def surprises(layers: int, templates: int, seed: int = 0) -> Tensor:
 
 def _squared(templates: int) -> Any:
     """Return the distribution of S^2 of two directions drawn uniformly in k >= 2 dimensions."""
+    from scipy import stats  # takes a while to load
+
     return stats.beta(0.5, (templates - 1) / 2)
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from kirigami.search.config import own_code
 from kirigami.search.errors import InputError, StudyStopped
+from kirigami.search.workers.loading import load_lightning, quickly
 
 if TYPE_CHECKING:
     from kirigami.search.loop import Loop
@@ -67,7 +68,9 @@ def main() -> None:
 
 def work(orders: Orders, stop: threading.Event, on_joined: Callable[[], None]) -> str:
     """Rehearse, create or join the study, and run the loop; return why it ended."""
-    import torch
+    with quickly():
+        load_lightning()
+        import torch
 
     torch.set_num_threads(orders.threads)
     try:
@@ -89,20 +92,21 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
     Raises:
         ValueError: in one line, for what is wrong with the config, the data, the store or the study.
     """
-    from kirigami.search import storage
-    from kirigami.search.config.study import StudySettings
-    from kirigami.search.loop import Loop
-    from kirigami.search.proposal import samplers
-    from kirigami.search.proposal.judges import build_judge
-    from kirigami.search.rehearsal.building import rehearse
-    from kirigami.search.rehearsal.objectives import check_objectives, directions
-    from kirigami.search.storage import artifacts
-    from kirigami.search.study import study
-    from kirigami.search.study.ledger import Ledger
-    from kirigami.search.training import alone as trial
-    from kirigami.search.training import checkpoints
-    from kirigami.search.training.runners import Solo
-    from kirigami.spaces import PriorSampler
+    with quickly():
+        from kirigami.search import storage
+        from kirigami.search.config.study import StudySettings
+        from kirigami.search.loop import Loop
+        from kirigami.search.proposal import samplers
+        from kirigami.search.proposal.judges import build_judge
+        from kirigami.search.rehearsal.building import rehearse
+        from kirigami.search.rehearsal.objectives import check_objectives, directions
+        from kirigami.search.storage import artifacts
+        from kirigami.search.study import study
+        from kirigami.search.study.ledger import Ledger
+        from kirigami.search.training import alone as trial
+        from kirigami.search.training import checkpoints
+        from kirigami.search.training.runners import Solo
+        from kirigami.spaces import PriorSampler
 
     settings = StudySettings.from_raw(orders.raw)
     config, space = settings.config, settings.space

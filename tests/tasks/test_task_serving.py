@@ -24,6 +24,21 @@ def test_bundled_rows_are_prepared_to_the_bit(name: str) -> None:
     assert torch.equal(Preparation(task.preparation())(task.raw_test()), wanted)
 
 
+def test_bundled_rows_are_those_of_scikit_learn() -> None:
+    from sklearn.datasets import load_breast_cancer, load_digits
+
+    for name, data in (("digits", load_digits()), ("breast_cancer", load_breast_cancer())):
+        task = tasks.build({"name": name}, seed=0)
+        task.setup("test")
+        rows = {
+            row.astype(np.float32).tobytes(): int(target) for row, target in zip(data.data, data.target, strict=True)
+        }
+        assert task.test is not None
+        targets = task.test.targets if name == "digits" else 1 - task.test.targets  # ours counts the malignant as 1
+        for row, target in zip(task.raw_test().flatten(1).numpy(), targets.tolist(), strict=True):
+            assert rows[row.tobytes()] == target
+
+
 def test_raw_digits_are_whole_numbers() -> None:
     task = tasks.build({"name": "digits"}, seed=0)
     task.setup("test")
