@@ -1,4 +1,4 @@
-"""Change batches of uint8 images on the device: normalise them, and flip and shift them while training."""
+"""Change batches of images on the device: normalise them, and flip and shift them while training."""
 
 from dataclasses import dataclass
 
@@ -22,6 +22,22 @@ class Normalise:
         return images.float().mul_(self._factor).add_(self._offset)
 
 
+class Standardise:
+    """Take the mean from images of values (N, C, H, W), channel by channel, and divide by the deviation.
+
+    In this order: of values that are large and alike, a factor and an offset would leave little.
+    """
+
+    def __init__(
+        self, mean: tuple[float, ...], deviation: tuple[float, ...], device: torch.device | str = "cpu"
+    ) -> None:
+        self._mean, self._deviation = torch.tensor([mean, deviation]).view(2, -1, 1, 1).to(device)
+
+    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return float32 images of the same shape."""
+        return (images - self._mean) / self._deviation
+
+
 @dataclass(frozen=True)
 class FlipCrop:
     """Shift each image by up to `padding` pixels, black at the edges, and flip half of them left to right.
@@ -29,7 +45,7 @@ class FlipCrop:
     Then `normalise`. Every image draws its own shift; the draws come from the generator, on the CPU.
     """
 
-    normalise: Normalise
+    normalise: Normalise | Standardise
     flip: bool = True
     padding: int = 4
 
@@ -38,7 +54,7 @@ class FlipCrop:
         return self.normalise(images if generator is None else self.shift(images, generator))
 
     def shift(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the shifted and flipped images as uint8."""
+        """Return the shifted and flipped images, of the same type."""
         count, _, height, width = images.shape
         drawn = torch.randint(2 * self.padding + 1, (2, count, 1), generator=generator)
         flipped = torch.randint(2, (count, 1), generator=generator).bool() & self.flip
@@ -61,3 +77,13 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     deviation = (squares / count - mean.square()).clamp(min=0).sqrt()
     deviation[deviation < 1e-3] = 255.0
     return tuple((mean / 255).tolist()), tuple((deviation / 255).tolist())
+
+
+def value_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation per channel of float images (N, C, H, W); a channel that never changes has 1."""
+    chunks, count = images.split(256), images.numel() / images.shape[1]
+    mean = sum(chunk.double().sum(dim=(0, 2, 3)) for chunk in chunks) / count
+    centred = (chunk.double() - mean.view(-1, 1, 1) for chunk in chunks)
+    deviation = (sum(values.square_().sum(dim=(0, 2, 3)) for values in centred) / count).sqrt()
+    deviation[deviation == 0] = 1.0
+    return tuple(mean.tolist()), tuple(deviation.tolist())

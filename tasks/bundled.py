@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kirigami.tasks.pictures.decode import Rules
 from kirigami.tasks.splits import TEST_STREAM, VALIDATION_STREAM, carve, take
 from kirigami.tasks.standardise import Standardiser
 from kirigami.tasks.task import Parts, Split, Task
@@ -79,8 +80,8 @@ class Digits(Task):
         return Split(split.inputs / 16, split.targets)
 
     def preparation(self) -> dict[str, object]:
-        """Pixels of 0 to 16 are divided by 16."""
-        return {"divide": 16}
+        """Pixels of 0 to 16 are divided by 16; of a picture, white becomes 16."""
+        return {"divide": 16, "picture": Rules(channels=1, height=8, width=8, white=16, resize=True).to_dict()}
 
 
 class BreastCancer(Task):

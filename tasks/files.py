@@ -4,9 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kirigami.errors import ArgumentError, choose, did_you_mean
+from kirigami.errors import ArgumentError, did_you_mean
 
-_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
+_NAMES = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing"),
+}
 UNSET = "path", "is not set.", ("path", "FOLDER or the environment variable KIRIGAMI_DATA")
 
 
@@ -14,23 +18,32 @@ def require_path(path: str | None) -> Path:
     """Return `path` as an existing file or folder, or raise `ArgumentError`."""
     if path is None or not str(path).strip():
         raise ArgumentError(*UNSET)
-    existing = Path(path).expanduser()
+    existing = expanded(path)
     if not existing.exists():
-        raise ArgumentError("path", f": there is no file or folder {str(path)!r}.{_near(existing)}", ("path", "FOLDER"))
+        raise ArgumentError("path", f": there is no file or folder {str(path)!r}.{near(existing)}", ("path", "FOLDER"))
     return existing
+
+
+def expanded(path: str) -> Path:
+    """Return a path with the home folder in place of `~`; a name that only begins with it stays as it is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def require_file(where: str, name: str, folder: Path | None) -> Path:
     """Return the file `name`, relative to `folder` if one is given; `where` is the argument for `ArgumentError`."""
-    file = (folder or Path()) / Path(name).expanduser()
+    file = (folder or Path()) / expanded(name)
     if file.is_file():
         return file
     if folder is None and not file.is_absolute():
         raise ArgumentError(where, f": there is no file {name!r} here, and path is not set.", UNSET[2])
-    raise ArgumentError(where, f": there is no file {name!r} in {str(file.parent)!r}.{_near(file)}")
+    raise ArgumentError(where, f": there is no file {name!r} in {str(file.parent)!r}.{near(file)}")
 
 
-def _near(path: Path) -> str:
+def near(path: Path) -> str:
+    """Return ` Did you mean 'x'?` for the file or folder that is most like a path, or nothing."""
     return did_you_mean(path.name, [other.name for other in path.parent.iterdir()]) if path.parent.is_dir() else ""
 
 
@@ -42,28 +55,49 @@ def find_parts(folder: Path, suffix: str) -> dict[str, tuple[Path, ...]]:
     """
     files = sorted((*folder.glob(f"*{suffix}"), *folder.glob(f"data/*{suffix}")))
     parts = {
-        part: tuple(file for file in files if file.name[: -len(suffix)].split("-")[0] in names)
+        part: tuple(file for file in files if file.name[: -len(suffix)].split("-")[0].lower() in names)
         for part, names in _NAMES.items()
     }
     return {part: files for part, files in parts.items() if files}
 
 
 def find_part_folders(folder: Path) -> dict[str, Path]:
-    """Map "train", "validation" and "test" to the subfolders of that name, where there are such."""
-    candidates = ((part, folder / name) for part, names in _NAMES.items() for name in names)
-    return {part: subfolder for part, subfolder in candidates if subfolder.is_dir()}
+    """Map "train", "validation" and "test" to the subfolders of that name, where there are such.
+
+    Raises:
+        ArgumentError: where two are of one part, such as `val` and `valid`.
+    """
+    parts: dict[str, Path] = {}
+    for child in sorted(child for child in folder.iterdir() if child.is_dir()):
+        part = next((part for part, names in _NAMES.items() if child.name.lower() in names), None)
+        if part in parts:
+            raise ArgumentError("path", f": {str(parts[part])!r} and {str(child)!r} are both {part} parts. Join them.")
+        if part is not None:
+            parts[part] = child
+    return parts
 
 
 def read_parquet(files: Sequence[Path], columns: Sequence[str] | None = None, where: str = "path") -> Any:
     """Read Parquet files into one Arrow table, without a copy on disk; only `columns` if given."""
     import pyarrow as arrow
+
+    tables = [_read_one(file, columns, where) for file in files]
+    try:
+        return arrow.concat_tables(tables)
+    except arrow.ArrowException as error:
+        raise ArgumentError(where, f": {str(files[0])!r} and its like differ: {first_line(error)}") from None
+
+
+def _read_one(file: Path, columns: Sequence[str] | None, where: str) -> Any:
+    """Read one file as a file: `read_table` would take folders such as `run=3` in its path for columns."""
+    import pyarrow as arrow
     from pyarrow import parquet
 
     try:
-        tables = [parquet.read_table(file, columns=list(columns) if columns else None) for file in files]
-        return arrow.concat_tables(tables)
+        with parquet.ParquetFile(file) as opened:
+            return opened.read(columns=list(columns) if columns else None)
     except (arrow.ArrowException, OSError) as error:
-        raise ArgumentError(where, f": {str(files[0])!r} cannot be read as Parquet: {first_line(error)}") from None
+        raise ArgumentError(where, f": {str(file)!r} cannot be read as Parquet: {first_line(error)}") from None
 
 
 def read_schema(file: Path) -> Any:
@@ -75,26 +109,6 @@ def read_schema(file: Path) -> Any:
         return parquet.read_schema(file)
     except (arrow.ArrowException, OSError) as error:
         raise ArgumentError("path", f": {str(file)!r} cannot be read as Parquet: {first_line(error)}") from None
-
-
-def read_text(files: Sequence[Path], column: str) -> str:
-    """Read text files, or the text column of Parquet files, into one string; rows are joined by line ends."""
-    if files[0].suffix == ".parquet":
-        choose("column", column, read_schema(files[0]).names)
-        rows = read_parquet(files, [column]).column(column).to_pylist()
-    else:
-        rows = [_decode(file) for file in files]
-    text = "\n".join(str(row) for row in rows if row is not None)
-    if not text:
-        raise ArgumentError("path", f": {str(files[0])!r} holds no text.")
-    return text
-
-
-def _decode(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (UnicodeDecodeError, OSError) as error:
-        raise ArgumentError("path", f": {str(file)!r} cannot be read as UTF-8 text: {first_line(error)}") from None
 
 
 def first_line(error: BaseException) -> str:

@@ -1,17 +1,24 @@
-"""Tell images apart: Parquet files as the Hugging Face hub keeps them, folders of classes, or the hub itself."""
+"""Tell pictures apart: Parquet files as the Hugging Face hub keeps them, folders of classes, or the hub itself."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from kirigami.errors import ArgumentError, choose
-from kirigami.tasks.augment import FlipCrop, Normalise, channel_statistics
+from kirigami.tasks.augment import FlipCrop, Normalise, Standardise, channel_statistics, value_statistics
 from kirigami.tasks.batches import Transform
 from kirigami.tasks.files import UNSET
-from kirigami.tasks.image_files import parts_of
-from kirigami.tasks.image_store import ImageStore, open_store
+from kirigami.tasks.pictures.decode import Rules
+from kirigami.tasks.pictures.folders import class_name
+from kirigami.tasks.pictures.source import Source
+from kirigami.tasks.pictures.sources import check_classes, counts_of, parts_of
+from kirigami.tasks.pictures.store import PictureStore, learn_rules, open_source, open_store
+from kirigami.tasks.pictures.wording import changes_in_words, table_of_classes
 from kirigami.tasks.splits import LIMIT_STREAM, TEST_STREAM, VALIDATION_STREAM, carve, check_amount, rows_of
 from kirigami.tasks.task import Parts, Split, Task
 
@@ -19,8 +26,8 @@ AUGMENTATIONS = ("none", "flip_crop")
 
 
 @dataclass(frozen=True)
-class _Source:
-    """Everything that decides which images go where, hashable so that reading can be memoised."""
+class _Settings:
+    """Everything that decides which pictures go where, hashable so that reading can be memoised."""
 
     path: str
     rows: int | None
@@ -28,55 +35,86 @@ class _Source:
     test_share: float
     image_column: str | None
     label_column: str | None
+    drop: tuple[str, ...]
     channels: int | None
     size: int | None
+    background: int
 
-    def store(self, part: str, shape: tuple[int, int, int] | None = None) -> ImageStore:
-        columns = (self.image_column, self.label_column)
-        return open_store(self.path, part, columns, shape, self.channels, self.size)
+    @property
+    def columns(self) -> tuple[str | None, str | None]:
+        return self.image_column, self.label_column
+
+    def source(self, part: str) -> Source:
+        return open_source(self.path, part, self.columns, self.drop)
+
+    def rules(self) -> Rules:
+        return learn_rules(self.path, self.columns, self.drop, self.channels, self.size, self.background)
+
+    def store(self, part: str) -> PictureStore:
+        return open_store(self.path, part, self.columns, self.drop, self.rules())
 
 
 @lru_cache(maxsize=8)
-def _indices(source: _Source, seed: int, test_seed: int) -> dict[str, np.ndarray]:
+def _numbers(settings: _Settings, part: str) -> NDArray[np.int64]:
+    """Number the labels of a part by the classes of the train part."""
+    return settings.source(part).number(settings.source("train").classes, part)
+
+
+@lru_cache(maxsize=8)
+def _indices(settings: _Settings, seed: int, test_seed: int) -> dict[str, NDArray[np.int64]]:
     """Choose the rows of the train files that serve each part; a part with files of its own is left out."""
-    parts = parts_of(source.path)
-    strata = source.store("train").labels
+    parts = parts_of(settings.path)
+    strata = _numbers(settings, "train")
     rest, chosen = np.arange(len(strata)), {}
     if "test" not in parts:
-        wanted = rows_of("test_share", source.test_share, len(rest))
+        wanted = rows_of("test_share", settings.test_share, len(rest))
         rest, chosen["test"] = carve(strata, wanted, seed=test_seed, stream=TEST_STREAM)
     if "validation" not in parts:
-        kept, taken = carve(strata[rest], _validation_rows(source, len(rest)), seed=seed, stream=VALIDATION_STREAM)
+        kept, taken = carve(strata[rest], _validation_rows(settings, len(rest)), seed=seed, stream=VALIDATION_STREAM)
         rest, chosen["validation"] = rest[kept], rest[taken]
-    if source.rows is not None and source.rows > len(rest):
-        raise ArgumentError("rows", f"must be at most {len(rest)}, the train rows there are, but got {source.rows}.")
-    if source.rows is not None:
-        rest = rest[carve(strata[rest], source.rows, seed=seed, stream=LIMIT_STREAM)[1]]
+    if settings.rows is not None and settings.rows > len(rest):
+        raise ArgumentError("rows", f"must be at most {len(rest)}, the train rows there are, but got {settings.rows}.")
+    if settings.rows is not None:
+        rest = rest[carve(strata[rest], settings.rows, seed=seed, stream=LIMIT_STREAM)[1]]
     return {**chosen, "train": rest}
 
 
-def _validation_rows(source: _Source, total: int) -> int:
+def _validation_rows(settings: _Settings, total: int) -> int:
     """Turn a share into rows: of all train rows, or of as many as leave `task.rows` to train on."""
-    if source.validation >= 1 or source.rows is None:
-        return rows_of("validation", source.validation, total)
-    return rows_of("validation", source.validation, min(total, round(source.rows / (1 - source.validation))))
+    if settings.validation >= 1 or settings.rows is None:
+        return rows_of("validation", settings.validation, total)
+    return rows_of("validation", settings.validation, min(total, round(settings.rows / (1 - settings.validation))))
 
 
 @lru_cache(maxsize=4)
-def _parts(source: _Source, seed: int, test_seed: int) -> Parts:
-    chosen, store = _indices(source, seed, test_seed), source.store("train")
-    if len(store.classes) < 2:
-        raise ArgumentError("path", f": {source.path!r} holds one class only, {store.classes}; two are needed.")
-    if "validation" in chosen:
-        validation = _split(store, chosen["validation"], store.classes)
-    else:
-        other = source.store("validation", store.shape)
-        validation = _split(other, np.arange(len(other)), store.classes)
-    return Parts("classes", _split(store, chosen["train"], store.classes), validation, store.classes)
+def _parts(settings: _Settings, seed: int, test_seed: int) -> Parts:
+    chosen, classes = _indices(settings, seed, test_seed), settings.source("train").classes
+    if len(classes) < 2:
+        raise ArgumentError("path", f": {settings.path!r} holds one class only, {classes}; two are needed.")
+    train = _split(settings, chosen, "train")
+    _check_content(settings.store("train"), train)
+    return Parts("classes", train, _split(settings, chosen, "validation"), classes)
 
 
-def _split(store: ImageStore, rows: np.ndarray, classes: tuple[str, ...]) -> Split:
-    return Split(store.pixels(rows), torch.from_numpy(store.number(classes)[rows]))
+def _split(settings: _Settings, chosen: dict[str, NDArray[np.int64]], part: str) -> Split:
+    """Return a part: rows of the train files, or all rows of files of its own."""
+    place = "train" if part in chosen else part
+    numbers = _numbers(settings, place)
+    rows = chosen.get(part, np.arange(len(numbers)))
+    return Split(torch.from_numpy(settings.store(place).pixels(rows)), torch.from_numpy(numbers[rows]))
+
+
+def _check_content(store: PictureStore, train: Split) -> None:
+    """Refuse pictures of which decoding leaves nothing to tell apart."""
+    low, high = train.inputs.min().item(), train.inputs.max().item()
+    if low == high or store.changes["collapsed"] == store.decoded:
+        first = store.source.where(0)
+        values = f"the value {low:g}" if low == high else "one value each"
+        raise ArgumentError(
+            "path",
+            f": the {len(train.inputs)} train pictures have {values} only, once they are decoded; the first is "
+            f"{first}. Look at its depth, its transparent parts (background) and size.",
+        )
 
 
 class Images(Task):
@@ -87,6 +125,10 @@ class Images(Task):
     train part is put aside; without a validation part `validation`, a share or a number of rows. `rows` limits the
     train rows. All three are drawn class by class with the seed. `augment: flip_crop` shifts images by up to 4
     pixels while training and, with `flip`, mirrors half of them. `channels` (1, 3) and `size` (pixels) convert.
+    Transparent parts show the grey `background` (0 to 255). `drop` names classes, that is folders, to leave out.
+
+    Classes are those of the train part, whose names number every part; a class that it lacks is an error. Pictures are
+    decoded as `tasks.pictures.decode` says, by rules which `preparation` returns.
     """
 
     def __init__(
@@ -102,6 +144,8 @@ class Images(Task):
         label_column: str | None = None,
         channels: int | None = None,
         size: int | None = None,
+        background: int = 255,
+        drop: Sequence[str] = (),
         seed: int = 0,
         test_seed: int | None = None,
         fraction: float = 1.0,
@@ -118,30 +162,68 @@ class Images(Task):
         for name, number in (("rows", rows), ("size", size)):
             if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
                 raise ArgumentError(name, f"must be null or a whole number of at least 1, but got {number!r}.")
+        if isinstance(background, bool) or not isinstance(background, int) or not 0 <= background <= 255:
+            raise ArgumentError("background", f"must be a whole number of 0 to 255, but got {background!r}.")
         self.augment, self.flip = augment, flip
-        self._source = _Source(str(path), rows, validation, test_share, image_column, label_column, channels, size)
+        self._settings = _Settings(
+            *(str(path), rows, validation, test_share, image_column, label_column, _names(drop)),
+            *(channels, size, background),
+        )
 
     def load(self) -> Parts:
-        """Decode the train and validation images."""
-        return _parts(self._source, self.seed, self.test_seed)
+        """Decode the train and validation pictures."""
+        parts = _parts(self._settings, self.seed, self.test_seed)
+        self.notices = self._notices(parts)
+        return parts
 
     def load_test(self) -> Split:
-        """Decode the test images."""
-        train, chosen = self._source.store("train"), _indices(self._source, self.seed, self.test_seed)
+        """Decode the test pictures."""
+        return _split(self._settings, _indices(self._settings, self.seed, self.test_seed), "test")
+
+    def check_test_part(self) -> None:
+        """Check by names of folders and columns that the test part has no class which the train part lacks."""
+        settings = self._settings
+        if "test" in parts_of(settings.path):
+            classes = settings.source("train").classes
+            check_classes(settings.path, "test", settings.columns, settings.drop, classes)
+
+    def _notices(self, parts: Parts) -> tuple[str, ...]:
+        settings, chosen = self._settings, _indices(self._settings, self.seed, self.test_seed)
+        classes = parts.classes or ()
+        counts = {"train": parts.train.targets, "validation": parts.validation.targets}
+        named = {part: Counter(classes[number] for number in targets.tolist()) for part, targets in counts.items()}
         if "test" in chosen:
-            return _split(train, chosen["test"], train.classes)
-        other = self._source.store("test", train.shape)
-        return _split(other, np.arange(len(other)), train.classes)
+            named["test"] = Counter(settings.source("train").labels[row] for row in chosen["test"])
+        elif (test := counts_of(settings.path, "test", settings.drop)) is not None:
+            named["test"] = test
+        lines = table_of_classes(classes, named)
+        places = {"train", *(part for part in ("validation",) if part not in chosen)}
+        for place in sorted(places):
+            store = settings.store(place)
+            lines += [*store.source.passed_over, *changes_in_words(store.changes, store.decoded)]
+        return tuple(lines)
 
     def fit_statistics(self, train: Split) -> None:
         """Learn each channel's mean and deviation."""
-        self._mean, self._deviation = channel_statistics(train.inputs)
+        statistics = channel_statistics if train.inputs.dtype == torch.uint8 else value_statistics
+        self._mean, self._deviation = statistics(train.inputs)
 
     def transform(self, training: bool) -> Transform:
         """Normalise on the device; while training, shift and flip first if asked to."""
-        normalise = Normalise(self._mean, self._deviation, self.device)
+        kind = Normalise if self._settings.rules().dtype is np.uint8 else Standardise
+        normalise = kind(self._mean, self._deviation, self.device)
         return FlipCrop(normalise, self.flip) if training and self.augment == "flip_crop" else normalise
 
     def preparation(self) -> dict[str, object]:
-        """Pixels of 0 to 255 are divided by 255, then standardised per channel."""
-        return {"divide": 255, "standardise": {"mean": list(self._mean), "scale": list(self._deviation)}}
+        """How a picture becomes pixels, and how these are standardised per channel, those of 8 bits in [0, 1]."""
+        rules, column = self._settings.rules(), self._settings.image_column
+        picture = {**rules.to_dict(), **({} if column is None else {"column": column})}
+        statistics = {"mean": list(self._mean), "scale": list(self._deviation)}
+        divide = {"divide": 255} if rules.dtype is np.uint8 else {}
+        return {**divide, "standardise": statistics, "picture": picture}
+
+
+def _names(drop: object) -> tuple[str, ...]:
+    if isinstance(drop, str) or not isinstance(drop, Sequence):
+        raise ArgumentError("drop", f"must be a list of names, but got {drop!r}.", ("drop", "[name]"))
+    return tuple(class_name(name) for name in drop)

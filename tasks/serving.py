@@ -38,9 +38,10 @@ class Preparation(nn.Module):
         if statistics is None:
             return {"mean": None, "scale": None, "factor": None, "offset": None}
         mean, scale = torch.tensor(statistics["mean"]), torch.tensor(statistics["scale"])
+        if "picture" in rules:
+            mean, scale = mean.view(-1, 1, 1), scale.view(-1, 1, 1)
         if "divide" not in rules:
             return {"mean": mean, "scale": scale, "factor": None, "offset": None}
-        mean, scale = mean.view(-1, 1, 1), scale.view(-1, 1, 1)
         return {"mean": None, "scale": None, "factor": 1 / (self.divide * scale), "offset": -mean / scale}
 
     def forward(self, raw: Tensor) -> Tensor:

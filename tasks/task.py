@@ -79,6 +79,8 @@ class Task(pl.LightningDataModule):
     An `imbalance` set before `setup` acts on the kept train rows, prepared, and on nothing else. Metrics `added` before
     it, by name, stand beside those of the kind of task.
 
+    `notices` are lines about the data that a user should read before the first trial; `load` may set them.
+
     After `setup("fit")`: `kind`, `in_shape` (one sample), `out_features`, `vocabulary`, `classes`, `metrics`,
     `default_metric`, `train` and `validation`, and `class_weights` for the loss, None where all rows count alike. After
     `setup("test")` also `test`, None before.
@@ -112,6 +114,7 @@ class Task(pl.LightningDataModule):
         self.added: Mapping[str, Metric] = {}
         self.class_weights: Tensor | None = None
         self.test: Split | None = None
+        self.notices: tuple[str, ...] = ()
         self._parts: Parts | None = None
 
     def load(self) -> Parts:
@@ -121,6 +124,13 @@ class Task(pl.LightningDataModule):
     def load_test(self) -> Split:
         """Return the test rows, raw."""
         raise NotImplementedError
+
+    def check_test_part(self) -> None:
+        """Check what names of files, folders and columns tell of the test rows, none of which is opened.
+
+        Raises:
+            ArgumentError: for what `load_test` would refuse.
+        """
 
     def fit_statistics(self, train: Split) -> None:
         """Fit the statistics of `prepare` and `transform` on the kept train rows; none by default."""

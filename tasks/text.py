@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from kirigami.errors import ArgumentError
-from kirigami.tasks.files import find_parts, read_text, require_path
+from kirigami.tasks.characters import check_text, code_points, numbered, read_text, unknown_in_words
+from kirigami.tasks.files import find_parts, require_path
 from kirigami.tasks.splits import LIMIT_STREAM, carve, check_amount, rows_of, take
 from kirigami.tasks.task import Parts, Split, Task
 
@@ -20,6 +21,7 @@ class _Source:
 
     path: str
     column: str
+    encoding: str
     length: int
     stride: int
     rows: int | None
@@ -35,11 +37,14 @@ class _Source:
             raise ArgumentError("path", f": {str(path)!r} holds no train-*.parquet and no train.txt.")
         return parts
 
+    def read(self, part: str) -> np.ndarray:
+        return _read(self.files()[part], self.column, self.encoding)
+
 
 @lru_cache(maxsize=8)
-def _read(files: tuple[Path, ...], column: str) -> np.ndarray:
+def _read(files: tuple[Path, ...], column: str, encoding: str) -> np.ndarray:
     """Read a text as its code points: uint32 (L,)."""
-    return np.frombuffer(read_text(files, column).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    return code_points(read_text(files, column, encoding))
 
 
 def _cut(source: _Source) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
@@ -48,7 +53,7 @@ def _cut(source: _Source) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | N
     A text is cut at points, not in shuffled windows: neighbouring windows would tell each other's continuation.
     """
     files = source.files()
-    text, validation, test = _read(files["train"], source.column), None, None
+    text, validation, test = source.read("train"), None, None
     if "test" not in files:
         cut = len(text) - rows_of("test_share", source.test_share, len(text))
         text, test = text[:cut], text[cut:]
@@ -60,9 +65,7 @@ def _cut(source: _Source) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | N
 
 def encode(text: np.ndarray, alphabet: np.ndarray) -> Tensor:
     """Number code points (L,) by their place in the sorted alphabet (V,), those outside it V: int64 (L,)."""
-    place = np.searchsorted(alphabet, text)
-    is_known = alphabet[np.minimum(place, len(alphabet) - 1)] == text
-    return torch.from_numpy(np.where(is_known, place, len(alphabet)))
+    return torch.from_numpy(numbered(text, alphabet))
 
 
 def windows(codes: Tensor, length: int, stride: int) -> Split:
@@ -73,26 +76,28 @@ def windows(codes: Tensor, length: int, stride: int) -> Split:
 
 
 @lru_cache(maxsize=4)
-def _parts(source: _Source, seed: int) -> tuple[Parts, np.ndarray]:
+def _parts(source: _Source, seed: int) -> tuple[Parts, np.ndarray, tuple[str, ...]]:
     text, validation, _ = _cut(source)
     if validation is None:
-        validation = _read(source.files()["validation"], source.column)
+        validation = source.read("validation")
     alphabet = np.unique(text)
     train = windows(encode(text, alphabet), source.length, source.stride)
     if source.rows is not None and source.rows < len(train.inputs):
         _, rows = carve(np.zeros(len(train.inputs), dtype=int), source.rows, seed=seed, stream=LIMIT_STREAM)
         train = Split(take(train.inputs, rows), take(train.targets, rows))
     judged = windows(encode(validation, alphabet), source.length, source.length)
-    return Parts("characters", train, judged, vocabulary=len(alphabet) + 1), alphabet
+    unknown = unknown_in_words(validation, alphabet)
+    notices = (f"validation: {unknown}.",) if unknown else ()
+    return Parts("characters", train, judged, vocabulary=len(alphabet) + 1), alphabet, notices
 
 
 class Text(Task):
     """Predict each next character of a text, seen in windows of `length` characters.
 
-    `path`: a text file, a Parquet file with a text column, or a folder with train, validation and test files of one
-    of these kinds. Parts without a file are cut from the end of the train text. The vocabulary is the train
-    text's characters and one spare number, last, for those that only occur elsewhere. Train windows start every
-    `stride` characters (default: `length`) and are at most `rows`; validation and test windows do not overlap.
+    `path`: a text file in this `encoding`, a Parquet file with a text column, or a folder with train, validation and
+    test files of one of these kinds. Parts without a file are cut from the end of the train text. The vocabulary is
+    the train text's characters and one spare number, last, for those that only occur elsewhere. Train windows start
+    every `stride` characters (default: `length`) and are at most `rows`; validation and test windows do not overlap.
     """
 
     def __init__(
@@ -100,6 +105,7 @@ class Text(Task):
         *,
         path: str | None,
         column: str = "text",
+        encoding: str = "utf-8",
         length: int = 64,
         stride: int | None = None,
         rows: int | None = None,
@@ -116,19 +122,23 @@ class Text(Task):
         check_amount("validation", validation)
         check_amount("test_share", test_share)
         require_path(path)
-        self._source = _Source(str(path), column, length, stride or length, rows, validation, test_share)
+        self._source = _Source(str(path), column, encoding, length, stride or length, rows, validation, test_share)
 
     def load(self) -> Parts:
         """Read the train and validation text."""
-        parts, self._alphabet = _parts(self._source, self.seed)
+        parts, self._alphabet, self.notices = _parts(self._source, self.seed)
         return parts
 
     def load_test(self) -> Split:
         """Read the test text."""
         test = _cut(self._source)[2]
         if test is None:
-            test = _read(self._source.files()["test"], self._source.column)
+            test = self._source.read("test")
         return windows(encode(test, self._alphabet), self._source.length, self._source.length)
+
+    def check_test_part(self) -> None:
+        """Check that test files, where there are any, have the column."""
+        check_text(self._source.files().get("test", ()), self._source.column)
 
     @property
     def characters(self) -> str:
@@ -136,5 +146,5 @@ class Text(Task):
         return "".join(map(chr, self._alphabet))
 
     def preparation(self) -> dict[str, object]:
-        """The characters in the order of their numbers; any other has the next number."""
-        return {"characters": self.characters}
+        """The characters in the order of their numbers; any other has the next number. How files are read."""
+        return {"characters": self.characters, "column": self._source.column, "encoding": self._source.encoding}

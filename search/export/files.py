@@ -17,6 +17,9 @@ from kirigami.search.export.session import open_session
 from kirigami.search.training.building import shapes_of
 from kirigami.tasks.serving import Preparation, Unit
 
+SERVED = ("columns", "categories", "picture", "characters", "column", "encoding")
+"""The rules of `Task.preparation` that stand beside the graph, since a reader of files needs them."""
+
 
 def written(
     done: Finished, network: Mapping[str, Any], recipes: list[dict[str, Any]], task: tasks.Task
@@ -57,9 +60,9 @@ def sample(task: tasks.Task) -> torch.Tensor:
 
 
 def metadata(task: tasks.Task, preparation: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a reader of raw data needs beyond the graph: the kind, and the columns of a table."""
+    """Return what a reader of raw data needs beyond the graph: the kind, and how files are read."""
     kind = {"kind": task.kind} if task.kind != "classes" else {}
-    columns = {key: preparation[key] for key in ("columns", "categories", "characters") if preparation.get(key)}
+    columns = {key: preparation[key] for key in SERVED if preparation.get(key)}
     return {**kind, **({"preparation": json.dumps(columns, separators=(",", ":"))} if columns else {})}
 
 

@@ -1,26 +1,31 @@
-"""Predictions of an exported file for a table or a folder of images, with nothing but ONNX Runtime behind it."""
+"""Predictions of an exported file for a table, pictures or a text, with nothing but ONNX Runtime behind it."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from kirigami.search.errors import InputError, one_line
 from kirigami.search.export.predicting.answers import columns
-from kirigami.search.export.predicting.pictures import IMAGES, read_pictures
+from kirigami.search.export.predicting.pictures import read_picture_rows, read_pictures
 from kirigami.search.export.predicting.tables import TABLES, read_table
+from kirigami.search.export.predicting.texts import answer_texts
 from kirigami.search.export.session import open_session
 from kirigami.search.files import write_text
+from kirigami.tasks.pictures.folders import is_picture
+
+AT_ONCE = 1024  # rows; more would take memory for what lies between the layers of all of them
 
 
 def predict(file: Path, data: Path, to: Path | None) -> Path | None:
-    """Classify rows or images; write a CSV, or print it where no place is given.
+    """Answer for rows, pictures or a text; write a CSV, or print it where no place is given.
 
     Args:
         file: `.onnx` or `.kgm`.
-        data: a CSV, a Parquet file, an image, or a folder of images.
+        data: a CSV, a Parquet file, a picture, a folder of pictures, or a text.
         to: the CSV to write.
 
     Raises:
@@ -33,9 +38,19 @@ def predict(file: Path, data: Path, to: Path | None) -> Path | None:
     argument = session.get_inputs()[0]
     if not data.exists():
         raise InputError(f"{data}: no such file or folder.")
-    names, rows = _rows(data, argument, json.loads(metadata.get("preparation", "{}")))
-    outputs = session.run(None, {argument.name: rows})[0]
-    table = pandas.DataFrame({"input": names, **columns(outputs, metadata)})
+    rules = json.loads(metadata.get("preparation", "{}"))
+
+    def run(rows: NDArray[Any]) -> NDArray[Any]:
+        if not len(rows):
+            raise InputError(f"{data}: has no rows.")
+        starts = range(0, len(rows), AT_ONCE)
+        return np.concatenate([session.run(None, {argument.name: rows[at : at + AT_ONCE]})[0] for at in starts])
+
+    if "characters" in rules:
+        table = pandas.DataFrame(answer_texts(data, rules, int(argument.shape[1]), run))
+    else:
+        names, rows = _rows(data, argument, rules)
+        table = pandas.DataFrame({"input": names, **columns(run(rows), metadata)})
     if to is None:
         print(table.to_csv(index=False), end="")
         return None
@@ -67,8 +82,14 @@ def onnx_bytes(file: Path) -> bytes:
 
 
 def _rows(data: Path, argument: Any, rules: Mapping[str, Any]) -> tuple[Sequence[Any], NDArray[Any]]:
-    if data.is_dir() or data.suffix.lower() in IMAGES:
-        return read_pictures(data, argument)
+    if data.is_dir() or is_picture(data):
+        if "picture" not in rules:
+            raise InputError(f"{data}: the network's file has no rules for pictures. It takes rows of a table.")
+        return read_pictures(data, rules["picture"])
     if data.suffix.lower() not in TABLES:
-        raise InputError(f"{data}: must be a folder of images, an image, or one of (*{', *'.join(TABLES)}).")
+        raise InputError(f"{data}: must be a folder of pictures, a picture, or one of (*{', *'.join(TABLES)}).")
+    if "picture" in rules and data.suffix.lower() == ".parquet":
+        pictures = read_picture_rows(data, rules["picture"])
+        if pictures is not None:
+            return pictures
     return read_table(data, argument, rules)

@@ -9,7 +9,8 @@ import pytest
 from pyarrow import parquet
 
 from kirigami import tasks
-from kirigami.tasks import bundled, files, frames, image_store, images, paths, table, text
+from kirigami.tasks import bundled, files, frames, images, paths, table, text
+from kirigami.tasks.pictures import sources, store
 from tests.tasks.samples import write_images, write_table
 
 LETTERS = list("abcdefghijklmnop .,\n")
@@ -17,7 +18,7 @@ LETTERS = list("abcdefghijklmnop .,\n")
 
 def clear_caches() -> None:
     """Forget everything the tasks have read."""
-    for module in (bundled, files, frames, image_store, images, paths, table, text):
+    for module in (bundled, files, frames, images, paths, sources, store, table, text):
         for value in vars(module).values():
             if hasattr(value, "cache_clear"):
                 value.cache_clear()

@@ -1,55 +1,68 @@
-"""Pictures that a user has, brought to the size that a network takes."""
+"""Pictures that a user has, decoded by the rules that the training of the network wrote down."""
 
-import io
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kirigami.search.errors import InputError, one_line
-from kirigami.search.export.predicting.types import numpy_type
-
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
-
-
-def read_pictures(data: Path, argument: Any) -> tuple[Sequence[Any], NDArray[Any]]:
-    """Return the names of an image, or of all images of a folder, and the images (n, c, h, w)."""
-    files = [data] if data.is_file() else sorted(file for file in data.rglob("*") if file.suffix.lower() in IMAGES)
-    if not files:
-        raise InputError(f"{data}: holds no images (*{', *'.join(IMAGES)}).")
-    return [str(file) for file in files], _decoded(((str(file), file) for file in files), argument)
+from kirigami.search.errors import InputError
+from kirigami.search.export.predicting.notices import say
+from kirigami.tasks.pictures.decode import Rules, decode
+from kirigami.tasks.pictures.folders import SUFFIXES, others_in_words, walk
+from kirigami.tasks.pictures.modes import Encoded, UnusablePicture
+from kirigami.tasks.pictures.parquet import cells, picture_column
+from kirigami.tasks.pictures.wording import changes_in_words
 
 
-def picture_column(frame: Any) -> str | None:
-    """Return the first column of a frame that holds encoded images, or None."""
-    return next((name for name in frame.columns if isinstance(_first(frame[name]), bytes | dict)), None)
+def read_pictures(data: Path, rules: Mapping[str, Any]) -> tuple[Sequence[Any], NDArray[Any]]:
+    """Return the names of a picture, or of all pictures under a folder, and the pictures (n, c, h, w).
+
+    Raises:
+        InputError: naming the file that cannot be used.
+    """
+    if data.is_file():
+        return [str(data)], _decoded([(str(data), data)], 1, rules)
+    content = walk(data)
+    if not content.pictures:
+        raise InputError(f"{data}: holds no pictures (*{', *'.join(SUFFIXES)}).")
+    if content.others:
+        say(f"{data}: {others_in_words(content.others)} of other suffixes were passed over.")
+    names = [str(file) for file in content.pictures]
+    return names, _decoded(zip(names, content.pictures, strict=True), len(names), rules)
 
 
-def pictures_of(frame: Any, column: str, argument: Any) -> tuple[Sequence[Any], NDArray[Any]]:
-    """Return the numbers of the rows and the images (n, c, h, w) that a column holds."""
-    cells = (cell["bytes"] if isinstance(cell, dict) else cell for cell in frame[column])
-    return range(len(frame)), _decoded(((f"row {i}", io.BytesIO(cell)) for i, cell in enumerate(cells)), argument)
+def read_picture_rows(data: Path, rules: Mapping[str, Any]) -> tuple[Sequence[Any], NDArray[Any]] | None:
+    """Return the numbers of the rows of a Parquet file and its pictures (n, c, h, w); None where it holds none.
+
+    Raises:
+        InputError: naming the row that cannot be used.
+    """
+    column = picture_column(data, rules.get("column"))
+    if column is None:
+        return None
+    try:
+        encoded = list(cells(data, column))
+    except UnusablePicture as error:
+        raise InputError(str(error)) from error
+    named = ((f"{data}, row {row}", cell) for row, cell in enumerate(encoded))
+    return range(len(encoded)), _decoded(named, len(encoded), rules)
 
 
-def _decoded(sources: Iterable[tuple[str, Any]], argument: Any) -> NDArray[Any]:
-    """Return images (n, c, h, w) brought to the network's size."""
-    from PIL import Image, UnidentifiedImageError
-
-    if len(argument.shape) != 4:
-        raise InputError(f"the network takes rows of shape {argument.shape[1:]}, no images.")
-    channels, height, width = (int(size) for size in argument.shape[1:])
-    images = []
-    for name, source in sources:
+def _decoded(sources: Iterable[tuple[str, Encoded]], count: int, rules: Mapping[str, Any]) -> NDArray[Any]:
+    wanted = Rules.from_dict(rules)
+    pixels: NDArray[Any] = np.empty((count, wanted.channels, wanted.height, wanted.width), wanted.dtype)
+    changes: Counter[str] = Counter()
+    for row, (name, encoded) in enumerate(sources):
         try:
-            with Image.open(source) as image:
-                sized = image.convert("L" if channels == 1 else "RGB").resize((width, height))
-        except (UnidentifiedImageError, OSError) as error:
-            raise InputError(f"{name}: is no readable image ({one_line(error)}).") from error
-        images.append(np.asarray(sized).reshape(height, width, channels).transpose(2, 0, 1))
-    return np.stack(images).astype(numpy_type(argument))
-
-
-def _first(column: Any) -> Any:
-    return column.iloc[0] if len(column) else None
+            picture = decode(encoded, wanted, name)
+        except UnusablePicture as error:
+            size = f". Resize it, or search again with task.size={min(wanted.height, wanted.width)}."
+            raise InputError(f"{error}{size if error.argument == 'size' else ''}") from error
+        pixels[row] = picture.pixels
+        changes.update(picture.changes)
+    for line in changes_in_words(changes, count):
+        say(line)
+    return pixels

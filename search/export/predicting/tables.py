@@ -8,14 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kirigami.search.errors import InputError, one_line
-from kirigami.search.export.predicting.pictures import picture_column, pictures_of
 from kirigami.search.export.predicting.types import numpy_type
 
 TABLES = (".csv", ".parquet")
 
 
 def read_table(data: Path, argument: Any, rules: Mapping[str, Any]) -> tuple[Sequence[Any], NDArray[Any]]:
-    """Return the numbers of the rows of a table and the rows, or the pictures that the table holds."""
+    """Return the numbers of the rows of a table, and the rows."""
     import pandas
 
     try:
@@ -33,9 +32,6 @@ def read_table(data: Path, argument: Any, rules: Mapping[str, Any]) -> tuple[Seq
             return range(len(frame)), features.raw(frame, str(data)).numpy()
         except ValueError as error:
             raise InputError(f"{data}: {one_line(error)}") from error
-    pictures = picture_column(frame)
-    if pictures is not None:
-        return pictures_of(frame, pictures, argument)
     shape = [int(size) for size in argument.shape[1:]]
     numbers = frame.select_dtypes("number").to_numpy(np.float32)
     if numbers.shape[1] != int(np.prod(shape)):

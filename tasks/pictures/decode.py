@@ -1,0 +1,156 @@
+"""From an encoded picture to numbers, by rules that training writes down and `predict` reads: one function for both."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kirigami.tasks.pictures.modes import SIXTEEN_BITS, VALUES, Encoded, UnusablePicture, has_colours, open_picture
+
+EIGHT, SIXTEEN = 255, 65_535
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What every picture of a task is brought to.
+
+    Attributes:
+        channels: 1 (grey) or 3 (red, green, blue).
+        height: in pixels.
+        width: in pixels.
+        white: the number that full brightness becomes; 255 keeps whole numbers of 8 bits (uint8), any other makes
+            float32. None keeps measured values (float pictures) as they are.
+        resize: whether pictures of another size are resized (bicubic, both sides by themselves) or refused.
+        background: the grey (0 to 255) that transparent parts are laid over.
+    """
+
+    channels: int
+    height: int
+    width: int
+    white: float | None = EIGHT
+    resize: bool = False
+    background: int = EIGHT
+
+    @property
+    def dtype(self) -> type:
+        """Return the type of the numbers."""
+        return np.uint8 if self.white == EIGHT else np.float32
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the rules in plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, rules: Mapping[str, Any]) -> "Rules":
+        """Build the rules from `to_dict`, whatever else it holds."""
+        return cls(**{name: rules[name] for name in cls.__dataclass_fields__ if name in rules})
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture.
+
+    Attributes:
+        pixels: uint8 or float32 (channels, height, width).
+        changes: what was done to it that its owner may not expect, as keys of `wording.CHANGES`.
+    """
+
+    pixels: NDArray[Any]
+    changes: tuple[str, ...]
+
+
+def decode(encoded: Encoded, rules: Rules, where: str) -> Picture:
+    """Decode a picture: its first frame, turned as its orientation tag says, brought to channels, size and scale.
+
+    Raises:
+        UnusablePicture: where it cannot be decoded, or not be brought to the rules.
+    """
+    opened = open_picture(encoded, where)
+    image = opened.image
+    changes = [name for name, is_so in (("frames", opened.has_frames), ("turned", opened.is_turned)) if is_so]
+    _check_size(image, rules, where)
+    bring = _deep if image.mode in (VALUES, *SIXTEEN_BITS) else _shallow
+    pixels = bring(image, rules, where, changes)
+    if pixels.min() == pixels.max() and _varies(image):
+        changes.append("collapsed")
+    return Picture(np.ascontiguousarray(pixels), tuple(changes))
+
+
+def size_of(encoded: Encoded, where: str) -> tuple[int, int]:
+    """Return width and height of a picture after it is turned as its orientation tag says."""
+    width, height = open_picture(encoded, where).image.size
+    return width, height
+
+
+def _check_size(image: Any, rules: Rules, where: str) -> None:
+    if image.size != (rules.width, rules.height) and not rules.resize:
+        sizes = f"is {image.size[0]}x{image.size[1]} pixels, not {rules.width}x{rules.height}"
+        raise UnusablePicture(where, sizes, "size")
+
+
+def _varies(image: Any) -> bool:
+    values = np.asarray(image)
+    return bool((values != values[:1, :1]).any())
+
+
+def _shallow(image: Any, rules: Rules, where: str, changes: list[str]) -> NDArray[Any]:
+    """Bring a picture of 8 bits to the rules."""
+    if rules.white is None:
+        raise UnusablePicture(where, "has 8 bits a pixel, and the others are measured values (float) without a scale.")
+    if rules.channels == 1 and has_colours(image):
+        changes.append("grey")
+    if image.mode == "CMYK":
+        changes.append("cmyk")
+    if image.has_transparency_data:
+        image = _opaque(image, rules.background, changes)
+    mode = "L" if rules.channels == 1 else "RGB"
+    try:
+        image = image if image.mode == mode else image.convert(mode)
+    except ValueError:
+        raise UnusablePicture(where, f"has the colours {image.mode}, which cannot be converted to {mode}.") from None
+    image = _resized(image, rules)
+    pixels = np.asarray(image).reshape(rules.height, rules.width, rules.channels).transpose(2, 0, 1)
+    if rules.white == EIGHT:
+        return pixels
+    if rules.white == SIXTEEN:
+        changes.append("8 to 16 bits")
+    return (pixels * (rules.white / EIGHT)).astype(np.float32)
+
+
+def _opaque(image: Any, background: int, changes: list[str]) -> Any:
+    """Lay a picture over grey where it is transparent."""
+    from PIL import Image
+
+    layer = image.convert("RGBA")
+    if layer.getchannel("A").getextrema()[0] < EIGHT:
+        changes.append("transparent")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, (background, background, background, EIGHT)), layer)
+
+
+def _deep(image: Any, rules: Rules, where: str, changes: list[str]) -> NDArray[Any]:
+    """Bring a picture of 16 bits, or of measured values, to the rules, whole."""
+    from PIL import Image
+
+    values = np.asarray(image).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise UnusablePicture(where, "holds values that are not finite (NaN or infinite).")
+    if rules.white is not None:
+        if image.mode == VALUES:
+            raise UnusablePicture(where, "holds measured values (float), which have no scale that the others share.")
+        if values.min() < 0 or values.max() > SIXTEEN:
+            raise UnusablePicture(where, f"holds values outside of 16 bits ({values.min():g} to {values.max():g}).")
+        values *= rules.white / SIXTEEN
+    pixels = np.asarray(_resized(Image.fromarray(values.astype(np.float32)), rules))
+    if rules.white == EIGHT:
+        changes.append("16 to 8 bits")
+        pixels = np.rint(pixels.clip(0, EIGHT))
+    return np.repeat(pixels[None], rules.channels, axis=0).astype(rules.dtype)
+
+
+def _resized(image: Any, rules: Rules) -> Any:
+    from PIL import Image
+
+    size = (rules.width, rules.height)
+    return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)

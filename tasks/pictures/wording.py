@@ -1,0 +1,41 @@
+"""Say in lines what is in a set of pictures, and what was done to them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+CHANGES = {
+    "frames": "hold several frames: the first one is read",
+    "turned": "are turned as their orientation tags say",
+    "grey": "have colours, which become grey",
+    "cmyk": "are CMYK: converted to red, green and blue without a colour profile",
+    "transparent": "have transparent parts, which are laid over the background",
+    "8 to 16 bits": "have 8 bits: scaled to 16",
+    "16 to 8 bits": "have 16 bits: scaled to 8",
+    "collapsed": "have one value only once they are decoded, though not before",
+}
+MOST_CLASSES = 30
+
+
+def changes_in_words(counts: Mapping[str, int], total: int) -> list[str]:
+    """Return a line for each change, such as `3 of 40 pictures are turned as their orientation tags say.`"""
+    return [f"{counts[key]} of {total} pictures {words}." for key, words in CHANGES.items() if counts.get(key)]
+
+
+def table_of_classes(classes: Sequence[str], parts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Return the lines of a table: how many pictures of each class each part has.
+
+    Args:
+        classes: names, in the order of their numbers.
+        parts: for each part the count of each class, none where a class is not there.
+    """
+    shown = classes[:MOST_CLASSES]
+    wide = max(len("class"), *(len(name) for name in shown))
+    columns = [[part, *(str(counts.get(name, 0)) for name in shown)] for part, counts in parts.items()]
+    rows = zip(["class", *shown], *columns, strict=True)
+    widths = [max(map(len, column)) for column in columns]
+    lines = [_line(row, wide, widths) for row in rows]
+    return lines if len(shown) == len(classes) else [*lines, f"and {len(classes) - len(shown)} classes more."]
+
+
+def _line(row: Sequence[str], wide: int, widths: Iterable[int]) -> str:
+    name, *cells = row
+    return "  ".join([name.ljust(wide), *(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))])
