@@ -65,10 +65,13 @@ def open_picture(encoded: Encoded, where: str) -> Opened:
         return Opened(ImageOps.exif_transpose(image) if is_turned else image, has_frames, is_turned)
 
 
-def _open(encoded: Encoded) -> Any:
+def _open(encoded: Encoded, *, whole: bool = True) -> Any:
+    """Open a file as bytes where its pixels are wanted: by its path, Pillow maps some and forgets to turn them."""
     from PIL import Image
 
-    return Image.open(encoded if isinstance(encoded, Path) else io.BytesIO(encoded))
+    if isinstance(encoded, Path):
+        return Image.open(io.BytesIO(encoded.read_bytes()) if whole else encoded)
+    return Image.open(io.BytesIO(encoded))
 
 
 @contextmanager
@@ -95,7 +98,7 @@ def _reason(error: BaseException) -> str:
 
 def kind_of(encoded: Encoded, where: str) -> str:
     """Return what a picture holds, by its header: "grey", "colour", "16 bits" or "values"."""
-    with _named(where), _open(encoded) as image:
+    with _named(where), _open(encoded, whole=False) as image:
         if image.mode == VALUES:
             return "values"
         if image.mode in SIXTEEN_BITS:

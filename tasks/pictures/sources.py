@@ -107,7 +107,7 @@ def _open_folder(folder: Path, part: str, drop: tuple[str, ...]) -> Source:
 
 
 def _passed_over(folder: Path, part: str, walks: Iterable[Any]) -> tuple[str, ...]:
-    others = sum((content.others for content in walks), Counter())
+    others: Counter[str] = sum((content.others for content in walks), Counter())
     loose = [
         child for child in folder.iterdir() if child.is_file() and is_picture(child) and not is_leftover(child.name)
     ]

@@ -3,21 +3,21 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 CHANGES = {
-    "frames": "hold several frames: the first one is read",
-    "turned": "are turned as their orientation tags say",
-    "grey": "have colours, which become grey",
-    "cmyk": "are CMYK: converted to red, green and blue without a colour profile",
-    "transparent": "have transparent parts, which are laid over the background",
-    "8 to 16 bits": "have 8 bits: scaled to 16",
-    "16 to 8 bits": "have 16 bits: scaled to 8",
-    "collapsed": "have one value only once they are decoded, though not before",
+    "frames": "several frames, of which the first is read",
+    "turned": "turned as their orientation tags say",
+    "grey": "colours, which become grey",
+    "cmyk": "CMYK, converted to red, green and blue without a colour profile",
+    "transparent": "transparent parts, laid over the background",
+    "8 to 16 bits": "8 bits, scaled to 16",
+    "16 to 8 bits": "16 bits, scaled to 8",
+    "collapsed": "one value everywhere once decoded, though not before",
 }
 MOST_CLASSES = 30
 
 
 def changes_in_words(counts: Mapping[str, int], total: int) -> list[str]:
-    """Return a line for each change, such as `3 of 40 pictures are turned as their orientation tags say.`"""
-    return [f"{counts[key]} of {total} pictures {words}." for key, words in CHANGES.items() if counts.get(key)]
+    """Return a line for each change, such as `3 of 40 pictures: turned as their orientation tags say.`"""
+    return [f"{counts[key]} of {total} pictures: {words}." for key, words in CHANGES.items() if counts.get(key)]
 
 
 def table_of_classes(classes: Sequence[str], parts: Mapping[str, Mapping[str, int]]) -> list[str]:

@@ -1,5 +1,6 @@
 """Exported files answer without torch, Lightning, Optuna or Hydra: a process that predicts loads none of them."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -24,10 +25,11 @@ print(sorted(set({HEAVY}) & set(sys.modules)))
 """
 
 
-def save(network: nn.Module, sample: torch.Tensor, folder: Path) -> None:
-    """Write both forms of a network."""
+def save(network: nn.Module, sample: torch.Tensor, folder: Path, **rules: object) -> None:
+    """Write both forms of a network, with rules of how raw data are read."""
     folder.mkdir()
-    made = graph.to_onnx(network.eval(), sample, classes=["no", "yes"])
+    metadata = {"preparation": json.dumps(rules)}
+    made = graph.to_onnx(network.eval(), sample, classes=["no", "yes"], metadata=metadata)
     (folder / "model.onnx").write_bytes(made)
     extra = {"graph": graph.cut(made, network), "about": b"{}"}
     (folder / "model.kgm").write_bytes(compact.encode(network, extra=extra))
@@ -41,12 +43,13 @@ def data(tmp_path: Path) -> dict[str, Path]:
     save(mlp, torch.zeros(2, 3), tmp_path / "table")
     np.savetxt(tmp_path / "rows.csv", drawn.normal(size=(5, 3)), delimiter=",", header="a,b,c", comments="")
     convnet = build_network({"name": "convnet", "width": 4, "depth": 1}, in_shape=(1, 8, 8), out_features=2)
-    save(convnet, torch.zeros(2, 1, 8, 8), tmp_path / "pictures")
+    rules = {"channels": 1, "height": 8, "width": 8, "white": 1.0}
+    save(convnet, torch.zeros(2, 1, 8, 8), tmp_path / "pictures", picture=rules)
     Image.fromarray(drawn.integers(0, 255, (8, 8), np.uint8)).save(tmp_path / "one.png")
-    text = build_network({"name": "gru", "width": 4, "depth": 1}, in_shape=(6,), out_features=2, vocabulary=9)
-    save(text, torch.zeros(2, 6, dtype=torch.int64), tmp_path / "text")
-    (tmp_path / "text.csv").write_text("a,b,c,d,e,f\n1,2,3,4,5,6\n")
-    return {"table": tmp_path / "rows.csv", "pictures": tmp_path / "one.png", "text": tmp_path / "text.csv"}
+    text = build_network({"name": "gru", "width": 4, "depth": 1}, in_shape=(6,), out_features=9, vocabulary=9)
+    save(text, torch.zeros(2, 6, dtype=torch.int64), tmp_path / "text", characters="abcdefgh")
+    (tmp_path / "text.txt").write_text("bad cabbage fed")
+    return {"table": tmp_path / "rows.csv", "pictures": tmp_path / "one.png", "text": tmp_path / "text.txt"}
 
 
 def test_nothing_heavy_is_loaded(data: dict[str, Path], tmp_path: Path) -> None:
