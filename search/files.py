@@ -11,6 +11,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from kirigami.search.errors import InputError
+
 
 def unfinished(path: Path) -> Path:
     """Return the name under which a file is written until it is whole; a killed process may leave it."""
@@ -31,6 +33,25 @@ def replaced(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def check_place(path: Path, name: str) -> None:
+    """Check that a file can be written at a place that a user named, before anything is computed for it.
+
+    Args:
+        name: of the option that names the place.
+
+    Raises:
+        InputError: where it is a folder, lies in none, or may not be written.
+    """
+    if path.is_dir():
+        raise InputError(f"{name}={path} is a folder. Name a file in it: {name}={path}/NAME.")
+    if not path.parent.is_dir():
+        raise InputError(f"{name}={path}: the folder {path.parent} does not exist. Make it, or set {name}=FILE.")
+    if len(unfinished(path).name.encode()) > 255:
+        raise InputError(f"{name}={path.name[:20]}…: no file can have so long a name. Set {name}=FILE.")
+    if not os.access(path if path.exists() else path.parent, os.W_OK) or not os.access(path.parent, os.W_OK):
+        raise InputError(f"{name}={path}: no permission to write there. Set {name}=FILE.")
 
 
 def write_bytes(path: Path, content: bytes) -> None:

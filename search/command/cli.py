@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from kirigami.search.command.verbs import VERBS
-from kirigami.search.errors import InputError, StudyStopped, masked
+from kirigami.search.errors import TRACEBACK, InputError, failure_of, masked, traced
 
 
 def entry() -> None:
@@ -20,15 +20,13 @@ def main(arguments: Sequence[str]) -> int:
     """Run one verb; return 0 (done), 1 (the run failed) or 2 (the input is wrong)."""
     try:
         return _run(list(arguments))
-    except InputError as error:
-        return _fail(error, 2)
-    except StudyStopped as error:
-        return _fail(error, 1)
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - whoever read us has gone; nothing more to say
         return 0
     except KeyboardInterrupt:
         return 1
+    except Exception as error:  # the one place where errors of all verbs become a line
+        return _fail(error)
 
 
 def _run(arguments: list[str]) -> int:
@@ -86,6 +84,8 @@ def _add_config_dir(parser: argparse.ArgumentParser, destination: str) -> None:
     )
 
 
-def _fail(error: Exception, code: int) -> int:
-    print(f"kirigami: {masked(' '.join(str(error).split()))}", file=sys.stderr)
-    return code
+def _fail(error: Exception) -> int:
+    failure = failure_of(error)
+    details = traced(error) if os.environ.get(TRACEBACK) else ""
+    print(f"{details}kirigami: {masked(failure.line)}", file=sys.stderr)
+    return failure.code

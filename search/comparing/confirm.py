@@ -103,6 +103,7 @@ def _answer(
     if rows[0]["failed"]:
         raise StudyStopped(f"no leader of {study.study_name} finished all repeats; {record.path} says why")
     winner = next(arm for arm in arms if arm.value == rows[0]["trial"])
+    best = next(trial for trial in study.get_trials(deepcopy=False) if trial.number == winner.value)
     files = networks.complete(winner, repeats, train)
     answer = {
         "study": study.study_name,
@@ -110,7 +111,7 @@ def _answer(
         "direction": direction,
         "seeds": list(repeats),
         "split": split,
-        "budget": TrialConfig.from_resolved(origin(study.trials[winner.value])).budget.limits,
+        "budget": TrialConfig.from_resolved(origin(best)).budget.limits,
         "trials": rows,
         "winner": winner.value,
         "not_told_apart": [row["trial"] for row in rows[1:] if row["verdict"] != "worse"],

@@ -28,7 +28,7 @@ from kirigami.search.rehearsal.objectives import check_objectives, directions
 from kirigami.search.study import ranking
 from kirigami.search.study import study as studies
 from kirigami.search.study.facts import facts_of
-from kirigami.search.study.record import Origin
+from kirigami.search.study.record import origin_of
 from kirigami.spaces import Space
 
 
@@ -119,9 +119,7 @@ def _best(config: StudyConfig, study: Study | None, question: Question) -> tuple
 
 def origin(trial: FrozenTrial) -> dict[str, Any]:
     """Return the resolved config that a trial was made from."""
-    stored = Origin.from_attrs(trial.user_attrs)
-    assert stored is not None, "a trial that has ended was begun"
-    return dict(stored.config)
+    return dict(origin_of(trial).config)
 
 
 def _leaf(config: Mapping[str, Any], path: str) -> Any:

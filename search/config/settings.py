@@ -19,6 +19,7 @@ from kirigami.search.schema import Group
 from kirigami.search.storage import Settings as Storage
 from kirigami.spaces import Budget
 
+MOST_NAME_BYTES = 180  # a file's name may have 255, and those of checkpoints and networks begin with the study's
 Part = dict[str, Any]
 Objective = Annotated[dict[str, str | None], BeforeValidator(objective.named)]
 
@@ -130,6 +131,11 @@ class StudyConfig(TrialConfig):
     def _can_name_a_folder(cls, name: Any) -> Any:
         if not isinstance(name, str) or not name or any(sign in name for sign in "/\\\0") or name in (".", ".."):
             raise ValueError(f"name must be a name that a folder can have, but got {name!r}. Set name=NAME.")
+        if len(name.encode()) > MOST_NAME_BYTES:
+            raise ValueError(
+                f"name must be short enough for the names of files, {MOST_NAME_BYTES} bytes at most, "
+                f"but got {len(name.encode())}: {name[:20]!r}…. Set name=NAME."
+            )
         return name
 
     @model_validator(mode="after")

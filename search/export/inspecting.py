@@ -11,7 +11,7 @@ from rich.table import Table
 from kirigami.search.errors import InputError, one_line
 from kirigami.search.export import contents
 from kirigami.search.export.predict import onnx_bytes
-from kirigami.search.files import write_bytes
+from kirigami.search.files import check_place, write_bytes
 
 LARGEST = 1 << 31  # bytes; what is larger is no file of ours
 
@@ -23,6 +23,8 @@ def inspect_file(file: Path, *, unpack: bool, to: Path | None) -> None:
         InputError: where the file is damaged or foreign, in one line.
     """
     console = Console(soft_wrap=True)
+    if to is not None:
+        check_place(to, "to")
     data = _bytes(file)
     if file.suffix == ".onnx":
         if unpack:

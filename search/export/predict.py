@@ -14,7 +14,7 @@ from kirigami.search.export.predicting.pictures import read_picture_rows, read_p
 from kirigami.search.export.predicting.tables import TABLES, read_table
 from kirigami.search.export.predicting.texts import answer_texts
 from kirigami.search.export.session import open_session
-from kirigami.search.files import write_text
+from kirigami.search.files import check_place, write_text
 from kirigami.tasks.pictures.folders import is_picture
 
 AT_ONCE = 1024  # rows; more would take memory for what lies between the layers of all of them
@@ -33,6 +33,8 @@ def predict(file: Path, data: Path, to: Path | None) -> Path | None:
     """
     import pandas
 
+    if to is not None:
+        check_place(to, "to")
     session = open_session(onnx_bytes(file), threads=0)
     metadata = session.get_modelmeta().custom_metadata_map
     argument = session.get_inputs()[0]

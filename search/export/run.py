@@ -21,7 +21,7 @@ from kirigami.search.export.twin import dense_twin
 from kirigami.search.storage.artifacts import Artifacts
 from kirigami.search.study import ranking
 from kirigami.search.study import study as studies
-from kirigami.search.study.record import Origin
+from kirigami.search.study.record import origin_of
 from kirigami.search.training import trainer as trainers
 from kirigami.search.training.alone import train
 from kirigami.search.training.building import load, open_task
@@ -119,9 +119,7 @@ def train_again(trial: FrozenTrial, data: str | None = None) -> Trained:
     Raises:
         InputError: where its data or its own code are not what they were.
     """
-    origin = Origin.from_attrs(trial.user_attrs)
-    assert origin is not None, "a trial that has ended was begun"
-    config = _moved(TrialConfig.from_resolved(origin.config), data)
+    config = _moved(TrialConfig.from_resolved(origin_of(trial).config), data)
     try:
         outcome = train(Job(trial.number, config.plain, lambda fidelity, metrics: None))
     except ValueError as error:

@@ -26,7 +26,7 @@ from optuna.trial import FrozenTrial
 from kirigami.search.config.pruner import Asha, Hyperband, Pruner, check_several
 from kirigami.search.proposal.fronts import order
 from kirigami.search.proposal.judge import Go, Judge, Report, Stop, Verdict
-from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.ledger import Ledger, numbered
 from kirigami.search.study.ranking import metric_names, signs_of
 from kirigami.search.study.record import Rung, retry_of, write
 from kirigami.search.study.states import state_of
@@ -75,8 +75,9 @@ class Halving(Judge):
         """Return the bracket of a trial: it depends on the trial's position alone, so a retry keeps it."""
         if len(self.brackets) == 1:
             return 0
-        ledger.read(trial.study)
-        drawn = crc32(f"bracket/{ledger.place(ledger.trials[trial.number])}".encode()) % sum(self.shares)
+        stored = numbered(ledger.read(trial.study).trials, trial.number)
+        assert stored is not None, "a trial that reports is in the store"
+        drawn = crc32(f"bracket/{ledger.place(stored)}".encode()) % sum(self.shares)
         return int(np.searchsorted(np.cumsum(self.shares), drawn, side="right"))
 
 

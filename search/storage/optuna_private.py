@@ -10,6 +10,7 @@ A contract test names each of them, and `pyproject.toml` bounds Optuna's version
 from contextlib import AbstractContextManager
 from typing import Any
 
+import sqlalchemy
 from optuna import Trial
 from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.storages._rdb.models import (
@@ -85,16 +86,26 @@ def lock_trial(session: Any, trial_id: int) -> Any:
     return TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
 
 
-def new_trial(rows: RDBStorage, session: Any, study_id: int) -> int:
-    """Insert a running trial with the study's next number; return its id.
+def new_trial(rows: RDBStorage, session: Any, study_id: int, template: FrozenTrial | None = None) -> int:
+    """Insert a trial with the study's next number, or with its template's where that is later; return its id.
 
-    The study stays locked until the transaction ends: of two workers the second counts the first one's trial.
+    The study stays locked until the transaction ends: of two workers the second counts the first one's trial. Optuna
+    numbers a trial by counting those before it, and would give a number twice where somebody has deleted one of these.
+
+    Args:
+        template: what the trial holds; by default it is empty and runs.
 
     Raises:
         KeyError: where there is no such study.
     """
     StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
-    return int(rows._get_prepared_new_trial(study_id, None, session).trial_id)
+    row = rows._get_prepared_new_trial(study_id, template, session)
+    before = sqlalchemy.select(sqlalchemy.func.max(TrialModel.number)).where(
+        TrialModel.study_id == study_id, TrialModel.trial_id < row.trial_id
+    )
+    last = session.execute(before).scalar()
+    row.number = max(0 if last is None else last + 1, -1 if template is None else template.number)
+    return int(row.trial_id)
 
 
 def stored_report(value: float) -> tuple[Any, Any]:

@@ -48,7 +48,7 @@ class Signing(Front):
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         if template_trial is not None:  # nobody's: it waits, or is finished
-            return self.behind.create_new_trial(study_id, template_trial)
+            return self.watch.patiently(lambda _again: self._add(study_id, template_trial))
         trial_id = self.watch.patiently(lambda again: self._create(study_id, again))
         self._hold(trial_id)
         return trial_id
@@ -81,6 +81,10 @@ class Signing(Front):
             trial.datetime_start = datetime.now()
             self._sign(session, trial_id)
         return True
+
+    def _add(self, study_id: int, template: FrozenTrial) -> int:
+        with transaction(self.rows) as session:
+            return new_trial(self.rows, session, study_id, template)
 
     def _create(self, study_id: int, again: bool) -> int:
         with transaction(self.rows) as session:

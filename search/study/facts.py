@@ -1,7 +1,7 @@
 """The stored facts of a study, in the user attributes of Optuna's record."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Self
 
 from optuna.study import Study
@@ -9,6 +9,7 @@ from optuna.study import Study
 from kirigami.search.study.record import Worker
 
 SCHEMA = 1
+KINDS = {"schema": int, "baselines": Mapping, "data": str, "copied": Mapping, "identity": Mapping}
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,9 @@ class StudyFacts:
 
     @classmethod
     def from_attrs(cls, attrs: Mapping[str, Any]) -> Self:
-        """Read the stored facts of a study."""
-        stored = {field.name: attrs.get(field.name) for field in fields(cls)}
-        copied = stored.pop("copied")
+        """Read the stored facts of a study; what another program stored under such a name is none."""
+        stored = {name: attrs[name] for name, kind in KINDS.items() if isinstance(attrs.get(name), kind)}
+        copied = stored.pop("copied", None)
         return cls(**stored, copied=None if copied is None else Copied.from_plain(copied))
 
 

@@ -11,6 +11,7 @@ the database's.
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from math import inf
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial
@@ -131,8 +132,7 @@ class Ledger:
 
     def trial(self, number: int) -> FrozenTrial | None:
         """Return the trial of a number, as it was read last; None where there is none."""
-        index = bisect_left(self.trials, number, key=_number)
-        return self.trials[index] if index < len(self.trials) and self.trials[index].number == number else None
+        return numbered(self.trials, number)
 
     def has(self, number: int, state: State) -> bool:
         """Return whether the trial is known to be in a state."""
@@ -175,8 +175,8 @@ class Ledger:
 
     def place(self, trial: FrozenTrial) -> int:
         """Return the number that the trial would have in an undisturbed run."""
-        while (original := retry_of(trial)) is not None:
-            trial = self.trials[bisect_left(self.trials, original, key=_number)]
+        while (original := numbered(self.trials, retry_of(trial))) is not None:
+            trial = original
         return trial.number - bisect_left(self._repeats, trial.number)
 
     def ranked(self, sign: int) -> list[FrozenTrial]:
@@ -196,12 +196,15 @@ class Ledger:
     def last_ended(self, count: int, since: datetime) -> list[FrozenTrial]:
         """Return the last trials that ended after a moment (of the database's clock), at most so many, latest last."""
         latest = [number for stop, number in self._ended[-count:] if stop >= since]
-        return [self.trials[bisect_left(self.trials, number, key=_number)] for number in latest]
+        return self._numbered(latest)
 
     def stopped_since(self, moment: datetime) -> list[FrozenTrial]:
         """Return the trials that ended or paused after a moment (of the database's clock), latest last."""
-        after = bisect_right(self._stopped, (moment, len(self.trials)))
-        return [self.trials[bisect_left(self.trials, number, key=_number)] for _, number in self._stopped[after:]]
+        after = bisect_right(self._stopped, (moment, inf))
+        return self._numbered([number for _, number in self._stopped[after:]])
+
+    def _numbered(self, numbers: Sequence[int]) -> list[FrozenTrial]:
+        return [trial for number in numbers if (trial := numbered(self.trials, number)) is not None]
 
     def now(self) -> datetime:
         """Return the database's time."""
@@ -226,6 +229,16 @@ class Ledger:
         """
         price = self.price if price is None else price
         return None if price is None else self._money + self._unpriced_s * price / 3600
+
+
+def numbered(trials: Sequence[FrozenTrial], number: int | None) -> FrozenTrial | None:
+    """Return the trial with a number; None where there is none: somebody may have deleted it from the store.
+
+    Args:
+        trials: of one study, in the order of their numbers, which may have gaps.
+    """
+    index = len(trials) if number is None else bisect_left(trials, number, key=_number)
+    return trials[index] if index < len(trials) and trials[index].number == number else None
 
 
 def rank(trial: FrozenTrial, sign: int) -> tuple[float, float, int]:

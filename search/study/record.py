@@ -12,6 +12,8 @@ from typing import Any, ClassVar, Self
 
 from optuna.trial import FrozenTrial
 
+from kirigami.search.errors import InputError
+
 Attrs = Mapping[str, Any]
 
 
@@ -239,7 +241,8 @@ class Retry:
     @classmethod
     def from_attrs(cls, attrs: Attrs) -> Self | None:
         """Read it; None for a first attempt."""
-        return cls(int(attrs[cls.OF]), int(attrs.get(cls.DEATHS, 0))) if cls.OF in attrs else None
+        number = _whole(attrs.get(cls.OF))
+        return None if number is None else cls(number, _whole(attrs.get(cls.DEATHS)) or 0)
 
 
 @dataclass(frozen=True)
@@ -302,6 +305,21 @@ def result_of(trial: FrozenTrial) -> Result:
     return Result.from_attrs(trial.user_attrs) or Result()
 
 
+def origin_of(trial: FrozenTrial) -> Origin:
+    """Return the origin of a trial that has ended.
+
+    Raises:
+        InputError: where it has none: another program made it.
+    """
+    origin = Origin.from_attrs(trial.user_attrs)
+    if origin is None:
+        raise InputError(
+            f"trial {trial.number} was not made by kirigami: its store has no config of it, from which to train it. "
+            "`kirigami results`, `report`, `ledger` and `dashboard` read such a study."
+        )
+    return origin
+
+
 def stored_result(trial: FrozenTrial) -> Mapping[str, Any]:
     """Return the stored form of the result, for reading one value of it without the rest; {} where none is stored."""
     stored = trial.user_attrs.get(Result.KEY)
@@ -321,13 +339,17 @@ def figure_of(trial: FrozenTrial, name: str) -> Any:
 
 def retry_of(trial: FrozenTrial) -> int | None:
     """Return the number of the attempt that a trial retries."""
-    number: int | None = trial.user_attrs.get(Retry.OF)
-    return number
+    return _whole(trial.user_attrs.get(Retry.OF))
 
 
 def deaths_of(trial: FrozenTrial) -> int:
     """Return the number of workers that died during earlier attempts at a trial."""
-    return int(trial.user_attrs.get(Retry.DEATHS, 0))
+    return _whole(trial.user_attrs.get(Retry.DEATHS)) or 0
+
+
+def _whole(value: Any) -> int | None:
+    """Return a whole number; None for anything else, which another program stored."""
+    return value if isinstance(value, int) else None
 
 
 def _stored(metrics: Mapping[str, float]) -> dict[str, float | str]:

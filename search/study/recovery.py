@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kirigami.search.storage import Store
 from kirigami.search.storage.optuna_private import storage_of, study_id_of, trial_id_of
-from kirigami.search.study.ledger import Ledger
+from kirigami.search.study.ledger import Ledger, numbered
 from kirigami.search.study.record import GivenUp, Result, Retry, Worker, deaths_of, retry_of, write
 from kirigami.search.study.states import state_of
 
@@ -107,10 +107,11 @@ def paused_attempt(trials: Sequence[FrozenTrial], number: int) -> FrozenTrial | 
     Args:
         trials: all of the study.
     """
-    earlier = retry_of(trials[number])
-    while earlier is not None and state_of(trials[earlier]) != "paused":
-        earlier = retry_of(trials[earlier])
-    return None if earlier is None else trials[earlier]
+    trial = numbered(trials, number)
+    while (trial := numbered(trials, None if trial is None else retry_of(trial))) is not None:
+        if state_of(trial) == "paused":
+            return trial
+    return None
 
 
 def _queue(study: Study, trial: FrozenTrial, deaths: int) -> None:

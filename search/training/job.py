@@ -11,6 +11,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
 
+from kirigami.search.errors import masked
+
 Metrics = Mapping[str, float]
 
 TAKEN = "another worker took this one for dead"
@@ -136,4 +138,4 @@ def not_a_number(metrics: Metrics) -> str | None:
 
 def log_line(line: str) -> None:
     """Write a line into the worker's log."""
-    print(line, file=sys.stderr, flush=True)
+    print(masked(line), file=sys.stderr, flush=True)

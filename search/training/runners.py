@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from kirigami.search.errors import StudyStopped
+from kirigami.search.errors import StudyStopped, masked
 from kirigami.search.training.job import Interrupted, Job, Metrics, Outcome, Paused, Pruned
 
 
@@ -155,7 +155,7 @@ def _ending(job: Job) -> Iterator[list[Outcome]]:
         traceback.print_exception(error)  # into the worker's log
         frames = traceback.extract_tb(error.__traceback__)
         job.details["raised_at"] = f"{frames[-1].filename}:{frames[-1].lineno}"
-        ends.append(Outcome("failed", reason=f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"))
+        ends.append(Outcome("failed", reason=masked(f"{type(error).__name__}: {' '.join(str(error).split())}")[:500]))
 
 
 def _last(job: Job) -> Metrics:

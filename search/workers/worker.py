@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from kirigami.search.config import own_code
-from kirigami.search.errors import InputError, StudyStopped
+from kirigami.search.errors import InputError, StudyStopped, failure_of, masked, traced
 from kirigami.search.workers.loading import load_lightning, quickly
 
 if TYPE_CHECKING:
@@ -44,7 +44,11 @@ class Orders:
 
 
 def main() -> None:
-    """Run one worker and exit with 0 (done or stopped), 1 (the study stopped) or 2 (the input is wrong)."""
+    """Run one worker and exit with 0 (done or stopped), 1 (the study stopped), 2 (the input is wrong) or 3 (it died).
+
+    What goes wrong before it has joined the study would go wrong again, and is its answer; later it dies of an error,
+    and another one may go on.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the supervisor, which asks us to stop
     answers = _take_stdout()
     stop = threading.Event()
@@ -55,15 +59,29 @@ def main() -> None:
     orders = Orders(**json.loads(sys.stdin.readline()))
     threading.Thread(target=_watch, args=(stop,), daemon=True).start()
     own_code.add_folders(orders.paths)
+    joined = threading.Event()
+
+    def on_joined() -> None:
+        joined.set()
+        _say(answers, {"joined": True})
+
     code, answer = 0, {}
     try:
-        answer = {"ended": work(orders, stop, lambda: _say(answers, {"joined": True}))}
-    except InputError as error:
-        code, answer = 2, {"error": str(error)}
-    except StudyStopped as error:
-        code, answer = 1, {"error": str(error)}
+        answer = {"ended": work(orders, stop, on_joined)}
+    except Exception as error:
+        code, answer = _ending(error, joined.is_set())
     _say(answers, answer)
     os._exit(code) if stop.is_set() else sys.exit(code)
+
+
+def _ending(error: Exception, joined: bool) -> tuple[int, dict[str, str]]:
+    """Return the exit code and the answer of a worker that ends by an error; its traceback goes to the log."""
+    if not isinstance(error, InputError | StudyStopped):
+        print(traced(error), file=sys.stderr, flush=True)
+        if joined:
+            return 3, {"died": masked(failure_of(error).line)}
+    line, code = failure_of(error)
+    return code, {"error": masked(line)}
 
 
 def work(orders: Orders, stop: threading.Event, on_joined: Callable[[], None]) -> str:

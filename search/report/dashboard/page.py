@@ -79,10 +79,11 @@ class Page:
     def _right(self, body: dict[str, Any], study: Study) -> dict[str, Any]:
         """Return the answer with limits, note and figures of the study added."""
         body |= self._facts(study, body)
-        trials = study.get_trials(deepcopy=False)  # trials are numbered from 0 without gaps
+        trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
         ours = is_ours(study)
         for row in (*body["trials"], *body["best_trials"]):
-            row |= _row(trials[row["number"]], ours)
+            if row["number"] in trials:  # else it was deleted meanwhile
+                row |= _row(trials[row["number"]], ours)
         return body
 
     def _facts(self, study: Study, body: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial
 
 from kirigami.search.errors import one_line
 from kirigami.search.storage.artifacts import Artifacts, Folder
+from kirigami.search.study.ledger import numbered
 from kirigami.search.study.record import Checkpoint, Retry, figure_of, retry_of, write
 from kirigami.search.study.states import ENDED, state_of
 from kirigami.search.training.job import TAKEN, Pruned, log_line
@@ -160,8 +161,7 @@ def _with_checkpoints(attempts: Sequence[FrozenTrial]) -> list[int]:
 def _before(trials: Sequence[FrozenTrial], number: int) -> list[FrozenTrial]:
     """Return the attempts that a trial retries, the last one first."""
     attempts: list[FrozenTrial] = []
-    trial = trials[number]
-    while (earlier := retry_of(trial)) is not None:
-        trial = trials[earlier]
+    trial = numbered(trials, number)
+    while (trial := numbered(trials, None if trial is None else retry_of(trial))) is not None:
         attempts.append(trial)
     return attempts

@@ -13,6 +13,7 @@ from kirigami.search.workers.launchers.places import Share
 from kirigami.search.workers.worker import Orders
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
+SAME_WORDS = 3  # of deaths in a row: the fourth would be no other
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ class Patience:
     """Counts the deaths of one worker in a row, and returns the pause before its replacement.
 
     A death counts as one more in a row only where no trial of the study ended since the last one: a machine that kills
-    a worker now and then does not stop a study, a worker that cannot start does.
+    a worker now and then does not stop a study, a worker that cannot start does. One that says the same each time will
+    go on to.
 
     Args:
         limit: after so many deaths in a row there is no other.
@@ -116,14 +118,21 @@ class Patience:
     finished: Callable[[], int | None]
     deaths: int = 0
     seen: int | None = field(default=None)
+    words: list[str] = field(default_factory=list)
 
-    def after_death(self) -> float | None:
-        """Return the seconds to wait, or None where patience is at its end."""
+    def after_death(self, words: str = "") -> float | None:
+        """Return the seconds to wait, or None where patience is at its end.
+
+        Args:
+            words: its last ones, where it ended by an error; nothing where it was killed.
+        """
         finished = self.finished()
         if finished is not None and self.seen is not None and finished > self.seen:
             self.deaths = 0
+            self.words.clear()
         self.seen = self.seen if finished is None else finished
         self.deaths += 1
-        if self.deaths >= self.limit:
+        self.words = [*self.words, words] if words and set(self.words) <= {words} else [words] if words else []
+        if self.deaths >= self.limit or len(self.words) >= SAME_WORDS:
             return None
         return min(FIRST_PAUSE_S * 2 ** (self.deaths - 1), LONGEST_PAUSE_S)

@@ -122,7 +122,7 @@ class Local:
 
     def _replace(self, slot: Slot, worker: WorkerProcess, code: int) -> None:
         how = f"was killed by signal {-code}" if code < 0 else f"died ({worker.last_words()})"
-        pause = slot.patience.after_death()
+        pause = slot.patience.after_death(worker.last_words() if code > 0 else "")
         if pause is None:
             logs, words = self._logs(slot, worker), worker.last_words()
             times = f"{slot.patience.deaths} times in a row, while no trial ended"

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import IO, Any
 
+from kirigami.search.errors import masked
 from kirigami.search.workers.worker import Orders
 
 
@@ -44,9 +45,11 @@ class WorkerProcess:
         return self.log.read().decode(errors="replace")
 
     def last_words(self) -> str:
-        """Return the last line it wrote, or its exit code."""
+        """Return the error it died of, the last line it wrote, or its exit code."""
+        if "died" in self.answer:
+            return str(self.answer["died"])
         lines = [line.strip() for line in self.output().splitlines() if line.strip()]
-        return lines[-1] if lines else f"exit code {self.process.returncode}"
+        return masked(lines[-1]) if lines else f"exit code {self.process.returncode}"
 
     def close(self) -> None:
         """Wait for its end and give up the pipes."""
