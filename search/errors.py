@@ -4,13 +4,15 @@ import errno
 import os
 import re
 import traceback
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from kirigami.errors import none_of
 
 TRACEBACK = "KIRIGAMI_TRACEBACK"
+STORES = ("sqlalchemy", "sqlite3", "psycopg", "alembic", "optuna")
 LIBRARIES = (
-    *("sqlalchemy", "sqlite3", "psycopg", "alembic", "optuna", "optuna_dashboard"),
+    *(*STORES, "optuna_dashboard"),
     *("yaml", "omegaconf", "hydra", "json", "pydantic", "pydantic_core"),
     *("onnx", "onnxruntime", "google", "safetensors", "zstandard", "PIL", "pandas", "pyarrow"),
 )
@@ -77,7 +79,7 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(error, ModuleNotFoundError) and not _is_ours(error.name):
         return Failure(f"the package {error.name} is not installed. Install it: pip install {error.name}.", 2)
     place = _place(error)
-    if isinstance(error, ValueError | OSError) or _is_of_a_library(error):
+    if isinstance(error, ValueError | OSError) or _is_of(error, LIBRARIES):
         return Failure(_flat(error) if place.is_ours else f"{_said_by(error)} ({TRACEBACK}=1 shows where.)", 2)
     fault = f"{type(error).__name__} at {place.line}: {_said_by(error)}"
     return Failure(f"{fault} This is a fault of kirigami. {TRACEBACK}=1 shows all of it.", 1)
@@ -105,8 +107,13 @@ def _of_the_system(error: OSError) -> str:
     return f"{' and '.join(files)}: {error.strerror}." if files else f"{error.strerror}."
 
 
-def _is_of_a_library(error: BaseException) -> bool:
-    return any(kind.__module__.partition(".")[0] in LIBRARIES for kind in type(error).__mro__)
+def is_of_a_store(error: BaseException) -> bool:
+    """Return whether an error is one of a database or of what stands between it and us: another try may go well."""
+    return _is_of(error, STORES)
+
+
+def _is_of(error: BaseException, libraries: Sequence[str]) -> bool:
+    return any(kind.__module__.partition(".")[0] in libraries for kind in type(error).__mro__)
 
 
 def _is_ours(module: str | None) -> bool:

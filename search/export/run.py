@@ -105,7 +105,8 @@ def obtain(
         data: where the data lie now; None is where the trial read them.
     """
     path = Networks(folder / "networks", study.study_name).path(trial.number)
-    if not path.exists():
+    made_by = dict(origin_of(trial).config)
+    if not path.exists() or about_file(path)["config"] != made_by:  # a deleted trial had the number before
         console.print(f"trial {trial.number}: its weights were not kept; training it again", highlight=False)
         path.parent.mkdir(parents=True, exist_ok=True)
         train_again(trial, data).save(path)

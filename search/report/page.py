@@ -8,6 +8,7 @@ from typing import Any
 import optuna
 import plotly.graph_objects as go
 from optuna.study import Study
+from optuna.trial import TrialState
 
 from kirigami.search.files import write_text
 from kirigami.search.report import figures
@@ -70,7 +71,8 @@ def _figures(study: Study) -> Iterator[tuple[str, go.Figure]]:
     several = first if len(names) > 1 else {"target_name": names[0]}
     yield from figures.of_study(study).values()
     if complete:
-        yield "History", optuna.visualization.plot_optimization_history(study, **several)
+        named = {"target_name": names[0], **several}
+        yield "History", optuna.visualization.plot_optimization_history(_without_gaps(study), **named)
     yield "Learning curves", _curves(study, names[0])
     if complete > 3:
         for title, draw in _by_parameter():
@@ -79,6 +81,18 @@ def _figures(study: Study) -> Iterator[tuple[str, go.Figure]]:
             except (ValueError, RuntimeError):
                 continue  # too few trials in common
     yield "Timeline", optuna.visualization.plot_timeline(study)
+
+
+def _without_gaps(study: Study) -> Study:
+    """Return a study in which waiting trials stand for deleted ones: Optuna draws the history by place."""
+    trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
+    last = max(trials)
+    if last < len(trials):
+        return study
+    whole = optuna.create_study(storage=optuna.storages.InMemoryStorage(), directions=study.directions)
+    for place in range(last + 1):
+        whole.add_trial(trials.get(place) or optuna.create_trial(state=TrialState.WAITING))
+    return whole
 
 
 def _by_parameter() -> list[tuple[str, Callable[..., go.Figure]]]:

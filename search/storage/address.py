@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Self
+from urllib.parse import quote
 
 import sqlalchemy
 from pydantic import Field, field_validator
@@ -83,7 +84,7 @@ def shown(url: str) -> str:
     file = _file(url)
     if file is not None:
         return f"{SQLITE}{file}"
-    return masked(sqlalchemy.make_url(url).render_as_string(hide_password=True))
+    return masked(sqlalchemy.make_url(_quoted(url)).render_as_string(hide_password=True))
 
 
 def sqlite_url(file: Path) -> str:
@@ -126,11 +127,12 @@ def folder_of(url: str, name: str) -> Path:
 
 
 def checked_url(url: str) -> str:
-    """Return the URL.
+    """Return the URL, its password quoted where it holds signs that end a password in a URL.
 
     Raises:
         InputError: for what is no URL, or an SQLite store that workers cannot share.
     """
+    url = _quoted(url)
     try:
         parsed = sqlalchemy.make_url(url)
     except (sqlalchemy.exc.ArgumentError, ValueError):  # a port that is no number
@@ -140,6 +142,17 @@ def checked_url(url: str) -> str:
     ):
         raise InputError(f"storage.url must name a file that workers can share, but got {url!r}. {URLS}")
     return url
+
+
+def _quoted(url: str) -> str:
+    """Quote a password with an `@` in it: it ends at the last one, and nothing of it is taken for a host."""
+    scheme, separator, rest = url.partition("://")
+    user, colon, after = rest.partition(":")
+    password, _, place = after.rpartition("@")
+    is_query = re.search(r"@[^@/]*/[^@?]*\?\w+=", password)  # me:password@host/database?option=a@b
+    if not separator or not colon or "@" not in password or is_query:
+        return url
+    return f"{scheme}://{user}:{quote(password, safe='%')}@{place}"
 
 
 def absolute_place(named: Any) -> str | None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from kirigami.search.config import own_code
-from kirigami.search.errors import InputError, StudyStopped, failure_of, masked, traced
+from kirigami.search.errors import InputError, StudyStopped, failure_of, is_of_a_store, masked, traced
 from kirigami.search.workers.loading import load_lightning, quickly
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def main() -> None:
     orders = Orders(**json.loads(sys.stdin.readline()))
     threading.Thread(target=_watch, args=(stop,), daemon=True).start()
     own_code.add_folders(orders.paths)
+    threading.excepthook = lambda hook: print(traced(hook.exc_value), file=sys.stderr) if hook.exc_value else None
     joined = threading.Event()
 
     def on_joined() -> None:
@@ -78,7 +79,7 @@ def _ending(error: Exception, joined: bool) -> tuple[int, dict[str, str]]:
     """Return the exit code and the answer of a worker that ends by an error; its traceback goes to the log."""
     if not isinstance(error, InputError | StudyStopped):
         print(traced(error), file=sys.stderr, flush=True)
-        if joined:
+        if joined or is_of_a_store(error):
             return 3, {"died": masked(failure_of(error).line)}
     line, code = failure_of(error)
     return code, {"error": masked(line)}

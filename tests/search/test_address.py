@@ -4,12 +4,14 @@ import os
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 from hypothesis import given
 from hypothesis import strategies as some
 
 from kirigami.search.config.compose import compose
 from kirigami.search.config.study import checked
 from kirigami.search.storage import Settings, absolute_sqlite, folder_of, open_storage, shown
+from kirigami.search.storage.address import checked_url
 
 NAMES = some.text(some.characters(exclude_characters="/\0", exclude_categories=("Cs",)), min_size=1, max_size=40)
 ODD = ["what?next", "run%31", "a${b}", "a{b}", "größe", "conf, (v2)", "it's", "a:b@c", "a=b&c#d"]
@@ -55,3 +57,19 @@ def test_a_written_url_is_decoded_where_no_folder_has_its_name(tmp_path):
 
     assert settings(absolute_sqlite(f"sqlite:///{tmp_path}/a%20b/x.db")).file == tmp_path / "a b" / "x.db"
     assert settings(absolute_sqlite(f"sqlite:///{tmp_path}/x.db?timeout=3")).file == tmp_path / "x.db"
+
+
+@pytest.mark.parametrize(
+    ("written", "password", "host"),
+    [
+        ("postgresql://me:a@b@h/d", "a@b", "h"),
+        ("postgresql://me:a@b/c?d@h:5/d", "a@b/c?d", "h"),
+        ("postgresql://me@tenant:p/w@h/d", "p/w", "h"),
+        ("postgresql://me:p%40w@h/d", "p@w", "h"),
+        ("postgresql://me:pw@h/d?to=a@b", "pw", "h"),
+    ],
+)
+def test_a_password_ends_at_the_last_at(written, password, host):
+    url = sqlalchemy.make_url(checked_url(written))
+    assert (url.password, url.host, url.database) == (password, host, "d")
+    assert checked_url(checked_url(written)) == checked_url(written)
