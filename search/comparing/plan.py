@@ -28,7 +28,7 @@ from kirigami.search.rehearsal.objectives import check_objectives, directions
 from kirigami.search.study import ranking
 from kirigami.search.study import study as studies
 from kirigami.search.study.facts import facts_of
-from kirigami.search.study.record import origin_of
+from kirigami.search.study.provenance import origin_of
 from kirigami.spaces import Space
 
 

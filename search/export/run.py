@@ -21,7 +21,7 @@ from kirigami.search.export.twin import dense_twin
 from kirigami.search.storage.artifacts import Artifacts
 from kirigami.search.study import ranking
 from kirigami.search.study import study as studies
-from kirigami.search.study.record import origin_of
+from kirigami.search.study.provenance import origin_of
 from kirigami.search.training import trainer as trainers
 from kirigami.search.training.alone import train
 from kirigami.search.training.building import load, open_task

@@ -1,4 +1,4 @@
-"""What a trial was made with: versions and the revision of the code it ran from."""
+"""What a trial was made with: its config, versions and the revision of the code it ran from."""
 
 import platform
 import subprocess
@@ -6,7 +6,27 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from optuna.trial import FrozenTrial
+
+from kirigami.search.errors import InputError
+from kirigami.search.study.record import Origin
+
 PACKAGES = ("kirigami-search", "torch", "lightning", "optuna", "numpy")
+
+
+def origin_of(trial: FrozenTrial) -> Origin:
+    """Return what a trial was made from, as it was recorded.
+
+    Raises:
+        InputError: where nothing was: another program made it.
+    """
+    origin = Origin.from_attrs(trial.user_attrs)
+    if origin is None:
+        raise InputError(
+            f"trial {trial.number} was not made by kirigami: its store has no config of it, from which to train it. "
+            "`kirigami results`, `report`, `ledger` and `dashboard` read such a study."
+        )
+    return origin
 
 
 @cache

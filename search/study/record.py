@@ -12,8 +12,6 @@ from typing import Any, ClassVar, Self
 
 from optuna.trial import FrozenTrial
 
-from kirigami.search.errors import InputError
-
 Attrs = Mapping[str, Any]
 
 
@@ -303,21 +301,6 @@ def write(fact: Any, setter: Callable[[str, Any], None]) -> None:
 def result_of(trial: FrozenTrial) -> Result:
     """Return the result stored at the trial's end; an empty one if none is stored."""
     return Result.from_attrs(trial.user_attrs) or Result()
-
-
-def origin_of(trial: FrozenTrial) -> Origin:
-    """Return the origin of a trial that has ended.
-
-    Raises:
-        InputError: where it has none: another program made it.
-    """
-    origin = Origin.from_attrs(trial.user_attrs)
-    if origin is None:
-        raise InputError(
-            f"trial {trial.number} was not made by kirigami: its store has no config of it, from which to train it. "
-            "`kirigami results`, `report`, `ledger` and `dashboard` read such a study."
-        )
-    return origin
 
 
 def stored_result(trial: FrozenTrial) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 
 from kirigami.search.errors import InputError
-from kirigami.search.export.run import choose
+from kirigami.search.export.choosing import pick
 from kirigami.search.report import accounts, page, results
 from kirigami.search.report.dashboard import note
 from kirigami.search.storage.optuna_private import trial_id_of
@@ -42,10 +42,10 @@ def test_everything_shows_what_is_there(gapped, tmp_path, capsys):
     for by in ("worker", "trial", "state"):
         accounts.print_account(gapped, tmp_path, by, "csv")
     assert "complete,3," in capsys.readouterr().out
-    assert [trial.number for trial in choose(gapped, str(numbers[-1]))] == [numbers[-1]]
+    assert [choice.trial.number for choice in pick(gapped, str(numbers[-1]), tmp_path)] == [numbers[-1]]
     gone = next(number for number in range(5) if number not in numbers)
     with pytest.raises(InputError, match=f"trial={gone} of study={gapped.study_name} is not there"):
-        choose(gapped, str(gone))
+        pick(gapped, str(gone), tmp_path)
 
 
 def test_a_search_goes_on_with_numbers_of_its_own(gapped, make_loop, bowl, sqlite_url):
