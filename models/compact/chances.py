@@ -9,6 +9,7 @@ tensor at once; the reader goes bit by bit.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain as joined
 from typing import Any
 
 import numpy
@@ -33,6 +34,14 @@ class Table(dict[int, list[int]]):
     def __missing__(self, context: int) -> list[int]:
         counts = self[context] = [*self.start.get(context, (0, 0))]
         return counts
+
+    def counts(self, contexts: Numbers) -> Numbers:
+        """Return the counts [ones, all] (n, 2) of contexts (n,), and add none to the table."""
+        if not self and not self.start:
+            return numpy.zeros((contexts.size, 2), numpy.int64)
+        start, none = self.start.get, (0, 0)
+        rows = [self.get(context) or start(context, none) for context in contexts.tolist()]
+        return numpy.fromiter(joined.from_iterable(rows), numpy.int64, 2 * contexts.size).reshape(-1, 2)
 
 
 @dataclass(frozen=True)
@@ -102,10 +111,12 @@ def _counted(
     """Return (ones, all) counted in its context before each bit, and the table's counts after all bits."""
     order = numpy.argsort(context, kind="stable")
     sorted_context, sorted_bits = context[order], bits[order]
-    starts = numpy.flatnonzero(numpy.r_[True, sorted_context[1:] != sorted_context[:-1]][: bits.size])
-    lengths = numpy.diff(numpy.r_[starts, bits.size])
+    is_new = numpy.ones(bits.size, bool)
+    numpy.not_equal(sorted_context[1:], sorted_context[:-1], out=is_new[1:])
+    starts = numpy.flatnonzero(is_new)
+    lengths = numpy.diff(starts, append=bits.size)
     keys = sorted_context[starts]
-    before = numpy.array([table[key] for key in keys.tolist()], numpy.int64).reshape(-1, 2)
+    before = table.counts(keys)
     running = numpy.cumsum(sorted_bits) - sorted_bits
     ones, totals = numpy.empty_like(bits), numpy.empty_like(bits)
     ones[order] = running + numpy.repeat(before[:, 0] - running[starts], lengths)

@@ -91,10 +91,13 @@ def _bits(data: bytes) -> tuple[list[Numbers], Numbers]:
 @cache
 def _usual() -> Sequence[Mapping[int, Sequence[int]]]:
     """Return the counts of the usual text."""
-    writer = BitWriter()
-    bare = Model("bare", STRENGTHS)
-    put_bytes(USUAL, writer, bare)
-    return [{context: tuple(counts) for context, counts in table.items()} for table in writer.tables[bare]]
+    contexts, bits = _bits(USUAL)
+    counts = []
+    for context in contexts:
+        keys, places, totals = numpy.unique(context, return_inverse=True, return_counts=True)
+        ones = numpy.bincount(places, bits).astype(numpy.int64)
+        counts.append(dict(zip(keys.tolist(), zip(ones.tolist(), totals.tolist(), strict=True), strict=True)))
+    return counts
 
 
 TEXT = Model("text", STRENGTHS, _usual)

@@ -1,6 +1,7 @@
 """Which trials of a study come first: the best, the leaders, the Pareto front; those over the budget are in none."""
 
 from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from optuna.study import Study, StudyDirection
@@ -9,10 +10,16 @@ from optuna.trial import FrozenTrial
 from kirigami.search.study.ledger import Ledger
 from kirigami.spaces.front import undominated
 
+_names: WeakKeyDictionary[Study, tuple[str, ...]] = WeakKeyDictionary()  # they are set once, before any trial
+
 
 def metric_names(study: Study) -> list[str]:
-    """Return the names of the study's objectives."""
-    return list(study.metric_names or [f"value {index}" for index in range(len(study.directions))])
+    """Return the names of the study's objectives; they are read from the store once."""
+    if study not in _names:
+        if study.metric_names is None:
+            return [f"value {index}" for index in range(len(study.directions))]
+        _names[study] = tuple(study.metric_names)
+    return list(_names[study])
 
 
 def sign_of(study: Study) -> int:
