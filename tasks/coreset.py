@@ -60,9 +60,9 @@ def comparable(inputs: Tensor) -> Tensor:
     Columns of a table (N, F) are standardised each by itself. Pixels have a unit in common: all are divided by one
     deviation, lest those at the rim that hardly vary count as much as any.
     """
-    rows = inputs.flatten(1).float()
     if inputs.ndim == 2:
-        return Standardiser.fit(rows)(rows)
+        return Standardiser.fit(inputs)(inputs)
+    rows = inputs.flatten(1).float()
     rows = rows - rows.mean(dim=0)
     return rows / rows.std().clamp(min=1e-12)
 

@@ -1,90 +1,107 @@
 """Learn a column of a table from the others."""
 
+import codecs
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from kirigami.errors import ArgumentError, choose
-from kirigami.tasks.features import MISSING, Features
-from kirigami.tasks.files import require_file, require_path
-from kirigami.tasks.frames import read_frame, require_columns
-from kirigami.tasks.labels import KINDS, Labeller
+from kirigami.tasks.serving import Filled
 from kirigami.tasks.splits import TEST_STREAM, VALIDATION_STREAM, carve, check_amount, rows_of, strata_of
-from kirigami.tasks.standardise import Standardiser
+from kirigami.tasks.standardise import SCALES, Standardiser, fit_scale
+from kirigami.tasks.tables import checks
+from kirigami.tasks.tables.cells import Frame
+from kirigami.tasks.tables.columns import Reading
+from kirigami.tasks.tables.features import MISSING, MISSING_CATEGORY, Features
+from kirigami.tasks.tables.filling import Filling
+from kirigami.tasks.tables.labels import KINDS, Labeller
+from kirigami.tasks.tables.source import Rules, Source, rules_of
 from kirigami.tasks.task import Parts, Split, Task
 
 
 @dataclass(frozen=True)
-class _Source:
-    """All settings of a table's preparation, hashable so that reading can be memoised."""
-
-    path: str | None
-    train: tuple[str, ...]
-    test: str | None
-    target: str
-    positive: str | None
-    drop: tuple[str, ...]
-    log: bool | tuple[str, ...]
-    missing: str
-    indicator: bool
-    kind: str
-    validation: float
-    test_share: float
-
-    def files(self, where: str, names: tuple[str, ...]) -> tuple[Path, ...]:
-        folder = require_path(self.path) if self.path else None
-        return tuple(require_file(where, name, folder) for name in names)
-
-    def train_frame(self) -> Any:
-        frame = read_frame("train", self.files("train", self.train))
-        for name in self.drop:
-            choose("drop", name, frame.columns)
-        choose("target", self.target, frame.columns)
-        return frame.drop(columns=list(self.drop))
-
-    def test_frame(self) -> Any:
-        assert self.test is not None
-        frame = read_frame("test", self.files("test", (self.test,)))
-        require_columns(f"test: {self.test!r}", frame, self.train_frame().columns)
-        return frame
-
-
-@dataclass(frozen=True)
 class _Learnt:
-    """The rows as raw numbers, and the rules that made them; `test` has the rows put aside from a single table."""
+    """The rows as numbers, and the rules that made them; `test` has the rows put aside from a single table."""
 
     parts: Parts
     features: Features
+    filling: Filling
     labeller: Labeller
-    test: Any
+    test: Frame | None
+    notices: tuple[str, ...]
+
+    def inputs(self, raw: Tensor) -> Tensor:
+        """Return float64 rows: numbers logged and filled, marks of gaps, categories."""
+        return Filled(self.filling.to_dict() | {"columns": self.filling.columns})(raw)
+
+    @property
+    def flags(self) -> int:
+        """Count the columns of the inputs, the last ones, that are 0 or 1."""
+        return len(self.filling.indicators) + len(self.features.names) - len(self.filling.columns)
 
 
 @lru_cache(maxsize=8)
-def _learn(source: _Source, seed: int, test_seed: int) -> _Learnt:
-    frame = source.train_frame()
-    labeller = Labeller.fit(frame[source.target], source.target, source.positive, source.kind)
-    strata = strata_of(labeller(frame[source.target]), labeller.kind)
-    rest, test = np.arange(len(frame)), None
+def _learn(source: Source, seed: int, test_seed: int) -> _Learnt:
+    whole = rules_of(source)
+    train_rows, validation_rows, test_rows = _drawn(source, whole, seed, test_seed)
+    frame, labeller = whole.frame, whole.labeller
+    train, validation = frame.take(train_rows), frame.take(validation_rows)
+    copies = checks.refuse_copies_of_target(
+        frame.take(np.sort(np.concatenate([train_rows, validation_rows]))), whole.rules, labeller
+    )
+    checks.refuse_long_numbers(train, whole.rules)
+    features = Features.fit(
+        train, whole.rules, source.reading, missing=source.missing, missing_category=source.missing_category
+    )
+    everything = features.raw(frame, "train")  # so that a cell that cannot be read is found now, wherever it stands
+    raw, columns = everything[train_rows], tuple(rule.name for rule in features.numbers)
+    filling = Filling.fit(
+        raw[:, : len(columns)], columns, log=source.log, missing=source.missing, indicator=source.indicator
+    )
+    fill = Filled(filling.to_dict() | {"columns": columns})
+    targets = [torch.from_numpy(labeller(part, "train")) for part in (train, validation)]
+    parts = Parts(
+        labeller.kind,
+        Split(fill(torch.from_numpy(raw)), targets[0]),
+        Split(fill(torch.from_numpy(everything[validation_rows])), targets[1]),
+        labeller.classes,
+    )
+    notices = [*whole.notices, *copies]
+    if labeller.classes:
+        notices.append(
+            checks.by_part(labeller.classes, {"train": targets[0].numpy(), "validation": targets[1].numpy()})
+        )
+    learnt = _Learnt(
+        parts, features, filling, labeller, None if test_rows is None else frame.take(test_rows), tuple(notices)
+    )
+    _refuse_collapse(source, learnt, train, raw)
+    return learnt
+
+
+def _drawn(source: Source, whole: Rules, seed: int, test_seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Draw the rows of train, validation and, where there is no test file, test."""
+    strata = strata_of(torch.from_numpy(whole.labeller(whole.frame, "train")), whole.labeller.kind)
+    rest, aside = np.arange(len(whole.frame)), None
     if source.test is None:
         wanted = rows_of("test_share", source.test_share, len(rest))
         rest, aside = carve(strata, wanted, seed=test_seed, stream=TEST_STREAM)
-        test = frame.iloc[aside]
     wanted = rows_of("validation", source.validation, len(rest))
-    train_rows, validation_rows = carve(strata[rest], wanted, seed=seed, stream=VALIDATION_STREAM)
-    train, validation = frame.iloc[rest[train_rows]], frame.iloc[rest[validation_rows]]
-    columns = train.drop(columns=[source.target])
-    features = Features.fit(columns, log=source.log, missing=source.missing, indicator=source.indicator)
-    parts = Parts(
-        labeller.kind,
-        Split(features(train), labeller(train[source.target])),
-        Split(features(validation, "the validation rows"), labeller(validation[source.target])),
-        labeller.classes,
-    )
-    return _Learnt(parts, features, labeller, test)
+    train, validation = carve(strata[rest], wanted, seed=seed, stream=VALIDATION_STREAM)
+    return rest[train], rest[validation], aside
+
+
+def _refuse_collapse(source: Source, learnt: _Learnt, train: Frame, raw: np.ndarray) -> None:
+    """Refuse columns, and values to learn, of which float32 would not keep the differences."""
+    columns = learnt.filling.columns
+    scaled = fit_scale(source.scale, learnt.parts.train.inputs, learnt.flags)(learnt.parts.train.inputs)
+    checks.refuse_collapse(train, columns, raw[:, : len(columns)], scaled[:, : len(columns)].numpy())
+    if learnt.labeller.kind == "values":
+        targets = learnt.parts.train.targets
+        scaled = Standardiser.fit(targets)(targets)
+        checks.refuse_collapse(train, [source.target], targets.numpy(), scaled.numpy())
 
 
 class Table(Task):
@@ -94,10 +111,18 @@ class Table(Task):
     names stand in the folder `path`. `validation` of the train rows judges. Both are drawn with the seed, class by
     class or decile by decile. `target` is the column to learn: with `positive` (">0", "yes") whether that holds,
     class 1, else `kind`: classes, values, or auto (text or few whole numbers are classes). `drop`: columns left
-    out. `log`: true takes log1p of every column without negative train values, a list of those named. `missing`:
-    what fills a gap, with `indicator` marked by a column. Text columns become a 0/1 column for each category of
-    the train rows. Numbers, and values to learn, are standardised by the kept train rows; scores of values are in
-    their own unit.
+    out.
+
+    Files: `separator`, `encoding`, `decimal`, `thousands` and `missing_words` are found out from the train file where
+    they are None; where a number can be read in two ways, that is an error. A column is read by one rule, learnt from
+    all cells of the train files, in every other file too.
+
+    Columns: `log`: true takes log1p of every column without negative train values, a list of those named. `missing`:
+    what fills an empty cell of a number, with `indicator` marked by a column. Texts become a 0/1 column for each
+    category of the train rows; `missing_category`: an empty cell is one of its "own", or counts as the most "frequent".
+    `scale`: numbers are brought to mean 0 and deviation 1 ("standard"), to the median and the quartiles ("robust"), or
+    to the ranks of a normal distribution ("ranks"), by the kept train rows. Values to learn are standardised; scores
+    of values are in their own unit.
     """
 
     def __init__(
@@ -107,11 +132,18 @@ class Table(Task):
         target: str,
         test: str | None = None,
         path: str | None = None,
+        separator: str | None = None,
+        encoding: str | None = None,
+        decimal: str | None = None,
+        thousands: str | None = None,
+        missing_words: list[str] | tuple[str, ...] | None = None,
         positive: str | None = None,
         drop: list[str] | tuple[str, ...] = (),
         log: bool | list[str] = False,
         missing: str = "median",
+        missing_category: str = "own",
         indicator: bool = False,
+        scale: str = "standard",
         kind: str = "auto",
         validation: float = 0.25,
         test_share: float = 0.2,
@@ -121,24 +153,32 @@ class Table(Task):
         coreset: str = "random",
     ) -> None:
         super().__init__(seed=seed, test_seed=test_seed, fraction=fraction, coreset=coreset)
-        choose("missing", missing, MISSING)
-        choose("kind", kind, KINDS)
+        for key, choice, allowed in (
+            ("missing", missing, MISSING),
+            ("missing_category", missing_category, MISSING_CATEGORY),
+            ("scale", scale, SCALES),
+            ("kind", kind, KINDS),
+        ):
+            choose(key, choice, allowed)
         check_amount("validation", validation)
         check_amount("test_share", test_share)
         for key, value in (("train", train), ("target", target)):
             if not value:
                 raise ArgumentError(key, "is not set.", (key, "FILE" if key == "train" else "COLUMN"))
-        self._source = _Source(
+        self._source = Source(
             path=str(path) if path else None,
             train=(train,) if isinstance(train, str) else tuple(train),
             test=test or None,
+            reading=_reading(separator, encoding, decimal, thousands, missing_words),
             target=target,
             positive=None if positive is None else str(positive),
+            kind=kind,
             drop=(drop,) if isinstance(drop, str) else tuple(drop),
             log=log if isinstance(log, bool) else tuple(log),
             missing=missing,
+            missing_category=missing_category,
             indicator=indicator,
-            kind=kind,
+            scale=scale,
             validation=validation,
             test_share=test_share,
         )
@@ -146,28 +186,37 @@ class Table(Task):
     def load(self) -> Parts:
         """Read and encode the train and validation rows."""
         self._learnt = _learn(self._source, self.seed, self.test_seed)
+        self.notices = self._learnt.notices
         return self._learnt.parts
 
-    def raw_test(self) -> Tensor:
-        """Return the test rows as numbers (NaN where one is missing), then 0/1 for each category."""
-        return self._learnt.features.raw(self._test_frame(), "the test rows")
+    def check_test_part(self) -> None:
+        """Look whether the test file is there and has the columns; no row of it is read.
 
-    def _test_frame(self) -> Any:
+        Raises:
+            ArgumentError: naming file and column.
+        """
+        if self._source.test is not None:
+            self._source.check_test_file()
+
+    def raw_test(self) -> Tensor:
+        """Return the test rows, float64: numbers (NaN where one is missing), then 0/1 for each category."""
+        return torch.from_numpy(self._learnt.features.raw(self._test_frame(), "test"))
+
+    def _test_frame(self) -> Frame:
         return self._source.test_frame() if self._learnt.test is None else self._learnt.test
 
     def load_test(self) -> Split:
         """Read and encode the test rows by the rules of the train rows."""
-        frame = self._test_frame()
-        inputs = self._learnt.features(frame, "the test rows")
-        return Split(inputs, self._learnt.labeller(frame[self._source.target]))
+        targets = self._learnt.labeller(self._test_frame(), "test")
+        return Split(self._learnt.inputs(self.raw_test()), torch.from_numpy(targets))
 
     def fit_statistics(self, train: Split) -> None:
-        """Learn mean and deviation of each number, and of the values to learn."""
-        self._inputs = Standardiser.fit(train.inputs, skip=self._learnt.features.flags)
+        """Learn the scale of each number, and of the values to learn."""
+        self._inputs = fit_scale(self._source.scale, train.inputs, self._learnt.flags)
         self._values = Standardiser.fit(train.targets) if self._learnt.labeller.kind == "values" else None
 
     def prepare(self, split: Split) -> Split:
-        """Standardise the numbers, and the values to learn."""
+        """Scale the numbers, and the values to learn, in float64, and cast them to float32."""
         targets = split.targets if self._values is None else self._values(split.targets)
         return Split(self._inputs(split.inputs), targets)
 
@@ -179,6 +228,37 @@ class Table(Task):
         return self._values.undo(outputs), self._values.undo(targets)
 
     def preparation(self) -> dict[str, object]:
-        """The rules for each column, then mean and deviation of the result's columns and of the values."""
-        rules = {**self._learnt.features.to_dict(), "standardise": self._inputs.to_dict()}
+        """The rules of reading and of each column, then the scale of the result's columns and of the values."""
+        key = "standardise" if isinstance(self._inputs, Standardiser) else "ranks"
+        rules = {**self._learnt.features.to_dict(), **self._learnt.filling.to_dict(), key: self._inputs.to_dict()}
         return rules if self._values is None else {**rules, "values": self._values.to_dict()}
+
+
+def _reading(
+    separator: str | None,
+    encoding: str | None,
+    decimal: str | None,
+    thousands: str | None,
+    missing_words: list[str] | tuple[str, ...] | None,
+) -> Reading:
+    """Check the knobs of reading."""
+    if separator is not None and len(separator := {"\\t": "\t", "tab": "\t"}.get(separator, separator)) != 1:
+        raise ArgumentError("separator", f"must be one character, or tab, but got {separator!r}.", ("separator", "';'"))
+    if decimal is not None:
+        choose("decimal", decimal, (".", ","))
+    if thousands is not None:
+        choose("thousands", thousands, (",", ".", " ", "'"))
+    if thousands is not None and thousands == decimal:
+        raise ArgumentError("thousands", f"must differ from decimal, but both are {decimal!r}.")
+    try:
+        codecs.lookup(encoding or "utf-8")
+    except LookupError:
+        raise ArgumentError("encoding", f"names no encoding: {encoding!r}.", ("encoding", "latin-1")) from None
+    words = (missing_words,) if isinstance(missing_words, str) else missing_words
+    return Reading(
+        separator,
+        decimal,
+        thousands,
+        encoding,
+        None if words is None else tuple(str(word).casefold() for word in words),
+    )

@@ -19,6 +19,7 @@ from kirigami.tasks.imbalance import Imbalance
 from kirigami.tasks.metrics import Metric
 from kirigami.tasks.row_scores import Groups, mean_parts, parts
 from kirigami.tasks.splits import strata_of, take
+from kirigami.tasks.standardise import holds
 
 
 class Split(NamedTuple):
@@ -34,7 +35,8 @@ class Parts:
 
     `kind` "classes": targets int64 (N,); "values": float32 (N, 1); "pixels": float32 0/1 (N, H, W);
     "characters": int64 (N, T). `classes` names class numbers, `vocabulary` counts characters.
-    Parts are shared between tasks of one process: nobody may modify their tensors.
+    Rows of a table are float64 before they are prepared. Parts are shared between tasks of one process: nobody may
+    modify their tensors.
     """
 
     kind: str
@@ -54,8 +56,10 @@ class Parts:
         """Hash every train and validation tensor with its shape and type."""
         digest = hashlib.sha256()
         for tensor in (*self.train, *self.validation):
-            digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-            digest.update(tensor.contiguous().numpy().data)
+            short = tensor.float() if tensor.dtype == torch.float64 else tensor
+            for form in (short,) if holds(short, tensor) else (short, tensor):
+                digest.update(f"{form.dtype}{tuple(form.shape)}".encode())
+                digest.update(form.contiguous().numpy().data)
         return digest.hexdigest()[:16]
 
     def order(self, coreset: str, seed: int) -> list[np.ndarray]:

@@ -16,6 +16,8 @@ BEFORE: Mapping[str, Any] = {
     **{f"{group}.method": "none" for group in groups.TECHNIQUES},
     "trainer.callbacks": [],
     "metrics": {},
+    **{f"task.{key}": None for key in ("separator", "encoding", "decimal", "thousands", "missing_words")},
+    **{"task.missing_category": "own", "task.scale": "standard"},
 }
 
 

@@ -17,7 +17,7 @@ from kirigami.search.export.session import open_session
 from kirigami.search.training.building import shapes_of
 from kirigami.tasks.serving import Preparation, Unit
 
-SERVED = ("columns", "categories", "picture", "characters", "column", "encoding")
+SERVED = ("columns", "categories", "reader", "picture", "characters", "column", "encoding")
 """The rules of `Task.preparation` that stand beside the graph, since a reader of files needs them."""
 
 
@@ -52,7 +52,8 @@ def sample(task: tasks.Task) -> torch.Tensor:
     if task.vocabulary:
         return torch.zeros(2, *task.in_shape, dtype=torch.int64)
     if "columns" in rules:
-        return torch.zeros(2, task.in_shape[0] - len(rules["indicators"]))  # type: ignore[arg-type]
+        width = task.in_shape[0] - len(rules["indicators"])  # type: ignore[arg-type]
+        return torch.zeros(2, width, dtype=torch.float64)
     kind = (
         torch.uint8 if isinstance(task.train.inputs, torch.Tensor) and task.train.inputs.dtype == torch.uint8 else None
     )
@@ -62,7 +63,7 @@ def sample(task: tasks.Task) -> torch.Tensor:
 def metadata(task: tasks.Task, preparation: Mapping[str, Any]) -> dict[str, str]:
     """Return what a reader of raw data needs beyond the graph: the kind, and how files are read."""
     kind = {"kind": task.kind} if task.kind != "classes" else {}
-    columns = {key: preparation[key] for key in SERVED if preparation.get(key)}
+    columns = {key: preparation[key] for key in SERVED if key in preparation}
     return {**kind, **({"preparation": json.dumps(columns, separators=(",", ":"))} if columns else {})}
 
 

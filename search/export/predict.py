@@ -88,7 +88,7 @@ def _rows(data: Path, argument: Any, rules: Mapping[str, Any]) -> tuple[Sequence
         if "picture" not in rules:
             raise InputError(f"{data}: the network's file has no rules for pictures. It takes rows of a table.")
         return read_pictures(data, rules["picture"])
-    if data.suffix.lower() not in TABLES:
+    if "columns" not in rules and data.suffix.lower() not in TABLES:
         raise InputError(f"{data}: must be a folder of pictures, a picture, or one of (*{', *'.join(TABLES)}).")
     if "picture" in rules and data.suffix.lower() == ".parquet":
         pictures = read_picture_rows(data, rules["picture"])

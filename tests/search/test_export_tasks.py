@@ -76,7 +76,7 @@ def test_a_table_without_a_column_is_refused(table: Path, tmp_path: Path) -> Non
     task = opened(table, "good", "price")
     (tmp_path / "model.onnx").write_bytes(to_onnx(network_for(task), task))
     pandas.read_csv(table).drop(columns=["colour"]).to_csv(tmp_path / "other.csv", index=False)
-    with pytest.raises(ValueError, match=r"other\.csv: has no column 'colour'"):
+    with pytest.raises(ValueError, match=r"'other\.csv' has no column 'colour'"):
         predict(tmp_path / "model.onnx", tmp_path / "other.csv", None)
 
 

@@ -9,8 +9,9 @@ import pytest
 from pyarrow import parquet
 
 from kirigami import tasks
-from kirigami.tasks import bundled, files, frames, images, paths, table, text
+from kirigami.tasks import bundled, files, images, paths, table, text
 from kirigami.tasks.pictures import sources, store
+from kirigami.tasks.tables import reader, source
 from tests.tasks.samples import write_images, write_table
 
 LETTERS = list("abcdefghijklmnop .,\n")
@@ -18,7 +19,7 @@ LETTERS = list("abcdefghijklmnop .,\n")
 
 def clear_caches() -> None:
     """Forget everything the tasks have read."""
-    for module in (bundled, files, frames, images, paths, sources, store, table, text):
+    for module in (bundled, files, images, paths, reader, source, sources, store, table, text):
         for value in vars(module).values():
             if hasattr(value, "cache_clear"):
                 value.cache_clear()

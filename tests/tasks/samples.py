@@ -9,6 +9,8 @@ import pyarrow as arrow
 from PIL import Image
 from pyarrow import parquet
 
+from kirigami.tasks.tables.cells import Cells, Frame
+
 
 def encode_image(pixels: np.ndarray, form: str = "PNG") -> bytes:
     """Encode uint8 pixels, (H, W) or (H, W, 3), without loss."""
@@ -40,3 +42,14 @@ def write_table(file: Path, rows: int, seed: int) -> None:
         gap = "" if row % 7 == 3 else f"{b[row]:.6f}"
         lines.append(f"x,{seed}.{row},{a[row]:.6f},{gap},{color[row]},{bugs[row]}")
     file.write_text("\n".join(lines) + "\n")
+
+
+def raw_frame(**columns: list) -> Frame:
+    """Return a frame of text cells as a CSV file of these columns has them, None being an empty cell."""
+    cells = {
+        name: Cells("text", np.array(["" if value is None else str(value) for value in values], dtype=object), "text")
+        for name, values in columns.items()
+    }
+    rows = len(next(iter(columns.values())))
+    origin = np.stack([np.zeros(rows, np.int64), np.arange(1, rows + 1)], axis=1)
+    return Frame(cells, ("t.csv",), origin)

@@ -63,8 +63,9 @@ def test_images_are_prepared_to_the_bit(tmp_path: Path) -> None:
     assert torch.equal(Preparation(task.preparation())(task.raw_test()), wanted)
 
 
+@pytest.mark.parametrize("scale", ["standard", "robust", "ranks"])
 @pytest.mark.parametrize("log", [False, True])
-def test_tables_with_gaps_and_categories_are_prepared(tmp_path: Path, log: bool) -> None:
+def test_tables_with_gaps_and_categories_are_prepared(tmp_path: Path, log: bool, scale: str) -> None:
     drawn = np.random.default_rng(1)
     rows = pandas.DataFrame(
         {
@@ -75,15 +76,16 @@ def test_tables_with_gaps_and_categories_are_prepared(tmp_path: Path, log: bool)
         }
     )
     rows.loc[::7, "size"] = np.nan
-    rows.loc[3, "shift"] = np.inf
+    rows.loc[3, "colour"] = None
     rows.to_csv(tmp_path / "rows.csv", index=False)
     config = {"name": "table", "train": str(tmp_path / "rows.csv"), "target": "good", "log": log, "indicator": True}
+    config["scale"] = scale
     task = tasks.build(config, seed=0)
     wanted = prepared(task)
     raw = task.raw_test()
     assert raw.isnan().any()
-    assert raw.shape[1] == 5  # two numbers and three colours; marks of gaps are made inside
-    torch.testing.assert_close(Preparation(task.preparation())(raw), wanted, rtol=1e-6, atol=1e-6)
+    assert raw.shape[1] == 6  # two numbers, three colours and none; marks of gaps are made inside
+    assert torch.equal(Preparation(task.preparation())(raw), wanted)
 
 
 def test_characters_stay_as_they_are() -> None:

@@ -9,9 +9,13 @@ import torch
 
 from kirigami import tasks
 from kirigami.tasks import Task
-from kirigami.tasks.features import Features
-from kirigami.tasks.labels import Labeller
+from kirigami.tasks.serving import Filled
 from kirigami.tasks.standardise import Standardiser
+from kirigami.tasks.tables.columns import Reading, learn, learn_all
+from kirigami.tasks.tables.features import Features
+from kirigami.tasks.tables.filling import Filling
+from kirigami.tasks.tables.labels import Labeller
+from tests.tasks.samples import raw_frame
 
 
 def write(folder: Path, file: str = "t.csv", rows: int = 40, **columns: list) -> Path:
@@ -28,8 +32,24 @@ def table(folder: Path, seed: int = 0, **arguments: object) -> Task:
     return task
 
 
-def raw_features(frame: pd.DataFrame, **rules: object) -> Features:
-    return Features.fit(frame, **{"log": False, "missing": "median", "indicator": False, **rules})
+def labels_of(values: list, positive: str | None = None, kind: str = "auto") -> tuple[Labeller, np.ndarray]:
+    """Return what is learnt from a target column, and its targets."""
+    frame = raw_frame(y=values)
+    labeller = Labeller.fit(frame, learn("y", frame, Reading()), positive, kind)
+    return labeller, labeller(frame, "train")
+
+
+def features_of(**columns: list) -> Features:
+    frame = raw_frame(**columns)
+    return Features.fit(frame, learn_all(frame, Reading()), Reading())
+
+
+def filled(train: list, later: list, **rules: object) -> tuple[Filling, list]:
+    """Return what is learnt from rows of numbers, and what becomes of other rows."""
+    columns = tuple("abc"[: len(train[0])])
+    learnt = Filling.fit(np.array(train), columns, **{"log": False, "missing": "median", "indicator": False, **rules})
+    rows = Filled(learnt.to_dict() | {"columns": columns})(torch.tensor(later, dtype=torch.float64))
+    return learnt, rows.tolist()
 
 
 class TestReading:
@@ -94,13 +114,11 @@ class TestTargets:
         ],
     )
     def test_comparisons(self, positive: str, expected: list[int]) -> None:
-        column = pd.Series([0, 1, 2, 3], name="y")
-        assert Labeller.fit(column, "y", positive, "auto")(column).tolist() == expected
+        assert labels_of([0, 1, 2, 3], positive)[1].tolist() == expected
 
     def test_positive_word(self) -> None:
-        column = pd.Series(["yes", "no", "maybe"], name="y")
-        labeller = Labeller.fit(column, "y", "yes", "auto")
-        assert (labeller(column).tolist(), labeller.classes) == ([1, 0, 0], ("not y=yes", "y=yes"))
+        labeller, targets = labels_of(["yes", "no", "maybe"], "yes")
+        assert (targets.tolist(), labeller.classes) == ([1, 0, 0], ("not y=yes", "y=yes"))
 
     @pytest.mark.parametrize(
         ("values", "kind", "classes"),
@@ -108,19 +126,20 @@ class TestTargets:
             (["b", "a", "b"], "classes", ("a", "b")),
             ([10, 2, 10], "classes", ("2", "10")),
             ([True, False, True], "classes", ("False", "True")),
-            ([1.0, 0.0, 1.0], "classes", ("0.0", "1.0")),
+            ([1.0, 0.0, 1.0], "classes", ("0", "1")),
+            (["01", "1", "2.0"], "classes", ("1", "2")),
+            (["true", "FALSE", "1"], "classes", ("False", "True")),
             ([0.5, 1.0, 2.0], "values", None),
             (list(range(21)), "values", None),
         ],
     )
     def test_auto_kind(self, values: list, kind: str, classes: tuple | None) -> None:
-        labeller = Labeller.fit(pd.Series(values), "y", None, "auto")
+        labeller, _ = labels_of(values)
         assert (labeller.kind, labeller.classes) == (kind, classes)
 
     def test_kind_can_be_said(self) -> None:
-        column = pd.Series([1, 2, 3])
-        assert Labeller.fit(column, "y", None, "values")(column).tolist() == [[1.0], [2.0], [3.0]]
-        assert Labeller.fit(column, "y", None, "classes")(column).tolist() == [0, 1, 2]
+        assert labels_of([1, 2, 3], kind="values")[1].tolist() == [[1.0], [2.0], [3.0]]
+        assert labels_of([1, 2, 3], kind="classes")[1].tolist() == [0, 1, 2]
 
     def test_values_are_standardised_and_scored_in_their_unit(self, tmp_path: Path) -> None:
         write(tmp_path, price=[1000.0 + 10 * row for row in range(40)])
@@ -137,32 +156,33 @@ class TestTargets:
 
 class TestFeatures:
     def test_log_of_columns_without_negatives(self) -> None:
-        frame = pd.DataFrame({"a": [0.0, np.e - 1], "b": [-1.0, 1.0]})
-        features = raw_features(frame, log=True)
-        assert features.logs == ("a",)
-        assert torch.allclose(features(frame), torch.tensor([[0.0, -1.0], [1.0, 1.0]]))
+        learnt, rows = filled([[0.0, -1.0], [np.e - 1, 1.0]], [[0.0, -1.0], [np.e - 1, 1.0]], log=True)
+        assert learnt.logs == ("a",)
+        assert np.allclose(rows, [[0.0, -1.0], [1.0, 1.0]])
 
     def test_log_of_named_columns_and_negatives_later(self) -> None:
-        features = raw_features(pd.DataFrame({"a": [0.0, 3.0], "b": [1.0, 2.0]}), log=("b",))
-        later = features(pd.DataFrame({"a": [1.0], "b": [-5.0]}))
-        assert later.tolist() == [[1.0, 0.0]]
+        _, rows = filled([[0.0, 1.0], [3.0, 2.0]], [[1.0, -5.0]], log=("b",))
+        assert rows == [[1.0, 0.0]]
 
     @pytest.mark.parametrize(("missing", "expected"), [("median", 2.0), ("mean", 4.0), ("zero", 0.0)])
     def test_gaps_are_filled_from_train_rows(self, missing: str, expected: float) -> None:
-        features = raw_features(pd.DataFrame({"a": [1.0, 2.0, 9.0, np.nan]}), missing=missing)
-        assert features(pd.DataFrame({"a": [np.nan, np.inf, 5.0]})).flatten().tolist() == [expected, expected, 5.0]
+        _, rows = filled([[1.0], [2.0], [9.0], [np.nan]], [[np.nan], [5.0]], missing=missing)
+        assert rows == [[expected], [5.0]]
 
     def test_indicator_marks_gaps(self) -> None:
-        frame = pd.DataFrame({"a": [1.0, np.nan, 3.0], "b": [1, 2, 3]})
-        features = raw_features(frame, indicator=True)
-        assert features.names == ("a", "b", "a missing")
-        assert features(frame)[:, 2].tolist() == [0, 1, 0]
+        rows = [[1.0, 1.0], [np.nan, 2.0], [3.0, 3.0]]
+        learnt, marked = filled(rows, rows, indicator=True)
+        assert learnt.indicators == ("a",)
+        assert [row[2] for row in marked] == [0, 1, 0]
 
-    def test_categories_come_from_train_rows(self) -> None:
-        features = raw_features(pd.DataFrame({"c": ["u", "v", None], "a": [1, 2, 3]}))
-        assert features.names == ("a", "c=u", "c=v")
-        later = features(pd.DataFrame({"c": ["v", "new", None], "a": [1, 2, 3]}))
-        assert later[:, 1:].tolist() == [[0, 1], [0, 0], [0, 0]]
+    def test_categories_come_from_train_rows_and_a_gap_is_one(self) -> None:
+        features = features_of(c=["u", "v", None], a=[1, 2, 3])
+        assert features.names == ("a", "c missing", "c=u", "c=v")
+        later = raw_frame(c=["v", "new", None], a=[1, 2, 3])
+        assert features.raw(later, "test")[:, 1:].tolist() == [[0, 0, 1], [0, 0, 0], [1, 0, 0]]
+        assert features.unseen(later) == [
+            "'c' has 1 cells of a category that training did not have (such as 'new', 't.csv', row 2)"
+        ]
 
     def test_statistics_come_from_the_kept_train_rows_alone(self, tmp_path: Path) -> None:
         write(tmp_path, c=["u", "v"] * 20, rows=40)
@@ -180,7 +200,7 @@ class TestFeatures:
     def test_undo(self) -> None:
         rows = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)) * 7 + 3
         standardiser = Standardiser.fit(rows)
-        assert torch.allclose(standardiser.undo(standardiser(rows)), rows, atol=1e-5)
+        assert torch.allclose(standardiser.undo(standardiser(rows)), rows.double(), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -206,13 +226,16 @@ class TestFeatures:
         ({"positive": ">x"}, r"positive compares with a number, but got '>x' for the target 'y'"),
         ({"target": "a", "positive": "yes"}, r"positive: a=yes holds for 0 of 40 rows"),
         ({"target": "one"}, r"target: 'one' is 7 in every train row, but two classes are needed"),
-        ({"target": "gap"}, r"target: 'gap' is empty in 1 of 40 rows\. Remove those rows\."),
+        (
+            {"target": "gap"},
+            r"target: 't\.csv', row 1: the target 'gap' is empty, as in 1 of 40 rows\. Remove",
+        ),
         ({"target": "name", "kind": "values"}, r"kind must be classes, but got 'values'"),
         ({"kind": "class"}, r"kind must be one of .*Did you mean 'classes'\?"),
         ({"missing": "men"}, r"missing must be one of .*Did you mean 'me"),
         (
             {"missing": "error", "drop": ["name"]},
-            r"missing is error, but 'gap' has missing values in the \w+ rows",
+            r"train: 't\.csv', row 1: the column 'gap' is empty, and missing is error\. Set missing=median\.",
         ),
         ({"log": ["neg"], "drop": ["name"]}, r"log: the column 'neg' has negative values"),
         ({"log": ["nge"], "drop": ["name"]}, r"log must be one of .*Did you mean 'neg'\?"),
@@ -238,22 +261,27 @@ def test_wrong_arguments(tmp_path: Path, arguments: dict, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_dates_are_refused(tmp_path: Path) -> None:
+def test_dates_are_read_as_seconds(tmp_path: Path) -> None:
     frame = pd.DataFrame({"when": pd.date_range("2020", periods=40), "y": [0, 1] * 20})
     frame.to_parquet(tmp_path / "t.parquet")
-    with pytest.raises(ValueError, match=r"^drop: the column 'when' holds dates"):
-        table(tmp_path, train="t.parquet")
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    task = table(tmp_path, train="t.parquet")
+    assert "the column 'when' holds dates, read as seconds since 1970." in task.notices
+    assert task.fingerprint() == table(tmp_path).fingerprint()
+    assert float(task.raw_test().min()) >= 1577836800
 
 
 def test_text_where_numbers_were(tmp_path: Path) -> None:
     write(tmp_path)
     write(tmp_path, "u.csv", a=["x"] * 40)
-    with pytest.raises(ValueError, match=r"^drop: the column 'a' holds text in the test rows, but numbers"):
+    with pytest.raises(ValueError, match=r"^test: 'u\.csv', row 1: 'x' in the column 'a' is no number"):
         table(tmp_path, test="u.csv")
 
 
 def test_a_class_that_only_the_test_rows_have(tmp_path: Path) -> None:
     write(tmp_path)
     write(tmp_path, "u.csv", y=[5] * 40)
-    with pytest.raises(ValueError, match=r"^target: the class .*5.* of 'y' does not occur in the train rows"):
+    with pytest.raises(
+        ValueError, match=r"^test: 'u\.csv', row 1: the class '5' of 'y' does not occur in the train rows"
+    ):
         table(tmp_path, test="u.csv")

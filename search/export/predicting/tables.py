@@ -8,30 +8,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kirigami.search.errors import InputError, one_line
+from kirigami.search.export.predicting.notices import say
 from kirigami.search.export.predicting.types import numpy_type
 
 TABLES = (".csv", ".parquet")
 
 
 def read_table(data: Path, argument: Any, rules: Mapping[str, Any]) -> tuple[Sequence[Any], NDArray[Any]]:
-    """Return the numbers of the rows of a table, and the rows."""
+    """Return the numbers of the rows of a table and the rows."""
+    return _by_rules(data, rules) if "columns" in rules else _as_it_stands(data, argument)
+
+
+def _by_rules(data: Path, rules: Mapping[str, Any]) -> tuple[Sequence[Any], NDArray[Any]]:
+    """Read a table by the rules that training learnt; say on stderr what training did not have."""
+    from kirigami.tasks.tables import reader
+    from kirigami.tasks.tables.features import Features
+
+    if "reader" not in rules:
+        raise InputError(
+            f"{data}: the network's file has no rules of reading, as older versions wrote it. Export again."
+        )
+    features = Features.from_dict(rules)
+    try:
+        frame = reader.read("", (data,), features.reading)
+        rows = features.raw(frame, "")
+    except ValueError as error:
+        raise InputError(one_line(error)) from error
+    unseen = features.unseen(frame)
+    if unseen:
+        say(f"{data}: {'; '.join(unseen)}. They count as none of the known ones.")
+    return range(len(frame)), rows
+
+
+def _as_it_stands(data: Path, argument: Any) -> tuple[Sequence[Any], NDArray[Any]]:
+    """Read a table of as many numbers a row as the network takes."""
     import pandas
 
     try:
         frame = pandas.read_csv(data) if data.suffix.lower() == ".csv" else pandas.read_parquet(data)
     except (ValueError, OSError) as error:
         raise InputError(f"{data}: cannot be read ({one_line(error)}).") from error
-    if rules.get("columns") is not None or rules.get("categories"):
-        from kirigami.tasks.features import Features
-
-        features = Features.from_dict({"log1p": [], "fill": [], "indicators": [], "categories": {}, **rules})
-        missing = [name for name in (*features.numbers, *dict(features.categories)) if name not in frame.columns]
-        if missing:
-            raise InputError(f"{data}: has no column {missing[0]!r}. It needs ({', '.join(features.numbers)}).")
-        try:
-            return range(len(frame)), features.raw(frame, str(data)).numpy()
-        except ValueError as error:
-            raise InputError(f"{data}: {one_line(error)}") from error
     shape = [int(size) for size in argument.shape[1:]]
     numbers = frame.select_dtypes("number").to_numpy(np.float32)
     if numbers.shape[1] != int(np.prod(shape)):

@@ -1,0 +1,1 @@
+"""Tables: from a file to raw cells, and from cells to numbers by rules that the train rows taught. Needs no torch."""
