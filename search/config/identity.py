@@ -17,7 +17,8 @@ BEFORE: Mapping[str, Any] = {
     "trainer.callbacks": [],
     "metrics": {},
     **{f"task.{key}": None for key in ("separator", "encoding", "decimal", "thousands", "missing_words")},
-    **{"task.missing_category": "own", "task.scale": "standard"},
+    "task.missing_category": "own",
+    "task.scale": "standard",
 }
 
 
