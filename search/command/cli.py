@@ -2,11 +2,14 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
+from kirigami.errors import did_you_mean
 from kirigami.search.command.verbs import VERBS
 from kirigami.search.errors import TRACEBACK, InputError, failure_of, masked, traced
 
@@ -30,7 +33,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    parsed, later = _parser(arguments).parse_known_args(arguments)
+    parser = _parser(arguments)
+    if not arguments:
+        parser.print_help()
+        return 0
+    if arguments == ["--version"]:
+        print(f"kirigami {version('kirigami-search')}")
+        return 0
+    parsed, later = parser.parse_known_args(arguments)
     unknown = next((word for word in later if word.startswith("-")), None)
     if unknown is not None:
         raise InputError(f"unrecognized argument {unknown}. See `kirigami {parsed.verb} --help`.")
@@ -45,6 +55,9 @@ class _Parser(argparse.ArgumentParser):
     """Reports an error in one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
+        if unknown := re.search(r"VERB: invalid choice: '(.*?)' \(choose", message):
+            near = did_you_mean(unknown[1], VERBS)
+            raise InputError(f"{unknown[1]!r} is no verb.{near} Verbs: {', '.join(VERBS)}. See `kirigami --help`.")
         raise InputError(f"{message}. See `{self.prog} --help`.")
 
 
@@ -55,6 +68,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         description="Hyperparameter and architecture search that ends with the smallest network that does the job.",
     )
     _add_config_dir(parser, "config_dirs")
+    parser.add_argument("--version", action="store_true", help="print the version")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, verb in VERBS.items():
         subparser = verbs.add_parser(

@@ -50,12 +50,14 @@ class Verb(NamedTuple):
     Attributes:
         files: names of those that it takes; such a verb reads no config.
         configured: whether it reads the config; one that does not takes its own options alone.
+        trains: whether it trains what a study says, so that it matters which study that is.
     """
 
     name: str
     summary: str
     files: tuple[str, ...] = ()
     configured: bool = True
+    trains: bool = False
 
     @property
     def module(self) -> ModuleType:

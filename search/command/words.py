@@ -1,5 +1,6 @@
 """The words that follow a verb on the command line: their help and their parsing."""
 
+import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from kirigami.search.command.verb import Call, Verb
 from kirigami.search.errors import InputError
 from kirigami.search.schema import Group
 
+TASK = r"task(\.(name|path|train|test|target|_target_))?$"
 OVERRIDES = """\
 overrides are key=value pairs, as Hydra reads them:
   study=digits                     which study (a file in conf/study, or in --config-dir)
@@ -55,8 +57,31 @@ def understood(verb: Verb, parsed: Namespace, words: Sequence[str]) -> tuple[Cal
     overrides, texts = split(rest, verb.options)
     if overrides and (verb.files or not verb.configured):
         raise InputError(f"{overrides[0]!r} means nothing to {verb.name}. See `kirigami {verb.name} --help`.")
+    folders = [*parsed.config_dirs, *parsed.config_dir]
+    if verb.trains:
+        check_study(overrides, folders)
     flags = [flag for flag in flags_of(verb.options) if getattr(parsed, flag)]
-    return Call(overrides, [*parsed.config_dirs, *parsed.config_dir], files), read(verb.options, texts, flags)
+    return Call(overrides, folders, files), read(verb.options, texts, flags)
+
+
+def check_study(overrides: Sequence[str], folders: Sequence[Path]) -> None:
+    """Check that a study is named where data or studies of the user's own are: the default one is for its digits alone.
+
+    Raises:
+        InputError: with what to write.
+    """
+    keys = [override.lstrip("+").partition("=")[0] for override in overrides]
+    if "study" in keys:
+        return
+    task = next((override for override, key in zip(overrides, keys, strict=True) if re.match(TASK, key)), None)
+    if task is not None and task not in ("task=digits", "task.name=digits"):
+        raise InputError(
+            f"{task} without study= would be searched as study=digits, with its limits. Write a study of your own by "
+            "`kirigami new rows.csv target=COLUMN`, or name one: study=NAME."
+        )
+    studies = sorted(file.stem for folder in folders for file in folder.glob("study/*.yaml"))
+    if studies:
+        raise InputError(f"no study is named, and --config-dir holds some. Add study={' or study='.join(studies[:5])}.")
 
 
 def _files(verb: Verb, words: Sequence[str]) -> tuple[list[Path], Sequence[str]]:

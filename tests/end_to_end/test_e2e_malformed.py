@@ -29,7 +29,15 @@ FILES = {
     "class Odd:\n    def __init__(self):\n        raise RuntimeError('odd')\n",
 }
 CANCER = "study=breast_cancer"
-OWN_TABLE = ["network=mlp", "task=table", "task.train=rows.csv", "task.target=kind", "task.path=.", "space=[]"]
+OWN_TABLE = [
+    "study=breast_cancer",
+    "network=mlp",
+    "task=table",
+    "task.train=rows.csv",
+    "task.target=kind",
+    "task.path=.",
+    "space=[]",
+]
 OWN = [CANCER, "~space.network"]
 
 CASES: dict[str, tuple[list[str], list[str]]] = {
@@ -132,7 +140,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     "dropped column": (["search", *OWN_TABLE, "task.drop=[c]"], ["task.drop", "'c'"]),
     "one class": (["search", *OWN_TABLE, "task.train=one.csv"], ["task.target"]),
     "empty file": (["search", *OWN_TABLE, "task.train=empty.csv"], ["task.train", "empty.csv"]),
-    "no target": (["search", "task=table", "space=[]", "network=mlp", "task.train=rows.csv"], ["task.target"]),
+    "no target": (["search", CANCER, "task=table", "space=[]", "network=mlp", "task.train=rows.csv"], ["task.target"]),
 }
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 from inspect import signature
 from pathlib import Path
 from typing import get_type_hints
@@ -113,8 +114,31 @@ def test_help_shows_defaults_as_they_would_be_typed():
         (["store", "study=digits"], "'study=digits' means nothing to store. See `kirigami store --help`."),
         (["predict", "model.onnx"], "predict takes FILE DATA, but got 1 of them. See `kirigami predict --help`."),
         (["inspect", "a.kgm", "--pack"], "unrecognized argument --pack. See `kirigami inspect --help`."),
+        (
+            ["search", "task=table", "task.train=rows.csv"],
+            "task=table without study= would be searched as study=digits, with its limits. Write a study of your own "
+            "by `kirigami new rows.csv target=COLUMN`, or name one: study=NAME.",
+        ),
+        (["compare", "task.path=a", "over=seed"], "task.path=a without study= would be searched as study=digits, "),
+        (["serach"], "'serach' is no verb. Did you mean 'search'? Verbs: search, "),
     ],
 )
 def test_words_that_mean_nothing_are_refused(words, line, capsys):
     assert main(words) == 2
-    assert capsys.readouterr().err == f"kirigami: {line}\n"
+    assert capsys.readouterr().err.startswith(f"kirigami: {line}")
+
+
+def test_a_folder_of_studies_is_not_passed_over(tmp_path, capsys):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "mine.yaml").write_text("# @package _global_\n")
+
+    assert main(["search", "--config-dir", str(tmp_path)]) == 2
+    assert "no study is named, and --config-dir holds some. Add study=mine." in capsys.readouterr().err
+    assert main(["config", "study=breast_cancer", "task=digits", "--config-dir", str(tmp_path)]) == 0
+
+
+def test_without_a_verb_there_is_help_and_a_version(capsys):
+    assert main([]) == 0
+    assert "predict " in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.split() == ["kirigami", version("kirigami-search")]
