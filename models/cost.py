@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from kirigami.arguments import at_least
+from kirigami.models.operations import UNCOUNTED, unfused
 
 try:
     import resource
@@ -53,14 +54,15 @@ class Latency(NamedTuple):
 def macs(network: nn.Module, inputs: Tensor) -> int:
     """Count the multiply-accumulates of a forward pass for one sample.
 
-    Matrix products, convolutions and attention count; sums, norms and activations do not. The network is left in the
-    mode it was in.
+    Matrix products, convolutions, attention and recurrence count, products with zeros too; sums, norms and activations
+    do not. The network is left in the mode it was in.
 
     Args:
         network: any module.
         inputs: a batch (N, ...) whose first sample is used.
     """
-    with evaluating(network), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    counter = FlopCounterMode(display=False, custom_mapping=UNCOUNTED)
+    with evaluating(network), torch.no_grad(), unfused(), counter:
         network(inputs[:1])
     return int(counter.get_total_flops()) // 2
 

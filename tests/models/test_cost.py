@@ -139,6 +139,62 @@ def test_macs_keep_modes() -> None:
     assert [module.training for module in network] == [True, False]
 
 
+class Attention(nn.MultiheadAttention):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs, inputs, inputs)[0]
+
+
+class Products(nn.Module):
+    """By functions that torch's counter does not know."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        first = inputs[0]
+        return torch.mv(torch.ones(4, 5), first).sum() + first.dot(first) + torch.cdist(inputs, torch.ones(3, 5)).sum()
+
+
+class Bilinear(nn.Bilinear):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs, inputs)
+
+
+IMAGE, SEQUENCE = (4, 6, 6), (10, 8)
+LSTM_MACS = 4 * 16 * (8 + 16)  # a step: four gates of 16, each of 8 inputs and 16 states
+
+
+HAND_COUNTS = {
+    "linear": (nn.Linear(5, 7), (5,), 35),
+    "bilinear": (Bilinear(5, 5, 7), (5,), 7 * 5 * 5 + 7 * 5),
+    "conv1d": (nn.Conv1d(8, 6, 3), (8, 10), 6 * 8 * 3 * 8),
+    "conv2d in groups": (nn.Conv2d(4, 8, 3, groups=2), IMAGE, 8 * 2 * 9 * 16),
+    "transposed": (nn.ConvTranspose2d(4, 5, 3), IMAGE, 4 * 5 * 9 * 36),
+    "conv3d": (nn.Conv3d(2, 3, 2), (2, 3, 3, 3), 3 * 2 * 8 * 8),
+    "rnn": (nn.RNN(8, 16, batch_first=True), SEQUENCE, 10 * 16 * (8 + 16)),
+    "gru": (nn.GRU(8, 16, batch_first=True), SEQUENCE, 10 * 3 * 16 * (8 + 16)),
+    "lstm": (nn.LSTM(8, 16, batch_first=True), SEQUENCE, 10 * LSTM_MACS),
+    "lstm cell": (nn.LSTMCell(8, 16), (8,), LSTM_MACS),
+    "attention": (Attention(64, 4, batch_first=True), (16, 64), 4 * 16 * 64 * 64 + 2 * 16 * 16 * 64),
+    "transformer": (
+        nn.TransformerEncoderLayer(32, 4, 64, batch_first=True),
+        (8, 32),
+        8 * (4 * 32 * 32 + 2 * 32 * 64) + 2 * 8 * 8 * 32,
+    ),
+    "products": (Products(), (5,), 4 * 5 + 5 + 3 * 5),
+}
+
+
+@pytest.mark.parametrize("case", HAND_COUNTS)
+def test_macs_are_those_counted_by_hand(case: str) -> None:
+    network, shape, macs = HAND_COUNTS[case]
+    assert cost.macs(network, torch.randn(3, *shape)) == macs
+
+
+def test_macs_of_two_layers_both_ways() -> None:
+    network = nn.LSTM(8, 16, 2, bidirectional=True, batch_first=True)
+    assert cost.macs(network, torch.randn(2, 10, 8)) == 10 * 2 * (LSTM_MACS + 4 * 16 * (32 + 16))
+    assert torch.backends.mha.get_fastpath_enabled()
+    assert torch.backends.mkldnn.enabled
+
+
 def test_functional_weights_are_not_activations() -> None:
     class Made(nn.Module):
         def __init__(self) -> None:
