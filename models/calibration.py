@@ -221,6 +221,24 @@ def finish(
     return figures, folded, targets
 
 
+def put(network: nn.Module, batches: Batches, *, temperature: float = 1.0, threshold: float = 0.5) -> None:
+    """Fold a given temperature and threshold into a network's last layer, as `finish` does with those it chooses.
+
+    Args:
+        network: as for `finish`.
+        batches: (inputs, targets) of any rows, by which the last layer is found.
+        temperature: T.
+        threshold: the probability, after the temperature, above which class 1 is called.
+
+    Raises:
+        ValueError: The network cannot take them.
+    """
+    *_, layer = _run(network, [next(iter(batches))])
+    if layer is None:
+        raise ValueError(f"{type(network).__name__} has no linear or convolutional layer to fold calibration into.")
+    fold(layer, temperature, float(torch.tensor(threshold, dtype=torch.double).logit()))
+
+
 @torch.no_grad()
 def _run(network: nn.Module, batches: Batches) -> tuple[Tensor, Tensor, nn.Module | None]:
     """Return outputs and targets of all rows, and the weighted layer that was called last."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-GROUPS = 128
+GROUPS, FEWER = 128, 32
 MOST_HITS = 16_384  # of more rows the groups' figures are as good
 
 Score = Callable[[Tensor, Tensor], float]
@@ -59,7 +59,7 @@ def mean_parts(metric: str, outputs: Tensor, targets: Tensor, groups: "Groups") 
     of_row, of_mean = _MEANS[metric]
     rows, count = len(groups.of_row), groups.number
     values = of_row(outputs, targets).cpu().view(rows, -1)
-    if metric == "accuracy" and values.shape[1] == 1 and groups.are_all and rows <= MOST_HITS:
+    if metric == "accuracy" and values.shape[1] == 1 and groups.are_apart and rows <= MOST_HITS:
         return values.flatten()
     sums = torch.zeros(count, dtype=torch.double).index_add(0, groups.of_row, values.mean(1))
     rest = rows - torch.bincount(groups.of_row, minlength=count)
@@ -87,14 +87,22 @@ def parts(score: Score, outputs: Tensor, targets: Tensor, groups: "Groups") -> T
 
 
 class Groups(NamedTuple):
-    """The group of each row: numbers (N,) below `number`, and whether the rows are all that may ever judge."""
+    """The group of each row: numbers (N,) below `number`, and whether the rows judge in this draw alone."""
 
     of_row: Tensor
     number: int
-    are_all: bool = True
+    are_apart: bool = True
 
     @classmethod
-    def deal(cls, rows: int, places: Tensor | None = None, total: int = 0) -> Self:
-        """Deal rows out by their places among `total` rows, by default among themselves."""
-        at = torch.arange(rows) if places is None else places
-        return cls(at % GROUPS, min(GROUPS, rows if places is None else total), places is None)
+    def deal(
+        cls,
+        rows: int,
+        places: np.ndarray | None = None,
+        total: int | None = None,
+        are_apart: bool = True,
+        *,
+        most: int = GROUPS,
+    ) -> Self:
+        """Deal rows out by their places (N,) among `total` rows, by default among themselves."""
+        at = torch.arange(rows) if places is None else torch.from_numpy(places)
+        return cls(at % most, min(most, rows if total is None else total), are_apart)

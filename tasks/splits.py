@@ -22,18 +22,18 @@ def strata_of(targets: Tensor, kind: str) -> np.ndarray:
     return np.zeros(len(targets), dtype=np.int64)
 
 
-def ordered(strata: np.ndarray, seed: int, stream: int) -> list[np.ndarray]:
-    """Return the rows of each stratum in an order drawn from (seed, stream): streams are independent draws."""
-    generator = np.random.default_rng([seed, stream])
+def ordered(strata: np.ndarray, seed: int, stream: int, repeat: int = 0) -> list[np.ndarray]:
+    """Return the rows of each stratum in an order drawn from (seed, stream, repeat), each an independent draw."""
+    generator = np.random.default_rng([seed, stream, repeat] if repeat else [seed, stream])
     return [generator.permutation(np.flatnonzero(strata == label)) for label in np.unique(strata)]
 
 
-def carve(strata: np.ndarray, rows: int, *, seed: int, stream: int) -> tuple[np.ndarray, np.ndarray]:
+def carve(strata: np.ndarray, rows: int, *, seed: int, stream: int, repeat: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Part all rows into (kept, taken), both sorted, with `rows` taken in proportion to the strata.
 
     Every stratum of two rows or more keeps one and, if there are as many `rows` as strata, gives one.
     """
-    groups = ordered(strata, seed, stream)
+    groups = ordered(strata, seed, stream, repeat)
     counts = _apportion(np.array([len(group) for group in groups]), rows)
     taken = [group[:count] for group, count in zip(groups, counts, strict=True)]
     remaining = [group[count:] for group, count in zip(groups, counts, strict=True)]

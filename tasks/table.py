@@ -1,8 +1,10 @@
 """Learn a column of a table from the others."""
 
 import codecs
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from kirigami.errors import ArgumentError, choose
 from kirigami.tasks.serving import Filled
-from kirigami.tasks.splits import TEST_STREAM, VALIDATION_STREAM, carve, check_amount, rows_of, strata_of
+from kirigami.tasks.splits import TEST_STREAM, carve, check_amount, rows_of, strata_of
 from kirigami.tasks.standardise import SCALES, Standardiser, fit_scale
 from kirigami.tasks.tables import checks
 from kirigami.tasks.tables.cells import Frame
@@ -19,7 +21,8 @@ from kirigami.tasks.tables.features import MISSING, MISSING_CATEGORY, Features
 from kirigami.tasks.tables.filling import Filling
 from kirigami.tasks.tables.labels import KINDS, Labeller
 from kirigami.tasks.tables.source import Rules, Source, rules_of
-from kirigami.tasks.task import Parts, Split, Task
+from kirigami.tasks.task import Parts, Places, Split, Task
+from kirigami.tasks.validation import Validation
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,13 @@ class _Learnt:
 
 
 @lru_cache(maxsize=8)
-def _learn(source: Source, seed: int, test_seed: int) -> _Learnt:
+def _learn(source: Source, seed: int, test_seed: int, fold: int | None) -> _Learnt:
     whole = rules_of(source)
-    train_rows, validation_rows, test_rows = _drawn(source, whole, seed, test_seed)
+    train_rows, validation_rows, test_rows, places = _drawn(source, whole, seed, test_seed, fold)
     frame, labeller = whole.frame, whole.labeller
     train, validation = frame.take(train_rows), frame.take(validation_rows)
     copies = checks.refuse_copies_of_target(
-        frame.take(np.sort(np.concatenate([train_rows, validation_rows]))), whole.rules, labeller
+        frame.take(np.union1d(train_rows, validation_rows)), whole.rules, labeller
     )
     checks.refuse_long_numbers(train, whole.rules)
     features = Features.fit(
@@ -68,6 +71,7 @@ def _learn(source: Source, seed: int, test_seed: int) -> _Learnt:
         Split(fill(torch.from_numpy(raw)), targets[0]),
         Split(fill(torch.from_numpy(everything[validation_rows])), targets[1]),
         labeller.classes,
+        places=places,
     )
     notices = [*whole.notices, *copies]
     if labeller.classes:
@@ -81,16 +85,25 @@ def _learn(source: Source, seed: int, test_seed: int) -> _Learnt:
     return learnt
 
 
-def _drawn(source: Source, whole: Rules, seed: int, test_seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Draw the rows of train, validation and, where there is no test file, test."""
+class _Drawn(NamedTuple):
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray | None
+    places: Places | None
+
+
+def _drawn(source: Source, whole: Rules, seed: int, test_seed: int, fold: int | None) -> _Drawn:
+    """Draw the rows of train, validation and, where there is no test file, test; without a fold all others train."""
     strata = strata_of(torch.from_numpy(whole.labeller(whole.frame, "train")), whole.labeller.kind)
     rest, aside = np.arange(len(whole.frame)), None
     if source.test is None:
         wanted = rows_of("test_share", source.test_share, len(rest))
         rest, aside = carve(strata, wanted, seed=test_seed, stream=TEST_STREAM)
-    wanted = rows_of("validation", source.validation, len(rest))
-    train, validation = carve(strata[rest], wanted, seed=seed, stream=VALIDATION_STREAM)
-    return rest[train], rest[validation], aside
+    files = whole.frame.origin[rest, 0]
+    last_file = int((files == len(whole.frame.files) - 1).sum()) if len(whole.frame.files) > 1 else None
+    drawn = source.validation.draw(strata[rest], seed=seed, fold=fold or 0, last_file=last_file)
+    places = source.validation.places(drawn, len(rest))
+    return _Drawn(rest if fold is None else rest[drawn.train], rest[drawn.validation], aside, places)
 
 
 def _refuse_collapse(source: Source, learnt: _Learnt, train: Frame, raw: np.ndarray) -> None:
@@ -108,8 +121,9 @@ class Table(Task):
     """Learn a column of CSV or Parquet tables from the other columns.
 
     `train`: a file or several, joined; `test`: a file, else `test_share` of the train rows is put aside; relative
-    names stand in the folder `path`. `validation` of the train rows judges. Both are drawn with the seed, class by
-    class or decile by decile. `target` is the column to learn: with `positive` (">0", "yes") whether that holds,
+    names stand in the folder `path`. `validation` of the train rows judges: a share or a number of
+    rows, `{folds: 5}`, `{repeats: 3, share: 0.25}`, `{last: true}` (the last train file) or `{last: 0.2}`. Other rows
+    are drawn with the seed, class by class or decile by decile. `target` is the column to learn: with `positive` (">0", "yes") whether that holds,
     class 1, else `kind`: classes, values, or auto (text or few whole numbers are classes). `drop`: columns left
     out.
 
@@ -145,7 +159,7 @@ class Table(Task):
         indicator: bool = False,
         scale: str = "standard",
         kind: str = "auto",
-        validation: float = 0.25,
+        validation: float | Mapping[str, Any] = 0.25,
         test_share: float = 0.2,
         seed: int = 0,
         test_seed: int | None = None,
@@ -160,7 +174,6 @@ class Table(Task):
             ("kind", kind, KINDS),
         ):
             choose(key, choice, allowed)
-        check_amount("validation", validation)
         check_amount("test_share", test_share)
         for key, value in (("train", train), ("target", target)):
             if not value:
@@ -179,15 +192,27 @@ class Table(Task):
             missing_category=missing_category,
             indicator=indicator,
             scale=scale,
-            validation=validation,
+            validation=Validation.read(validation),
             test_share=test_share,
         )
 
     def load(self) -> Parts:
         """Read and encode the train and validation rows."""
-        self._learnt = _learn(self._source, self.seed, self.test_seed)
+        return self._load(self.fold)
+
+    def load_whole(self) -> Parts:
+        """Read and encode all rows but the test rows, by rules learnt from all of them."""
+        return self._load(None)
+
+    def _load(self, fold: int | None) -> Parts:
+        self._learnt = _learn(self._source, self.seed, self.test_seed, fold)
         self.notices = self._learnt.notices
         return self._learnt.parts
+
+    @property
+    def draws(self) -> int:
+        """How many networks a trial trains, each judged by rows that it has not seen."""
+        return self._source.validation.draws
 
     def check_test_part(self) -> None:
         """Look whether the test file is there and has the columns; no row of it is read.

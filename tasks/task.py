@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from kirigami.tasks.coreset import check_coreset, check_kind, order
 from kirigami.tasks.fraction import check_fraction, first
 from kirigami.tasks.imbalance import Imbalance
 from kirigami.tasks.metrics import Metric
-from kirigami.tasks.row_scores import Groups, mean_parts, parts
+from kirigami.tasks.row_scores import FEWER, GROUPS, Groups, mean_parts, parts
 from kirigami.tasks.splits import strata_of, take
 from kirigami.tasks.standardise import holds
 
@@ -29,14 +29,25 @@ class Split(NamedTuple):
     targets: Tensor
 
 
+class Places(NamedTuple):
+    """Where the validation rows (N,) stand among `total` rows, of which each may judge in one of several draws.
+
+    `are_apart`: no row is in two of the draws.
+    """
+
+    rows: np.ndarray
+    total: int
+    are_apart: bool
+
+
 @dataclass(frozen=True)
 class Parts:
     """The data of a task before the test set is opened: all train rows, validation rows, and their description.
 
     `kind` "classes": targets int64 (N,); "values": float32 (N, 1); "pixels": float32 0/1 (N, H, W);
     "characters": int64 (N, T). `classes` names class numbers, `vocabulary` counts characters.
-    Rows of a table are float64 before they are prepared. Parts are shared between tasks of one process: nobody may
-    modify their tensors.
+    Rows of a table are float64 before they are prepared; `places` where a trial trains several networks, each judged by
+    other rows. Parts are shared between tasks of one process: nobody may modify their tensors.
     """
 
     kind: str
@@ -44,6 +55,7 @@ class Parts:
     validation: Split
     classes: tuple[str, ...] | None = None
     vocabulary: int | None = None
+    places: Places | None = None
     _orders: dict[tuple[str, int], list[np.ndarray]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -81,7 +93,9 @@ class Task(pl.LightningDataModule):
     no test part of its own: runs of one `test_seed` never train on its test rows, whatever their `seed`.
 
     An `imbalance` set before `setup` acts on the kept train rows, prepared, and on nothing else. Metrics `added` before
-    it, by name, stand beside those of the kind of task.
+    it, by name, stand beside those of the kind of task. A `fold` set before it says by which of `draws` draws the
+    validation rows are taken, where the task has several; None trains on all of them, and then those of the first draw,
+    which are among the train rows, judge nothing.
 
     `notices` are lines about the data that a user should read before the first trial; `load` may set them.
 
@@ -113,6 +127,8 @@ class Task(pl.LightningDataModule):
         self.batch_size = 64
         self.evaluation_batch_size = 1024
         self.shuffle_seed = seed
+        self.fold: int | None = 0
+        self.places: Places | None = None
         self.device: torch.device | str = "cpu"
         self.imbalance: Imbalance | None = None
         self.added: Mapping[str, Metric] = {}
@@ -124,6 +140,17 @@ class Task(pl.LightningDataModule):
     def load(self) -> Parts:
         """Return train and validation rows, all of them, raw."""
         raise NotImplementedError
+
+    def load_whole(self) -> Parts:
+        """Return all rows but the test rows to train on, and among them validation rows, which then judge nothing."""
+        parts = self.load()
+        pairs = zip(parts.train, parts.validation, strict=True)
+        return replace(parts, train=Split(*(torch.cat(pair) for pair in pairs)), _orders={})
+
+    @property
+    def draws(self) -> int:
+        """How many networks a trial trains, each judged by rows that it has not seen."""
+        return 1
 
     def load_test(self) -> Split:
         """Return the test rows, raw."""
@@ -163,7 +190,8 @@ class Task(pl.LightningDataModule):
             self.test = self.prepare(self.load_test())
 
     def _setup_fit(self) -> None:
-        parts = self.load()
+        parts = self.load() if self.fold is not None else self.load_whole()
+        self.places = parts.places
         self.kind, self.classes, self.vocabulary = parts.kind, parts.classes, parts.vocabulary
         self.out_features = parts.out_features
         self.metrics = (*metrics.available(parts.kind, len(parts.classes or ())), *self.added)
@@ -242,11 +270,18 @@ class Task(pl.LightningDataModule):
         return self.added[name] if name in self.added else metrics.METRICS[name]
 
     def row_scores(self, metric: str, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return what each row, or each of at most 128 groups of rows, adds to a metric (see `tasks.row_scores`)."""
-        groups = Groups.deal(len(targets))
-        exact = mean_parts(metric, *self.canonical(outputs, targets), groups)
+        """Return what each row, or each group of rows, adds to a metric (see `tasks.row_scores`)."""
+        is_added = metric in self.added
+        groups = self.groups(len(targets), FEWER if is_added else GROUPS)  # one of a user's may take its time
+        exact = None if is_added else mean_parts(metric, *self.canonical(outputs, targets), groups)
         score = self._metric(metric).function
         return parts(lambda *some: score(*self.canonical(*some)), outputs, targets, groups) if exact is None else exact
+
+    def groups(self, rows: int, most: int = GROUPS) -> Groups:
+        """Deal rows into groups: validation rows by their places, where these are known, test rows among themselves."""
+        if self.places is None or rows != len(self.places.rows):
+            return Groups.deal(rows, most=most)
+        return Groups.deal(rows, *self.places, most=most)
 
     def baselines(self, targets: Tensor) -> dict[str, dict[str, float]]:
         """Return every metric of the task for networks that learnt nothing, by name (see `metrics.baselines`).

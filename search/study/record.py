@@ -110,6 +110,7 @@ class Result:
         gradients: bytes sent between devices, compressed and uncompressed.
         similarity: layer similarity matrices, one a bank.
         rows: what each validation row adds to the first objective (`kirigami.search.study.rows`).
+        folds: where it trained several networks: `scores` of each by metric, and the standard `error` of their means.
         figures: costs (params, macs, bytes, least_bytes, latency_ms) and the figures of techniques, by name.
     """
 
@@ -133,6 +134,7 @@ class Result:
     gradients: Mapping[str, float] = field(default_factory=dict)
     similarity: Sequence[Mapping[str, Any]] = ()
     rows: Mapping[str, Any] = field(default_factory=dict)
+    folds: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
 
     def to_attrs(self) -> dict[str, Any]:

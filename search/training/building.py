@@ -58,6 +58,7 @@ def assemble(
     test_split: int | None = None,
     *,
     threads: int | None = None,
+    fold: int | None = 0,
     task: tasks.Task | None = None,
     is_measured: bool = True,
 ) -> Assembly:
@@ -68,13 +69,14 @@ def assemble(
         split: seed of the split, where it is not that of the weights and batches.
         test_split: seed of the test rows, where it is not that of the split.
         threads: the process's share of the cores, of which small networks use one; None leaves torch's setting alone.
+        fold: which of the task's draws of validation rows; None trains on all rows but the test rows.
         task: one that is open already.
         is_measured: whether the costs are measured, for which the network has to work, on the trial's device.
 
     Raises:
         ValueError: for data, a network or techniques that cannot be had, or do not go together.
     """
-    task = open_task(config, split, test_split) if task is None else task
+    task = open_task(config, split, test_split, fold) if task is None else task
     seed_everything(config.seed, verbose=False)
     module = build_module(config, task)
     network = network_of(module)
@@ -111,17 +113,20 @@ def load(path: Path) -> tuple[nn.Module, TrialConfig]:
     return network.eval(), config
 
 
-def open_task(config: TrialConfig, split: int | None = None, test_split: int | None = None) -> tasks.Task:
+def open_task(
+    config: TrialConfig, split: int | None = None, test_split: int | None = None, fold: int | None = 0
+) -> tasks.Task:
     """Build the task on the trial's device and read its training and validation rows.
 
     Args:
         config: the trial's.
         split: seed of the split, where it is not that of the weights and batches.
         test_split: seed of the test rows, where it is not that of the split.
+        fold: which of its draws of validation rows; None trains on all rows but the test rows.
     """
     with at("task"):
         task = tasks.build(config.task, seed=config.seed if split is None else split, test_seed=test_split)
-    task.shuffle_seed = config.seed
+    task.shuffle_seed, task.fold = config.seed, fold
     task.device = devices.pick(config.trainer.device)[0]
     task.batch_size = config.trainer.batch_size
     with at("imbalance"):
@@ -255,6 +260,14 @@ def calibrate(network: nn.Module, config: TrialConfig, task: tasks.Task) -> Cali
     if output.loss in ("auto", "cross_entropy"):  # others are of outputs as they were trained, not of logits
         metrics |= {"loss": float(build_loss(config, task)(outputs, targets))}
     return Calibrated(figures, metrics, (outputs, targets))
+
+
+def set_calibration(assembly: Assembly, chosen: Mapping[str, float]) -> None:
+    """Fold a temperature and a threshold that were chosen before into a network, where there are any."""
+    values = {name: chosen[name] for name in ("temperature", "threshold") if name in chosen}
+    if values:
+        with at("output"):
+            models.calibration.put(assembly.network, assembly.task.val_dataloader(), **values)
 
 
 def skips_gradients(config: TrialConfig) -> bool:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kirigami import tasks
 from kirigami.search.study.rows import Rows
-from kirigami.tasks.row_scores import Groups, parts
+from kirigami.tasks.row_scores import parts
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -31,7 +31,7 @@ def row_figures(
         values = task.row_scores(metric, outputs, targets)
     elif metric == "loss":
         score = loss()
-        values = parts(lambda *some: float(score(*some)), outputs, targets, Groups.deal(len(targets)))
+        values = parts(lambda *some: float(score(*some)), outputs, targets, task.groups(len(targets)))
     else:
         return {}
     if not values.isfinite().all():

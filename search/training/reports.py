@@ -19,10 +19,14 @@ class Reports(Callback):
         per: the unit of fidelity, `epoch` or `step`, counted from 1 and reached at the moment of the report; what is
             validated without training has fidelity 0.
         checkpoint_callback: writes a checkpoint and ends the run where the trial is to pause.
+        is_streaming: whether validations are reported as they come; else they are only noted.
     """
 
-    def __init__(self, job: Job, per: str, checkpoint_callback: CheckpointCallback) -> None:
+    def __init__(
+        self, job: Job, per: str, checkpoint_callback: CheckpointCallback, *, is_streaming: bool = True
+    ) -> None:
         self.job = job
+        self.is_streaming = is_streaming
         self.per = per
         self.checkpoint_callback = checkpoint_callback
         self.metrics: dict[str, float] = {}
@@ -33,6 +37,8 @@ class Reports(Callback):
         self.metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if trainer.state.fn is not TrainerFn.FITTING:  # of no epochs: this is the end of it, and nothing to prune
             self.job.curve.append((0, self.metrics))
+            return
+        if not self.is_streaming:
             return
         fidelity = trainer.current_epoch + 1 if self.per == "epoch" else trainer.global_step
         try:

@@ -133,7 +133,7 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
     task = rehearse(settings)
     objectives = directions(config)
     check_objectives(config, objectives, task)
-    full, every = config.trainer.fidelities, config.trainer.val_every
+    full, every = config.trainer.fidelities * task.draws, config.trainer.val_every
     judge = build_judge(config.pruner, objectives=len(objectives), fidelities=full, every=every)
     shared, every_s = artifacts.open_artifacts(config.storage.artifacts, Path(orders.folder)), config.checkpoint.every_s
     store = storage.open_storage(config.storage, patient=True)

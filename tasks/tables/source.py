@@ -11,6 +11,7 @@ from kirigami.tasks.tables import checks, reader
 from kirigami.tasks.tables.cells import Frame
 from kirigami.tasks.tables.columns import Reading, Rule, learn_all, unreadable
 from kirigami.tasks.tables.labels import Labeller
+from kirigami.tasks.validation import Validation
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Source:
     missing_category: str
     indicator: bool
     scale: str
-    validation: float
+    validation: Validation
     test_share: float
 
     def files(self, where: str, names: tuple[str, ...]) -> tuple[Path, ...]:

@@ -1,5 +1,6 @@
 """What groups of rows add to a score: its mean is the score, and its spread the score's error."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -61,7 +62,7 @@ def test_a_row_of_many_targets_is_one_row():
 
 def test_a_group_that_none_of_these_rows_belongs_to_adds_the_score_itself():
     outputs, targets = rows_of_classes(20, 3)
-    groups = Groups.deal(20, torch.arange(0, 40, 2), 40)
+    groups = Groups.deal(20, np.arange(0, 40, 2), 40, are_apart=False)
     parts = mean_parts("accuracy", outputs, targets, groups)
     score = metrics.accuracy(outputs, targets)
     assert len(parts) == 40

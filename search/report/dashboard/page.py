@@ -36,7 +36,7 @@ from kirigami.search.study.states import state_of
 PAGE = "/api/studies/<study_id:int>"
 SECONDS = 5.0
 RECORDS = (Origin.KEY, Result.KEY, Worker.KEY)
-LEFT_OUT = ("similarity", "shrinks", "rows")
+LEFT_OUT = ("similarity", "shrinks", "rows", "folds")
 NOTES_ONLY = "This dashboard changes notes only. Start it with change=all to rename and delete studies."
 
 

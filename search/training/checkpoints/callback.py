@@ -53,9 +53,10 @@ class CheckpointCallback(Callback):
     Args:
         job: the job whose state is written; without `checkpoints` nothing is written.
         start: the checkpoint to resume from; None starts anew.
+        since: when the trial began to train, by `time.monotonic`; now by default.
     """
 
-    def __init__(self, job: Job, start: Start | None = None) -> None:
+    def __init__(self, job: Job, start: Start | None = None, since: float | None = None) -> None:
         self.job, self.start = job, start
         self.bytes = Bytes(b"" if start is None else start.data)
         self.every_s = 0.0 if job.checkpoints is None else job.checkpoints.every_s
@@ -63,7 +64,9 @@ class CheckpointCallback(Callback):
         self.restored = False
         self.batches = 0
         self.validated = False
-        self.last = self.began = time.monotonic()
+        self.last = time.monotonic()
+        self.began = self.last if since is None else since
+        self.has_written = False
         self.rest_s = self.every_s
         self._pause: Paused | None = None
         self._resume: Mapping[str, Any] | None = None
@@ -84,6 +87,11 @@ class CheckpointCallback(Callback):
             "pass": getattr(loader, "epoch", 0),
         }
         rewind(checkpoint, self.batches)
+
+    @property
+    def pausing(self) -> Paused | None:
+        """The pause that was asked for at the last validation of a run, when no step was left to end it."""
+        return self._pause
 
     def pause(self, trainer: Trainer, pause: Paused) -> None:
         """End the run as soon as its state is whole and written; a later attempt resumes it.
@@ -114,7 +122,7 @@ class CheckpointCallback(Callback):
         began, self.batches = time.monotonic(), batches
         try:
             trainer.save_checkpoint("", weights_only=False)
-            if self.last == self.began:
+            if not self.has_written:
                 loaded(self.bytes.data)  # a user's module may add what no one could read again
         except Exception as error:
             self.off = True
@@ -122,6 +130,7 @@ class CheckpointCallback(Callback):
             log_line(f"trial {self.job.number} has no checkpoints: its state cannot be written ({reason})")
             return
         assert self.job.checkpoints is not None
+        self.has_written = True
         self.job.checkpoints.put(self.job.curve[-1][0], self.bytes.data)
         self.bytes.data = b""
         self.last = time.monotonic()

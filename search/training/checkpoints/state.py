@@ -61,6 +61,15 @@ def loaded(data: bytes) -> dict[str, Any]:
     return dict(state)
 
 
+def entry(data: bytes, name: str) -> Any:
+    """Return a detail of the trial in a checkpoint's bytes; None where it has none of that name.
+
+    Raises:
+        Refused: where they cannot be read.
+    """
+    return loaded(data)[KEY]["details"].get(name)
+
+
 def about(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the facts that must be the same for a resume: format, config and versions."""
     free = (*FREE, "space", "checkpoint")

@@ -35,7 +35,7 @@ def follow(order: dict[str, Any], receive: Callable[[], dict[str, Any]], ready: 
     """Build the trial that rank 0 has built, meet it, and train.
 
     Args:
-        order: place, config, threads and the seeds of the splits.
+        order: place, config, threads, the seeds of the splits and the fold.
         receive: waits for rank 0's next message.
         ready: says that all is built.
     """
@@ -45,9 +45,9 @@ def follow(order: dict[str, Any], receive: Callable[[], dict[str, Any]], ready: 
     torch.set_num_threads(order["threads"])
     if place.device != "cpu":
         torch.cuda.set_device(place.device)
-    assembly = assemble(
-        config.with_changes(trainer={"device": place.device}), order["split"], order["test_split"], is_measured=False
-    )
+    on_device = config.with_changes(trainer={"device": place.device})
+    draw = {name: order[name] for name in ("split", "test_split", "fold")}
+    assembly = assemble(on_device, **draw, is_measured=False)
     callbacks = [*assembly.techniques, *build_callbacks(config.trainer)]
     trainer = build_trainer(config.trainer, callbacks, Follower(place, config, receive))
     prepare(assembly)

@@ -173,10 +173,10 @@ def _of_exchange(error: RuntimeError) -> bool:
     return isinstance(error, torch.distributed.DistError) or any(word in text for word in EXCHANGE_WORDS)
 
 
-def lead(job: Job, config: TrialConfig, split: int | None, test_split: int | None) -> Lead | None:
+def lead(job: Job, config: TrialConfig, split: int | None, test_split: int | None, fold: int | None = 0) -> Lead | None:
     """Return rank 0 of a trial on several devices, whose other ranks are ready; None for one on one."""
     if config.trainer.ranks == 1:
         return None
-    leading = Lead(job, config, {"split": split, "test_split": test_split})
+    leading = Lead(job, config, {"split": split, "test_split": test_split, "fold": fold})
     leading.gather()
     return leading
