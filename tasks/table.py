@@ -52,9 +52,7 @@ def _learn(source: Source, seed: int, test_seed: int, fold: int | None) -> _Lear
     train_rows, validation_rows, test_rows, places = _drawn(source, whole, seed, test_seed, fold)
     frame, labeller = whole.frame, whole.labeller
     train, validation = frame.take(train_rows), frame.take(validation_rows)
-    copies = checks.refuse_copies_of_target(
-        frame.take(np.union1d(train_rows, validation_rows)), whole.rules, labeller
-    )
+    copies = checks.refuse_copies_of_target(frame.take(np.union1d(train_rows, validation_rows)), whole.rules, labeller)
     checks.refuse_long_numbers(train, whole.rules)
     features = Features.fit(
         train, whole.rules, source.reading, missing=source.missing, missing_category=source.missing_category
@@ -120,12 +118,12 @@ def _refuse_collapse(source: Source, learnt: _Learnt, train: Frame, raw: np.ndar
 class Table(Task):
     """Learn a column of CSV or Parquet tables from the other columns.
 
-    `train`: a file or several, joined; `test`: a file, else `test_share` of the train rows is put aside; relative
-    names stand in the folder `path`. `validation` of the train rows judges: a share or a number of
-    rows, `{folds: 5}`, `{repeats: 3, share: 0.25}`, `{last: true}` (the last train file) or `{last: 0.2}`. Other rows
-    are drawn with the seed, class by class or decile by decile. `target` is the column to learn: with `positive` (">0", "yes") whether that holds,
-    class 1, else `kind`: classes, values, or auto (text or few whole numbers are classes). `drop`: columns left
-    out.
+    `train`: a file or several, joined; `test`: a file, else `test_share` of the train rows is put aside; relative names
+    stand in the folder `path`. `validation` of the train rows judges: a share or a number of rows, `{folds: 5}`,
+    `{repeats: 3, share: 0.25}`, `{last: true}` (the last train file) or `{last: 0.2}`. Other rows are drawn with the
+    seed, class by class or decile by decile. `target` is the column to learn: with `positive` (">0", "yes") whether
+    that holds, class 1, else `kind`: classes, values, or auto (text or few whole numbers are classes). `drop`: columns
+    left out.
 
     Files: `separator`, `encoding`, `decimal`, `thousands` and `missing_words` are found out from the train file where
     they are None; where a number can be read in two ways, that is an error. A column is read by one rule, learnt from

@@ -20,6 +20,7 @@ from kirigami.search.config.settings import TrialConfig
 from kirigami.search.export import contents, parity
 from kirigami.search.export.files import sample, tested, timed
 from kirigami.search.export.finish import Finished, Judge
+from kirigami.search.export.optimism import sentence
 from kirigami.search.export.session import open_session
 from kirigami.search.study import provenance
 from kirigami.search.study.ledger import Ledger
@@ -76,7 +77,7 @@ def card_of(
             "fit_s": result.fit_s or 0.0,
         },
         "config": dict(leaves(config.plain)),
-        "data": {"task": config.task.get("name") or config.task["_target_"], "fingerprint": task.fingerprint()},
+        "data": {"task": config.task.get("name") or config.task["_target_"], "fingerprint": judge.task.fingerprint()},
         "revision": provenance.revision(),
         "versions": provenance.versions(),
         "machine": f"{platform.machine()}, {platform.system()}",
@@ -150,6 +151,7 @@ def as_markdown(card: Mapping[str, Any]) -> str:
         f"`model.onnx` has {size['model.onnx']:,}.",
         "",
         *([f"Chosen: {card['choice']}.", ""] if "choice" in card else []),
+        *([sentence(card), ""] if "optimism" in card["validation"] else []),
         "| | this network | dense twin |",
         "| --- | --- | --- |",
         *_beside(card, twin),

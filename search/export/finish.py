@@ -5,16 +5,18 @@ play no part.
 """
 
 import copy
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from kirigami import models, tasks
 from kirigami.models import compact
 from kirigami.models.sharing import fold, normalise
 from kirigami.models.sharing.bank import banks
 from kirigami.search.config.settings import TrialConfig
-from kirigami.search.training.building import build_loss, calibrate
+from kirigami.search.training.building import build_loss, calibrate, set_calibration
 from kirigami.search.training.trainer import build_trainer
 
 ROUNDINGS: tuple[int | None, ...] = (None, 8, 7, 6, 5, 4, 3, 2)  # bits of what has no link; None leaves it as it is
@@ -28,6 +30,8 @@ class Finished:
 
     Attributes:
         score: on validation rows; `before` is the trial's.
+        bits: of what no technique has rounded; None leaves it as it is.
+        is_folded, is_reduced: which of the other cuts were kept.
         notes: what was tried, and what came of it, in words.
     """
 
@@ -35,6 +39,8 @@ class Finished:
     score: float
     before: float
     bits: int | None = None
+    is_folded: bool = False
+    is_reduced: bool = False
     notes: list[str] = field(default_factory=list)
 
 
@@ -65,13 +71,16 @@ class Judge:
 
 def metrics_of(network: nn.Module, task: tasks.Task, rows: str) -> dict[str, float]:
     """Return all metrics of "validation" or "test" rows; the latter must be open."""
-    import torch
+    return task.evaluate(*outputs_of(network, task, rows))
 
+
+def outputs_of(network: nn.Module, task: tasks.Task, rows: str = "validation") -> tuple[Tensor, Tensor]:
+    """Return outputs and targets of all "validation" or "test" rows; the latter must be open."""
     network.eval()
     batches = list(task.test_dataloader() if rows == "test" else task.val_dataloader())
     with torch.no_grad():
         outputs = torch.cat([network(inputs) for inputs, _ in batches])
-    return task.evaluate(outputs, torch.cat([targets for _, targets in batches]))
+    return outputs, torch.cat([targets for _, targets in batches])
 
 
 def finish(network: nn.Module, config: TrialConfig, judge: Judge) -> Finished:
@@ -82,6 +91,31 @@ def finish(network: nn.Module, config: TrialConfig, judge: Judge) -> Finished:
     _reduce(finished, judge)
     _round(finished, judge)
     return finished
+
+
+def cut_alike(
+    network: nn.Module, config: TrialConfig, task: tasks.Task, judged: Finished, chosen: Mapping[str, float]
+) -> Finished:
+    """Make the cuts to a network that another one of the same config has passed.
+
+    Args:
+        network: trained on all rows but the test rows, before any calibration.
+        config: the trial's.
+        task: with these rows to train on.
+        judged: the other one, whose scores stay those of the result.
+        chosen: temperature and threshold, where there are any.
+    """
+    network = copy.deepcopy(network)
+    if judged.is_folded:
+        fold(network)
+        tune(network, config, task)
+    set_calibration(network, task, chosen)
+    if judged.is_reduced:
+        network = compact.reduce(network)
+        normalise(network)
+    if judged.bits is not None:
+        network = compact.rounded(network, judged.bits)
+    return replace(judged, network=network, notes=list(judged.notes))
 
 
 def _fold(finished: Finished, config: TrialConfig, judge: Judge) -> None:
@@ -102,7 +136,7 @@ def _fold(finished: Finished, config: TrialConfig, judge: Judge) -> None:
         + ("" if is_kept else ": not kept")
     )
     if is_kept:
-        finished.network, finished.score = folded, score
+        finished.network, finished.score, finished.is_folded = folded, score, True
 
 
 def tune(network: nn.Module, config: TrialConfig, task: tasks.Task) -> None:
@@ -115,7 +149,8 @@ def tune(network: nn.Module, config: TrialConfig, task: tasks.Task) -> None:
     module.train()
     trainer = build_trainer(config.with_changes(trainer={**change, "device": "cpu"}).trainer, [])
     trainer.fit(module, task.train_dataloader(), task.val_dataloader())
-    calibrate(network, config, task)
+    if task.fold is not None:
+        calibrate(network, config, task)
     network.eval()
 
 
@@ -125,7 +160,7 @@ def _reduce(finished: Finished, judge: Judge) -> None:
     normalise(reduced)
     score = judge.score(reduced)
     if judge.is_enough(score, finished.before):
-        finished.network, finished.score = reduced, score
+        finished.network, finished.score, finished.is_reduced = reduced, score, True
 
 
 def _round(finished: Finished, judge: Judge) -> None:

@@ -21,4 +21,5 @@ class Options(Group):
         0.005, ge=0, le=1, description="a number from 0 to 1"
     )
     twin: Annotated[bool, doc("train the same network without techniques, to stand beside it")] = True
+    refit: Annotated[bool, doc("train it again on all rows but the test rows, as of folds it always is")] = False
     path: Annotated[str | None, doc("where the data lie now, if not where the trial read them")] = None

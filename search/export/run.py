@@ -14,16 +14,18 @@ from kirigami.search.errors import InputError, StudyStopped, one_line
 from kirigami.search.export import card as cards
 from kirigami.search.export.choosing import Pick, pick
 from kirigami.search.export.files import compare, written
-from kirigami.search.export.finish import Judge, finish
+from kirigami.search.export.finish import Judge, finish, outputs_of
 from kirigami.search.export.folder import replaced
+from kirigami.search.export.optimism import optimism, sentence
 from kirigami.search.export.options import Options
+from kirigami.search.export.refit import refit
 from kirigami.search.export.twin import dense_twin
 from kirigami.search.storage.artifacts import Artifacts
 from kirigami.search.study import ranking
 from kirigami.search.study import study as studies
 from kirigami.search.study.provenance import origin_of
 from kirigami.search.training import trainer as trainers
-from kirigami.search.training.alone import train
+from kirigami.search.training.alone import train_draw
 from kirigami.search.training.building import load, open_task
 from kirigami.search.training.job import Job, Trained
 from kirigami.search.training.networks import Networks, about_file
@@ -74,7 +76,11 @@ def export_trial(
     check_data(study, task)
     judge = Judge(task, judged_by(study, task), options.tolerance)
     with console.status(f"trial {trial.number}: last cuts, judged on validation rows"):
-        done = finish(network, config, judge)
+        judged = done = finish(network, config, judge)
+    is_refit = options.refit or task.draws > 1
+    if is_refit:
+        with console.status(f"trial {trial.number}: training it again on all rows but the test rows"):
+            done, recipes, task = refit(config, trial, judged)
     try:
         files = written(done, config.network, recipes, task)
     except ValueError as error:
@@ -84,7 +90,10 @@ def export_trial(
         agreed = compare(done.network, files, task)
     twin = dense_twin(config, task, judge.metric, console) if options.twin and config.methods else None
     card = cards.card_of(study, trial, done, files, task, judge, agreed, twin, config)
-    card["choice"] = picked.reason
+    tested = outputs_of(done.network, task, "test")
+    card["validation"] |= optimism(trial, judged, judge, tested, is_refit=is_refit)
+    card |= {"choice": picked.reason, "refit": is_refit}
+    console.print(sentence(card), highlight=False)
     for name, data in files.items():
         (into / name).write_bytes(data)
     (into / "card.json").write_text(cards.as_json(card))
@@ -115,18 +124,16 @@ def obtain(
 
 
 def train_again(trial: FrozenTrial, data: str | None = None) -> Trained:
-    """Train a trial again from its record; return what it has trained.
+    """Train a trial again from its record; return what it has trained, of several networks the first.
 
     Raises:
         InputError: where its data or its own code are not what they were.
     """
     config = _moved(TrialConfig.from_resolved(origin_of(trial).config), data)
     try:
-        outcome = train(Job(trial.number, config.plain, lambda fidelity, metrics: None))
+        return train_draw(Job(trial.number, config.plain, lambda fidelity, metrics: None), 0)
     except ValueError as error:
         raise InputError(f"trial {trial.number} cannot be trained again: {one_line(error)}") from error
-    assert outcome.trained is not None, "a trial without pruner and budget is complete"
-    return outcome.trained
 
 
 def _moved(config: TrialConfig, data: str | None) -> TrialConfig:

@@ -10,25 +10,24 @@ from kirigami.search.config.resolve import unlimited
 from kirigami.search.config.settings import TrialConfig
 from kirigami.search.export.files import timed, to_onnx
 from kirigami.search.export.finish import metrics_of
-from kirigami.search.training.alone import train
-from kirigami.search.training.building import Assembly
+from kirigami.search.training.alone import train_draw
 from kirigami.search.training.job import Job
 
 
 def dense_twin(config: TrialConfig, task: tasks.Task, metric: str, console: Console) -> dict[str, Any]:
     """Train the same network without techniques under the same seed, and return what it scores and weighs."""
     with console.status("training the dense twin"):
-        outcome = train(Job(0, unlimited(config.without_techniques().plain), lambda fidelity, metrics: None))
-    assert isinstance(outcome.trained, Assembly), "a trial without pruner and budget is complete"
-    network = outcome.trained.network.cpu().eval()
+        plain = unlimited(config.without_techniques().plain)
+        trained = train_draw(Job(0, plain, lambda fidelity, metrics: None), task.fold)
+    network = trained.network.cpu().eval()
     model = to_onnx(network, task)
     return {
         "what": "the same network and settings, trained under the same seed without any technique",
-        "validation": outcome.metrics[metric],
+        "validation": None if task.fold is None else metrics_of(network, task, "validation")[metric],
         "test": metrics_of(network, task, "test")[metric],
         "parameters": stored_parameters(network),
         "float32_bytes": 4 * stored_parameters(network),
         "onnx_bytes": len(model),
-        "macs": outcome.metrics.get("macs"),
+        "macs": trained.costs.get("macs"),
         "latency_ms": timed(model, task),
     }

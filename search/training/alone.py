@@ -67,19 +67,21 @@ def train(
     return _train(job, config, how, None)
 
 
-def train_whole(job: Job, split: int | None = None, chosen: Mapping[str, float] | None = None) -> Assembly:
-    """Train the job's config on all rows but the test rows, with nothing left to judge it by.
-
-    What watches the validation rows, such as a callback that stops early, sees rows that are trained on.
+def train_draw(
+    job: Job, fold: int | None, split: int | None = None, chosen: Mapping[str, float] | None = None
+) -> Assembly:
+    """Train one network of the job's config, whatever its budget.
 
     Args:
-        split: seed of the test rows, where it is not that of the weights and batches.
-        chosen: `temperature` and `threshold`, which were chosen on validation rows before.
+        fold: which of the task's draws of validation rows judges it; None trains on all rows but the test rows, and
+            then what watches the validation rows, such as a callback that stops early, sees rows that are trained on.
+        split: seed of the split, where it is not that of the weights and batches.
+        chosen: `temperature` and `threshold` to fold in; None chooses them on the validation rows, where asked for.
     """
     config, how = TrialConfig.from_resolved(job.config), How(None, split, None, None)
     check_untrained(config)
-    assembly = assemble(config, split, fold=None)
-    _fit(job, assembly, Folds(), how, None, None, chosen={} if chosen is None else chosen)
+    assembly = assemble(config, split, fold=fold)
+    _fit(job, assembly, Folds(), how, None, None, chosen)
     job.details |= figures(assembly.techniques)
     return assembly
 
@@ -176,7 +178,7 @@ def _fit(
         with nullcontext() if ranks is None else ranks.training():
             _run(trainer, assembly, checkpoint_callback)
         if chosen is not None:
-            set_calibration(assembly, chosen)
+            set_calibration(assembly.network, task, chosen)
             return {}
         calibrated = calibrate(assembly.network, config, task)
     finally:

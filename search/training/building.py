@@ -262,12 +262,12 @@ def calibrate(network: nn.Module, config: TrialConfig, task: tasks.Task) -> Cali
     return Calibrated(figures, metrics, (outputs, targets))
 
 
-def set_calibration(assembly: Assembly, chosen: Mapping[str, float]) -> None:
+def set_calibration(network: nn.Module, task: tasks.Task, chosen: Mapping[str, float]) -> None:
     """Fold a temperature and a threshold that were chosen before into a network, where there are any."""
     values = {name: chosen[name] for name in ("temperature", "threshold") if name in chosen}
     if values:
         with at("output"):
-            models.calibration.put(assembly.network, assembly.task.val_dataloader(), **values)
+            models.calibration.put(network, task.val_dataloader(), **values)
 
 
 def skips_gradients(config: TrialConfig) -> bool:

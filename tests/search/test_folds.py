@@ -124,9 +124,9 @@ def test_repeats_share_rows_and_their_error_says_so(data):
 
 def test_the_whole_is_trained_on_all_but_the_test_rows(data):
     job = job_of(data, "{folds: 3}", "output.threshold=0.3")
-    assembly = alone.train_whole(job, chosen={"threshold": 0.3})
+    assembly = alone.train_draw(job, None, chosen={"threshold": 0.3})
     assert len(assembly.task.train.inputs) == 72
-    plain = alone.train_whole(job_of(data, "{folds: 3}"))
+    plain = alone.train_draw(job_of(data, "{folds: 3}"), None)
     last, other = (list(each.network.parameters())[-1].detach() for each in (assembly, plain))
     assert float((other - last)[1]) == pytest.approx(math.log(0.3 / 0.7), rel=1e-4)
     assert torch.equal(other[:1], last[:1])
