@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kirigami.tasks.pictures.modes import SIXTEEN_BITS, VALUES, Encoded, UnusablePicture, has_colours, open_picture
+from kirigami.tasks.pictures.modes import Encoded, Opened, UnusablePicture, open_picture
 
 EIGHT, SIXTEEN = 255, 65_535
+EXACT = 2**24  # up to which float32 holds every whole number
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,11 @@ def decode(encoded: Encoded, rules: Rules, where: str) -> Picture:
         UnusablePicture: where it cannot be decoded, or not be brought to the rules.
     """
     opened = open_picture(encoded, where)
-    image = opened.image
-    changes = [name for name, is_so in (("frames", opened.has_frames), ("turned", opened.is_turned)) if is_so]
-    _check_size(image, rules, where)
-    bring = _deep if image.mode in (VALUES, *SIXTEEN_BITS) else _shallow
-    pixels = bring(image, rules, where, changes)
-    if pixels.min() == pixels.max() and _varies(image):
+    changes = list(opened.changes)
+    _check_size(opened.image, rules, where)
+    bring = _shallow if opened.kind in ("grey", "colour") else _deep
+    pixels = bring(opened, rules, where, changes)
+    if pixels.min() == pixels.max() and _varies(opened.image):
         changes.append("collapsed")
     return Picture(np.ascontiguousarray(pixels), tuple(changes))
 
@@ -95,11 +95,12 @@ def _varies(image: Any) -> bool:
     return bool((values != values[:1, :1]).any())
 
 
-def _shallow(image: Any, rules: Rules, where: str, changes: list[str]) -> NDArray[Any]:
+def _shallow(opened: Opened, rules: Rules, where: str, changes: list[str]) -> NDArray[Any]:
     """Bring a picture of 8 bits to the rules."""
     if rules.white is None:
-        raise UnusablePicture(where, "has 8 bits a pixel, and the others are measured values (float) without a scale.")
-    if rules.channels == 1 and has_colours(image):
+        raise UnusablePicture(where, "has 8 bits, and the others are measured values, which have no scale in common")
+    image = opened.image
+    if rules.channels == 1 and opened.kind == "colour":
         changes.append("grey")
     if image.mode == "CMYK":
         changes.append("cmyk")
@@ -109,7 +110,7 @@ def _shallow(image: Any, rules: Rules, where: str, changes: list[str]) -> NDArra
     try:
         image = image if image.mode == mode else image.convert(mode)
     except ValueError:
-        raise UnusablePicture(where, f"has the colours {image.mode}, which cannot be converted to {mode}.") from None
+        raise UnusablePicture(where, f"has the colours {image.mode}, which cannot be converted to {mode}") from None
     image = _resized(image, rules)
     pixels = np.asarray(image).reshape(rules.height, rules.width, rules.channels).transpose(2, 0, 1)
     if rules.white == EIGHT:
@@ -129,18 +130,19 @@ def _opaque(image: Any, background: int, changes: list[str]) -> Any:
     return Image.alpha_composite(Image.new("RGBA", layer.size, (background, background, background, EIGHT)), layer)
 
 
-def _deep(image: Any, rules: Rules, where: str, changes: list[str]) -> NDArray[Any]:
+def _deep(opened: Opened, rules: Rules, where: str, changes: list[str]) -> NDArray[Any]:
     """Bring a picture of 16 bits, or of measured values, to the rules, whole."""
     from PIL import Image
 
-    values = np.asarray(image).astype(np.float64)
+    values = np.asarray(opened.image).astype(np.float64)
     if not np.isfinite(values).all():
-        raise UnusablePicture(where, "holds values that are not finite (NaN or infinite).")
+        raise UnusablePicture(where, "holds values that are not finite (NaN or infinite)")
+    if (opened.kind == "values") != (rules.white is None):
+        depths = ("16 bits", "measured values") if opened.kind == "16 bits" else ("measured values", "16 bits or fewer")
+        raise UnusablePicture(where, f"holds {depths[0]}, and the others {depths[1]}; they have no scale in common")
+    if opened.image.mode == "I" and (values != values.astype(np.float32)).any():
+        raise UnusablePicture(where, f"holds whole numbers above {EXACT}, of which neighbours would become the same")
     if rules.white is not None:
-        if image.mode == VALUES:
-            raise UnusablePicture(where, "holds measured values (float), which have no scale that the others share.")
-        if values.min() < 0 or values.max() > SIXTEEN:
-            raise UnusablePicture(where, f"holds values outside of 16 bits ({values.min():g} to {values.max():g}).")
         values *= rules.white / SIXTEEN
     pixels = np.asarray(_resized(Image.fromarray(values.astype(np.float32)), rules))
     if rules.white == EIGHT:

@@ -19,7 +19,8 @@ def class_of(label: Any, names: Sequence[str] | None, where: str) -> str:
     Raises:
         ArgumentError: where there is no label, or it is none of these.
     """
-    if label is None or (isinstance(label, float) and not math.isfinite(label)):
+    is_gap = isinstance(label, float) and not math.isfinite(label)
+    if label is None or is_gap or (isinstance(label, str) and not label.strip()):
         raise ArgumentError("label_column", f": {where} has no label.")
     if isinstance(label, float) and label.is_integer():
         label = int(label)

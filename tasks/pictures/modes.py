@@ -15,9 +15,10 @@ import numpy as np
 from kirigami.tasks.files import first_line
 
 Encoded = bytes | Path
-SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
-VALUES = "F"
-GREY = ("1", "L", "LA", "La", VALUES, *SIXTEEN_BITS)
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+SCALED_TO_SIXTEEN = ("PNG", "PPM")
+"""Forms whose 16 bits Pillow opens as mode I, whole."""
 
 
 class UnusablePicture(ValueError):
@@ -40,13 +41,13 @@ class Opened:
 
     Attributes:
         image: the first frame with its pixels, turned as its orientation tag says.
-        has_frames: whether there are more.
-        is_turned: whether the tag said something.
+        kind: what it holds: "grey", "colour", "16 bits" (grey) or "values" (measured, grey).
+        changes: what opening did to it, as keys of `wording.CHANGES`.
     """
 
     image: Any
-    has_frames: bool
-    is_turned: bool
+    kind: str
+    changes: tuple[str, ...]
 
 
 def open_picture(encoded: Encoded, where: str) -> Opened:
@@ -59,10 +60,13 @@ def open_picture(encoded: Encoded, where: str) -> Opened:
 
     with _named(where):
         image = _open(encoded)
+        is_halved = any(";16" in str(tile.args) for tile in image.tile) and image.mode not in ("I", *SIXTEEN_BITS)
         has_frames = bool(getattr(image, "is_animated", False))
         image.load()
         is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
-        return Opened(ImageOps.exif_transpose(image) if is_turned else image, has_frames, is_turned)
+        changes = (("frames", has_frames), ("turned", is_turned), ("halved", is_halved))
+        turned = ImageOps.exif_transpose(image) if is_turned else image
+        return Opened(turned, _kind(image), tuple(name for name, is_so in changes if is_so))
 
 
 def _open(encoded: Encoded, *, whole: bool = True) -> Any:
@@ -70,8 +74,8 @@ def _open(encoded: Encoded, *, whole: bool = True) -> Any:
     from PIL import Image
 
     if isinstance(encoded, Path):
-        return Image.open(io.BytesIO(encoded.read_bytes()) if whole else encoded)
-    return Image.open(io.BytesIO(encoded))
+        return Image.open(io.BytesIO(encoded.read_bytes()) if whole else encoded, formats=FORMATS)
+    return Image.open(io.BytesIO(encoded), formats=FORMATS)
 
 
 @contextmanager
@@ -85,7 +89,7 @@ def _named(where: str) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except (*broken, struct.error, zlib.error, Image.DecompressionBombError) as error:
-        raise UnusablePicture(where, f"cannot be decoded: {_reason(error)}.") from None
+        raise UnusablePicture(where, f"cannot be decoded: {_reason(error)}") from None
 
 
 def _reason(error: BaseException) -> str:
@@ -97,19 +101,23 @@ def _reason(error: BaseException) -> str:
 
 
 def kind_of(encoded: Encoded, where: str) -> str:
-    """Return what a picture holds, by its header: "grey", "colour", "16 bits" or "values"."""
+    """Return the `Opened.kind` of a picture by its header, and of one with a palette by its pixels."""
     with _named(where), _open(encoded, whole=False) as image:
-        if image.mode == VALUES:
-            return "values"
-        if image.mode in SIXTEEN_BITS:
-            return "16 bits"
-        return "colour" if has_colours(image) else "grey"
+        return _kind(image)
+
+
+def _kind(image: Any) -> str:
+    if image.mode in SIXTEEN_BITS or (image.mode == "I" and image.format in SCALED_TO_SIXTEEN):
+        return "16 bits"
+    if image.mode in ("I", "F"):
+        return "values"
+    return "colour" if has_colours(image) else "grey"
 
 
 def has_colours(image: Any) -> bool:
-    """Say whether an open picture has colours; of a palette, those colours count that its pixels show."""
+    """Say whether an open picture of 8 bits has colours; of a palette, those count that its pixels show."""
     if image.mode not in ("P", "PA"):
-        return image.mode not in GREY
+        return image.mode not in ("1", "L", "LA", "La")
     shown = np.unique(np.asarray(image.getchannel(0) if image.mode == "PA" else image))
     palette = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
     colours = palette[shown[shown < len(palette)]]

@@ -60,7 +60,7 @@ def cells(file: Path, column: str, rows: NDArray[np.int64] | None = None) -> Ite
             encoded = file.parent / value["path"]
         if not isinstance(encoded, bytes | Path):
             held = "empty" if encoded is None else f"of type {type(encoded).__name__}"
-            raise UnusablePicture(f"{file}, row {row}", f"holds no encoded picture: its {column!r} is {held}.")
+            raise UnusablePicture(f"{file}, row {row}", f"holds no encoded picture: its {column!r} is {held}")
         yield encoded
 
 

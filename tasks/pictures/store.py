@@ -62,7 +62,7 @@ def _as_argument(size: int) -> Iterator[None]:
     except UnusablePicture as error:
         if error.argument == "size":
             raise ArgumentError("size", f"is not set, but {error}.", ("size", size)) from None
-        raise ArgumentError(error.argument, f": {error}") from None
+        raise ArgumentError(error.argument, f": {error}.") from None
 
 
 @lru_cache(maxsize=6)
@@ -119,7 +119,7 @@ def _white(kinds: dict[str, int], source: Source) -> float | None:
         other = next(row for kind, row in kinds.items() if kind != "values")
         raise ArgumentError(
             "path",
-            f": {source.where(kinds['values'])} holds measured values (float) and {source.where(other)} does not; they "
-            "have no scale in common. Convert the ones or the others.",
+            f": {source.where(kinds['values'])} holds measured values and {source.where(other)} does not; they have "
+            "no scale in common. Convert the ones or the others.",
         )
     return None if "values" in kinds else SIXTEEN if "16 bits" in kinds else EIGHT

@@ -10,6 +10,7 @@ CHANGES = {
     "transparent": "transparent parts, laid over the background",
     "8 to 16 bits": "8 bits, scaled to 16",
     "16 to 8 bits": "16 bits, scaled to 8",
+    "halved": "16 bits a colour, of which the upper 8 are read",
     "collapsed": "one value everywhere once decoded, though not before",
 }
 MOST_CLASSES = 30

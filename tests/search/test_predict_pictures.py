@@ -17,7 +17,7 @@ EXAMPLES = int(os.environ.get("KIRIGAMI_EXAMPLES", "50"))
 
 def _check_reason(line: str, drawn: list[Drawn]) -> None:
     """Pictures are refused for what they hold only: values beside whole numbers, or nothing to tell apart."""
-    has_values = [picture.mode == "F" for picture in drawn]
+    has_values = [picture.mode in ("I", "F") for picture in drawn]
     reason = "have no scale in common" if any(has_values) and not all(has_values) else "only, once they are decoded"
     assert reason in line
     assert "\n" not in line

@@ -46,7 +46,7 @@ def read_picture_rows(data: Path, rules: Mapping[str, Any]) -> tuple[Sequence[An
     try:
         encoded = list(cells(data, column))
     except UnusablePicture as error:
-        raise InputError(str(error)) from error
+        raise InputError(f"{error}.") from error
     named = ((f"{data}, row {row}", cell) for row, cell in enumerate(encoded))
     return range(len(encoded)), _decoded(named, len(encoded), rules)
 
@@ -59,8 +59,8 @@ def _decoded(sources: Iterable[tuple[str, Encoded]], count: int, rules: Mapping[
         try:
             picture = decode(encoded, wanted, name)
         except UnusablePicture as error:
-            size = f". Resize it, or search again with task.size={min(wanted.height, wanted.width)}."
-            raise InputError(f"{error}{size if error.argument == 'size' else ''}") from error
+            size = f" Resize it, or search again with task.size={min(wanted.height, wanted.width)}."
+            raise InputError(f"{error}.{size if error.argument == 'size' else ''}") from error
         pixels[row] = picture.pixels
         changes.update(picture.changes)
     for line in changes_in_words(changes, count):
