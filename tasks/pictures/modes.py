@@ -96,7 +96,7 @@ def _reason(error: BaseException) -> str:
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
-        return "it is no picture of a kind that is read here"
+        return "it is damaged, or no picture of a kind that is read here"
     return first_line(error).rstrip(".")
 
 

@@ -100,3 +100,36 @@ def test_wrong_text(tmp_path: Path, content: bytes, arguments: dict, message: st
 def test_folder_without_text(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^path: .* holds no train-\*\.parquet and no train\.txt"):
         text(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252", "latin-1"])
+def test_encodings_are_a_knob(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("naïve größe, " * 20, encoding=encoding)
+    task = text(tmp_path / "t.txt", encoding="utf-8" if encoding == "utf-8-sig" else encoding)
+    assert task.characters == "".join(sorted(set("naïve größe, ")))
+
+
+def test_wrong_encodings_are_said(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("naïve, " * 20, encoding="utf-16-le")
+    with pytest.raises(ValueError, match=r"^path: .* cannot be read as utf-8 text: .* Set encoding=cp1252"):
+        text(tmp_path / "t.txt")
+    (tmp_path / "u.txt").write_text("plain, " * 20, encoding="utf-16-le")
+    with pytest.raises(ValueError, match=r"^path: .* holds null characters, .* Set encoding=utf-16-le"):
+        text(tmp_path / "u.txt")
+    with pytest.raises(ValueError, match=r"^encoding must be one that Python knows, but got 'martian'"):
+        text(tmp_path / "t.txt", encoding="martian")
+
+
+def test_characters_that_train_lacks_are_said(tmp_path: Path) -> None:
+    for part, content in (("train", "abababababab"), ("validation", "abxyab"), ("test", "abéab🙂")):
+        (tmp_path / f"{part}.txt").write_text(content, encoding="utf-8")
+    assert text(tmp_path).notices == ("validation: 2 of 6 characters are none of the 2 known ones ('x' 1, 'y' 1).",)
+
+
+def test_a_test_file_without_the_column_is_refused_before(tmp_path: Path) -> None:
+    parquet.write_table(arrow.table({"text": [SENTENCE * 10]}), tmp_path / "train.parquet")
+    parquet.write_table(arrow.table({"prose": [SENTENCE * 10]}), tmp_path / "test.parquet")
+    task = tasks.build({"name": "text", "path": str(tmp_path), "length": 5}, seed=0)
+    task.setup("fit")
+    with pytest.raises(ValueError, match=r"^column must be one of \(prose\), but got 'text'"):
+        task.check_test_part()
