@@ -1,5 +1,6 @@
 """Texts as characters, and characters as numbers, for training and for `predict`. No torch here."""
 
+import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,16 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kirigami.errors import ArgumentError, choose
-from kirigami.tasks.files import first_line, read_parquet, read_schema
+from kirigami.tasks.files import encoding_of, first_line, read_parquet, read_schema
 
-BYTE_ORDER_MARK = "\ufeff"
 MOST_NAMED = 8
 
 
-def read_text(files: Sequence[Path], column: str, encoding: str) -> str:
+def read_text(files: Sequence[Path], column: str, encoding: str | None) -> str:
     """Read text files, or the text column of Parquet files, into one string; rows are joined by line ends.
 
-    A byte order mark is passed over; line ends become those of Unix in text files.
+    Line ends of text files become those of Unix.
+
+    Args:
+        files: of one kind.
+        column: of Parquet files.
+        encoding: of text files; None is UTF-8. The mark that a file begins with is believed before.
 
     Raises:
         ArgumentError: naming the file that cannot be read as text.
@@ -52,27 +57,23 @@ def _rows(file: Path, column: str) -> list[Any]:
     return rows
 
 
-def _decode(file: Path, encoding: str) -> str:
+def _decode(file: Path, encoding: str | None) -> str:
     try:
-        text = file.read_text(encoding=encoding)
+        data = file.read_bytes()
+    except OSError as error:
+        raise ArgumentError("path", f": {str(file)!r} cannot be read: {error.strerror}.") from None
+    name = encoding_of(data, encoding)
+    try:
+        text = io.TextIOWrapper(io.BytesIO(data), encoding=name).read()
     except LookupError:
         raise ArgumentError("encoding", f"must be one that Python knows, but got {encoding!r}.") from None
     except UnicodeError as error:
-        problem = f": {str(file)!r} cannot be read as {encoding} text: {first_line(error)}."
-        raise ArgumentError("path", problem, ("encoding", _likely(file))) from None
-    except OSError as error:
-        raise ArgumentError("path", f": {str(file)!r} cannot be read: {error.strerror}.") from None
+        problem = f": {str(file)!r} cannot be read as {name} text: {first_line(error)}."
+        raise ArgumentError("path", problem, ("encoding", "cp1252")) from None
     if "\0" in text:
-        problem = f": {str(file)!r} holds null characters, so it is no {encoding} text."
+        problem = f": {str(file)!r} holds null characters, so it is no {name} text."
         raise ArgumentError("path", problem, ("encoding", "utf-16-le"))
-    return text.removeprefix(BYTE_ORDER_MARK)
-
-
-def _likely(file: Path) -> str:
-    """Guess the encoding of a file that is not what was said: it begins with a mark, or is of a Western PC."""
-    with file.open("rb") as opened:
-        start = opened.read(2)
-    return "utf-16" if start in (b"\xff\xfe", b"\xfe\xff") else "cp1252"
+    return text
 
 
 def code_points(text: str) -> NDArray[np.uint32]:

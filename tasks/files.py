@@ -1,5 +1,6 @@
 """Find and open the files of a data set; report errors in one line."""
 
+import codecs
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,13 @@ _NAMES = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing"),
+}
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
 }
 UNSET = "path", "is not set.", ("path", "FOLDER or the environment variable KIRIGAMI_DATA")
 
@@ -109,6 +117,11 @@ def read_schema(file: Path) -> Any:
         return parquet.read_schema(file)
     except (arrow.ArrowException, OSError) as error:
         raise ArgumentError("path", f": {str(file)!r} cannot be read as Parquet: {first_line(error)}") from None
+
+
+def encoding_of(start: bytes, chosen: str | None) -> str:
+    """Return the encoding of a text file: what its first bytes say, else the chosen one, else UTF-8."""
+    return next((name for mark, name in _MARKS.items() if start.startswith(mark)), chosen or "utf-8")
 
 
 def first_line(error: BaseException) -> str:

@@ -21,7 +21,7 @@ class _Source:
 
     path: str
     column: str
-    encoding: str
+    encoding: str | None
     length: int
     stride: int
     rows: int | None
@@ -42,7 +42,7 @@ class _Source:
 
 
 @lru_cache(maxsize=8)
-def _read(files: tuple[Path, ...], column: str, encoding: str) -> np.ndarray:
+def _read(files: tuple[Path, ...], column: str, encoding: str | None) -> np.ndarray:
     """Read a text as its code points: uint32 (L,)."""
     return code_points(read_text(files, column, encoding))
 
@@ -94,10 +94,11 @@ def _parts(source: _Source, seed: int) -> tuple[Parts, np.ndarray, tuple[str, ..
 class Text(Task):
     """Predict each next character of a text, seen in windows of `length` characters.
 
-    `path`: a text file in this `encoding`, a Parquet file with a text column, or a folder with train, validation and
-    test files of one of these kinds. Parts without a file are cut from the end of the train text. The vocabulary is
-    the train text's characters and one spare number, last, for those that only occur elsewhere. Train windows start
-    every `stride` characters (default: `length`) and are at most `rows`; validation and test windows do not overlap.
+    `path`: a text file (UTF-8, or in this `encoding`), a Parquet file with a text column, or a folder with train,
+    validation and test files of one of these kinds. Parts without a file are cut from the end of the train text. The
+    vocabulary is the train text's characters and one spare number, last, for those that only occur elsewhere. Train
+    windows start every `stride` characters (default: `length`) and are at most `rows`; validation and test windows do
+    not overlap.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class Text(Task):
         *,
         path: str | None,
         column: str = "text",
-        encoding: str = "utf-8",
+        encoding: str | None = None,
         length: int = 64,
         stride: int | None = None,
         rows: int | None = None,
@@ -147,4 +148,6 @@ class Text(Task):
 
     def preparation(self) -> dict[str, object]:
         """The characters in the order of their numbers; any other has the next number. How files are read."""
-        return {"characters": self.characters, "column": self._source.column, "encoding": self._source.encoding}
+        encoding = self._source.encoding
+        rules: dict[str, object] = {"characters": self.characters, "column": self._source.column}
+        return rules if encoding is None else {**rules, "encoding": encoding}

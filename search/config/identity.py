@@ -19,6 +19,8 @@ BEFORE: Mapping[str, Any] = {
     **{f"task.{key}": None for key in ("separator", "encoding", "decimal", "thousands", "missing_words")},
     "task.missing_category": "own",
     "task.scale": "standard",
+    "task.background": 255,
+    "task.drop": [],
 }
 
 

@@ -1,7 +1,6 @@
 """Read CSV and other files of separated values into texts, exactly as they stand there."""
 
 import bz2
-import codecs
 import csv
 import gzip
 import io
@@ -14,17 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from kirigami.tasks.files import encoding_of
 from kirigami.tasks.tables.cells import Cells, Frame, complaint, named
 
 SEPARATORS = (",", ";", "\t", "|")
 _PACKED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
-_MARKS = {
-    codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
 
 
 def separator_of(header: str) -> str:
@@ -82,9 +75,8 @@ def _opened(where: str, file: Path, encoding: str | None) -> io.TextIOWrapper:
             head = packed.read(8)
     if head.startswith(b"PK\x03\x04"):
         raise complaint(where, f"{str(file)!r} is a ZIP archive or an Excel workbook. Save it as CSV or Parquet.")
-    marked = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
     stream = file.open("rb") if opener is None else opener(file, "rb")
-    return io.TextIOWrapper(stream, encoding=marked or encoding or "utf-8", newline="")
+    return io.TextIOWrapper(stream, encoding=encoding_of(head, encoding), newline="")
 
 
 def _first_line(where: str, file: Path, text: io.TextIOWrapper, encoding: str | None) -> str:

@@ -53,7 +53,7 @@ def answer_texts(data: Path, rules: Mapping[str, Any], length: int, run: Run) ->
 
 def _codes(file: Path, rules: Mapping[str, Any], alphabet: NDArray[np.uint32], length: int) -> NDArray[np.int64]:
     try:
-        points = code_points(read_text([file], rules.get("column", "text"), rules.get("encoding", "utf-8")))
+        points = code_points(read_text([file], rules.get("column", "text"), rules.get("encoding")))
     except ArgumentError as error:
         raise InputError(error.problem.removeprefix(": ")) from error
     if len(points) < length:
