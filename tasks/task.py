@@ -232,15 +232,16 @@ class Task(pl.LightningDataModule):
 
     def val_dataloader(self) -> Batches:
         """Return large batches of the validation rows, in order."""
-        return self._evaluation(self.validation)
+        return self.in_order(self.validation)
 
     def test_dataloader(self) -> Batches:
         """Return large batches of the test rows, in order; `setup("test")` must have opened them."""
         if self.test is None:
             raise ValueError("the test rows are not open. Call setup('test') first.")
-        return self._evaluation(self.test)
+        return self.in_order(self.test)
 
-    def _evaluation(self, split: Split) -> Batches:
+    def in_order(self, split: Split) -> Batches:
+        """Return large batches of prepared rows, in order, as a network sees rows that judge it."""
         transform = self.transform(training=False)
         return Batches(*split, batch_size=self.evaluation_batch_size, transform=transform, device=self.device)
 

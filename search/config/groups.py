@@ -10,9 +10,20 @@ GROUPS = ("task", *MADE_BY, "budget", *CONDUCT)
 
 QUESTION = ("seed", "space", "budget", "objective")
 """What a study asks, rather than what one of its trials is."""
-FREE = ("name", "workers", "cores_per_worker", *CONDUCT)
+FREE = ("name", "workers", "cores_per_worker", "rivals", *CONDUCT)
 """What may change between two runs of one study without making its trials incomparable."""
 KEYS = (
-    *("name", "seed", "workers", "cores_per_worker", "objective", "output", "metrics", "weight_entropy", "space"),
+    *(
+        "name",
+        "seed",
+        "workers",
+        "cores_per_worker",
+        "objective",
+        "output",
+        "metrics",
+        "weight_entropy",
+        "rivals",
+        "space",
+    ),
     *GROUPS,
 )

@@ -108,12 +108,14 @@ class StudyConfig(TrialConfig):
     Attributes:
         name: the record's in the store, and that of the study's folder.
         workers: how many processes; `auto` is one for each GPU, else one for each `cores_per_worker` cores.
+        rivals: whether simple models are fitted beside the trials, where the task suits them.
         budget: with the price of a device, from `cost:`.
     """
 
     name: str
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(description="a whole number of at least 1 or auto")
     cores_per_worker: int = Field(default=2, ge=1)
+    rivals: bool = True
     storage: Storage
     launcher: Launcher
     sampler: AnySampler

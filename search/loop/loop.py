@@ -44,6 +44,7 @@ class Loop:
         shared: the artifact store that shares these networks with other machines; None keeps them in the folder only.
         checkpoint_store: stores checkpoints of running trials; None stores none, and a retry begins anew.
         stop_requested: polled at every report and step.
+        between: called between trials, and while there is none to run.
         ledger: the accounts of the study, shared within this process: each finished trial is read once.
     """
 
@@ -58,6 +59,7 @@ class Loop:
     shared: Artifacts | None = None
     checkpoint_store: CheckpointStore | None = None
     stop_requested: Callable[[], bool] = lambda: False
+    between: Callable[[], object] = lambda: None
     began: datetime = field(default_factory=datetime.now)
     meter: Meter = field(default_factory=Meter)
     ledger: Ledger = field(default_factory=Ledger)
@@ -137,6 +139,7 @@ class Loop:
         Raises:
             StudyStopped: where all recent trials failed.
         """
+        self.between()
         if self._ended is not None or time.monotonic() < self._idle_until:
             return None
         with recovery.one_look(self.storage):

@@ -11,7 +11,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from kirigami.search.files import write_text
-from kirigami.search.report import figures
+from kirigami.search.report import beside, figures
 from kirigami.search.report.results import cost_of
 from kirigami.search.report.tables import number, score, settings
 from kirigami.search.report.template import render
@@ -33,7 +33,11 @@ def write_report(study: Study, folder: Path) -> Path:
 def page(study: Study) -> str:
     """Return the page, which needs no other file."""
     ledger = Ledger().read(study)
-    return render(study.study_name, [_facts(study, ledger)], _figures(study), _head(study), _rows(study, ledger))
+    return render(study.study_name, _sentences(study, ledger), _figures(study), _head(study), _rows(study, ledger))
+
+
+def _sentences(study: Study, ledger: Ledger) -> list[str]:
+    return [_facts(study, ledger), *(f"{line}." for line in beside.lines(study, best_trial(study, ledger)))]
 
 
 def _facts(study: Study, ledger: Ledger) -> str:

@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.table import Table
 
+from kirigami.search.report import beside
 from kirigami.search.report.tables import narrow, number, score, settings
 from kirigami.search.report.wording import counted, why
 from kirigami.search.study.choice import chosen
@@ -29,6 +30,7 @@ def summary(study: Study, ledger: Ledger | None = None) -> dict[str, Any]:
         "best": None if best is None else _row(best),
         "chosen": None if choice is None else {**_row(choice.trial), "p": choice.p},
         "baselines": baselines(study),
+        "rivals": beside.rows(study, best),
         "front": [_row(trial) for trial in front(study, ledger)] if several else [],
         "trials": {state: ledger.count(state) for state in STATES},
         "cost": cost_of(ledger),
@@ -79,6 +81,7 @@ def print_table(study: Study, top: int, console: Console) -> None:
     lines = [counted(ledger), cost_line(cost_of(ledger))]
     if (choice := choice_line(study, ledger)) is not None:
         lines.append(choice)
+    lines += beside.lines(study, best_trial(study, ledger))
     if (better := beyond(study, ledger)) is not None:
         words = "better, but over the budget" if rows else "the best over the budget"
         lines.append(f"{words}: trial {better.number}: {why(study, better)}")

@@ -1,6 +1,6 @@
 """The stored facts of a study, in the user attributes of Optuna's record."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -9,7 +9,7 @@ from optuna.study import Study
 from kirigami.search.study.record import Worker
 
 SCHEMA = 1
-KINDS = {"schema": int, "baselines": Mapping, "data": str, "copied": Mapping, "identity": Mapping}
+KINDS = {"schema": int, "baselines": Mapping, "data": str, "copied": Mapping, "identity": Mapping, "rivals": list}
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class StudyFacts:
         baselines: scores of constant answers on the validation rows, by name.
         data: fingerprint of the rows.
         copied: where the study was made by `kirigami copy`.
+        rivals: simple models beside the networks, in the stored form (`kirigami.search.study.rivals`).
         identity: the settings that define a trial's meaning, by dotted path; stored last, so it marks a complete study.
     """
 
@@ -47,6 +48,7 @@ class StudyFacts:
     data: str | None = None
     copied: Copied | None = None
     identity: Mapping[str, Any] | None = None
+    rivals: Sequence[Mapping[str, Any]] | None = None
 
     def to_attrs(self) -> dict[str, Any]:
         """Return the stored form."""

@@ -1,6 +1,6 @@
 """One Optuna study per name: made once, refused where its meaning changed, with our facts in its attributes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -12,6 +12,7 @@ from kirigami.search.config.identity import difference
 from kirigami.search.errors import InputError
 from kirigami.search.study.facts import SCHEMA, StudyFacts, facts_of
 from kirigami.search.study.record import write
+from kirigami.search.study.rivals import Rival
 
 
 def find(storage: BaseStorage, name: str) -> Study | None:
@@ -104,3 +105,9 @@ def note_baselines(study: Study, baselines: Mapping[str, Any]) -> None:
     """Keep with the study what always giving the same answer scores on its validation rows; once."""
     if baselines and facts_of(study).baselines is None:
         write(StudyFacts(baselines=dict(baselines)), study.set_user_attr)
+
+
+def note_rivals(study: Study, rivals: Sequence[Rival]) -> None:
+    """Keep the scores of simple models with the study; once."""
+    if rivals and facts_of(study).rivals is None:
+        write(StudyFacts(rivals=[rival.to_plain() for rival in rivals]), study.set_user_attr)

@@ -91,6 +91,8 @@ def work(orders: Orders, stop: threading.Event, on_joined: Callable[[], None]) -
         load_lightning()
         import torch
 
+        from kirigami.search.workers import beside
+
     torch.set_num_threads(orders.threads)
     try:
         loop = prepare(orders, stop)
@@ -102,7 +104,14 @@ def work(orders: Orders, stop: threading.Event, on_joined: Callable[[], None]) -
     for line in loop.storage.oddities() if loop.storage is not None else []:
         print(line, flush=True)
     on_joined()
-    return loop.run()
+    rivals = beside.begin(loop) if orders.raw["rivals"] and orders.index == 0 else None
+    if rivals is None:
+        return loop.run()
+    loop.between = rivals.look
+    try:
+        return loop.run()
+    finally:
+        rivals.finish(stop.is_set)
 
 
 def prepare(orders: Orders, stop: threading.Event) -> "Loop":

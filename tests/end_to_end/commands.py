@@ -57,9 +57,10 @@ class Folder:
     cores: Cores = LAST_CORE
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        """Start the command in a process group of its own."""
+        """Start the command in a process group of its own; a search without simple models beside it."""
+        alone = ["rivals=false"] if arguments[:1] == ("search",) else []
         return subprocess.Popen(
-            [*COMMAND, *arguments],
+            [*COMMAND, *arguments, *alone],
             cwd=self.path,
             env=environment(self.env),
             text=True,

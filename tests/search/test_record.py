@@ -114,7 +114,7 @@ def test_facts_are_written_one_by_one_and_the_identity_last():
 
 KEYS = {
     *("origin", "worker", "outcome", "checkpoint", "retry_of", "retries", "handed_back", "lost_s", "screen"),
-    *("schema", "identity", "data", "copied", "baselines"),
+    *("schema", "identity", "data", "copied", "baselines", "rivals"),
 }
 SETTERS = ("set_user_attr", "set_trial_user_attr", "set_study_user_attr")
 

@@ -12,7 +12,7 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from kirigami.search.report import figures, results
+from kirigami.search.report import beside, figures, results
 from kirigami.search.report.tables import number, score
 from kirigami.search.report.wording import excess, parts_of
 from kirigami.search.storage.optuna_private import storage_of, study_id_of
@@ -96,6 +96,8 @@ def _goal(study: Study) -> Iterator[str]:
     )
     if yardsticks := results.in_words(results.baselines(study)):
         yield f"Always the same answer scores: {yardsticks}."
+    for line in beside.lines(study, best_trial(study)):
+        yield f"{line}."
 
 
 def _best(study: Study, ledger: Ledger, page: str | None) -> Iterator[str]:
