@@ -119,6 +119,14 @@ def read_schema(file: Path) -> Any:
         raise ArgumentError("path", f": {str(file)!r} cannot be read as Parquet: {first_line(error)}") from None
 
 
+def count_rows(file: Path) -> int:
+    """Count the rows of a Parquet file by its footer; none is read."""
+    from pyarrow import parquet
+
+    read_schema(file)
+    return int(parquet.read_metadata(file).num_rows)
+
+
 def encoding_of(start: bytes, chosen: str | None) -> str:
     """Return the encoding of a text file: what its first bytes say, else the chosen one, else UTF-8."""
     return next((name for mark, name in _MARKS.items() if start.startswith(mark)), chosen or "utf-8")

@@ -177,8 +177,13 @@ class Images(Task):
         return parts
 
     def load_test(self) -> Split:
-        """Decode the test pictures."""
-        return _split(self._settings, _indices(self._settings, self.seed, self.test_seed), "test")
+        """Decode the test pictures; what was done to those of files of their own becomes notices too."""
+        chosen = _indices(self._settings, self.seed, self.test_seed)
+        split = _split(self._settings, chosen, "test")
+        if "test" not in chosen:
+            lines = _of_store(self._settings.store("test"), "test")
+            self.notices = tuple(dict.fromkeys((*self.notices, *lines)))
+        return split
 
     def check_test_part(self) -> None:
         """Check by names of folders and columns that the test part has no class which the train part lacks."""
@@ -197,10 +202,9 @@ class Images(Task):
         elif (test := counts_of(settings.path, "test", settings.drop)) is not None:
             named["test"] = test
         lines = table_of_classes(classes, named)
-        places = {"train", *(part for part in ("validation",) if part not in chosen)}
-        for place in sorted(places):
-            store = settings.store(place)
-            lines += [*store.source.passed_over, *changes_in_words(store.changes, store.decoded)]
+        lines += _of_store(settings.store("train"), "train")
+        if "validation" not in chosen:
+            lines += _of_store(settings.store("validation"), "validation")
         return tuple(lines)
 
     def fit_statistics(self, train: Split) -> None:
@@ -216,11 +220,16 @@ class Images(Task):
 
     def preparation(self) -> dict[str, object]:
         """How a picture becomes pixels, and how these are standardised per channel, those of 8 bits in [0, 1]."""
-        rules, column = self._settings.rules(), self._settings.image_column
+        rules, column = self._settings.rules(), self._settings.source("train").column
         picture = {**rules.to_dict(), **({} if column is None else {"column": column})}
         statistics = {"mean": list(self._mean), "scale": list(self._deviation)}
         divide = {"divide": 255} if rules.dtype is np.uint8 else {}
         return {**divide, "standardise": statistics, "picture": picture}
+
+
+def _of_store(store: PictureStore, part: str) -> list[str]:
+    """Say what was passed over in the files of a part, and what was done to its pictures."""
+    return [f"{part}: {line}" for line in (*store.source.passed_over, *changes_in_words(store.changes, store.decoded))]
 
 
 def _names(drop: object) -> tuple[str, ...]:

@@ -131,10 +131,13 @@ class Text(Task):
         return parts
 
     def load_test(self) -> Split:
-        """Read the test text."""
+        """Read the test text; characters of it that are not known become a notice too."""
         test = _cut(self._source)[2]
         if test is None:
             test = self._source.read("test")
+        unknown = unknown_in_words(test, self._alphabet)
+        if unknown:
+            self.notices = tuple(dict.fromkeys((*self.notices, f"test: {unknown}.")))
         return windows(encode(test, self._alphabet), self._source.length, self._source.length)
 
     def check_test_part(self) -> None:

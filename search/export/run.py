@@ -85,7 +85,10 @@ def export_trial(
         files = written(done, config.network, recipes, task)
     except ValueError as error:
         raise StudyStopped(f"trial {trial.number} cannot be exported: {one_line(error)}") from error
+    before = len(task.notices)
     task.setup("test")  # nothing is chosen any more
+    for line in task.notices[before:]:
+        console.print(line, highlight=False, markup=False)
     with console.status(f"trial {trial.number}: comparing all forms on the test rows"):
         agreed = compare(done.network, files, task)
     twin = dense_twin(config, task, judge.metric, console) if options.twin and config.methods else None

@@ -43,7 +43,7 @@ def open_parquet(files: tuple[Path, ...], image_column: str | None, label_column
             yield from cells(files[number], choose_image(files[number], image_column), inside)
 
     classes = (*known, *in_order(set(labels) - set(known)))
-    return Source(labels, classes, where, read)
+    return Source(labels, classes, where, read, column=choose_image(files[0], image_column))
 
 
 def cells(file: Path, column: str, rows: NDArray[np.int64] | None = None) -> Iterable[Encoded]:
@@ -78,18 +78,29 @@ def choose_image(file: Path, chosen: str | None) -> str:
     """
     schema = read_schema(file)
     marked = [name for name, feature in _features(schema).items() if feature.get("_type") == "Image"]
-    return choose_column("image_column", chosen, schema.names, (*marked, *IMAGE_NAMES), file)
+    name = choose_column("image_column", chosen, schema.names, (*marked, *IMAGE_NAMES), file)
+    kind = schema.field(name).type
+    if not _may_hold(kind):
+        problem = f": the column {name!r} of {str(file)!r} holds {kind}, no encoded pictures (bytes)."
+        raise ArgumentError("image_column", problem)
+    return name
 
 
-def picture_column(file: Path, chosen: str | None) -> str | None:
+def picture_column(file: Path, trained: str | None) -> str | None:
     """Return the column of the pictures of a file without labels, or None where no column holds encoded pictures.
 
-    It is the column that training read, one that is marked or named as such, or else the first of bytes.
+    It is the one that training read, else one that is marked or named as such, else the only one of bytes.
+
+    Raises:
+        ArgumentError: where several may be meant.
     """
     schema = read_schema(file)
     holding = [field.name for field in schema if _may_hold(field.type)]
     marked = [name for name, feature in _features(schema).items() if feature.get("_type") == "Image"]
-    return next((name for name in (chosen, *marked, *IMAGE_NAMES, *holding) if name in holding), None)
+    likely = [name for name in (trained, *marked, *IMAGE_NAMES) if name in holding]
+    if likely or len(holding) < 2:
+        return (likely or holding or [None])[0]
+    raise ArgumentError("", f"which column of {str(file)!r} holds the pictures? ({', '.join(holding)}). Leave one.")
 
 
 def _may_hold(kind: Any) -> bool:

@@ -22,6 +22,7 @@ class Source:
         where: says of a row which picture it is: its file, and the row there.
         read: gives the pictures of rows, in their order.
         passed_over: lines about what lies there and is not read.
+        column: of the pictures, in a file that has columns.
     """
 
     labels: Sequence[str]
@@ -29,6 +30,7 @@ class Source:
     where: Callable[[int], str]
     read: Callable[[NDArray[np.int64]], Iterable[Encoded]]
     passed_over: tuple[str, ...] = ()
+    column: str | None = None
 
     def without(self, drop: Collection[str]) -> "Source":
         """Return the source without the pictures of some classes."""

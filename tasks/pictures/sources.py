@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kirigami.errors import ArgumentError
-from kirigami.tasks.files import expanded, find_part_folders, find_parts, first_line, near
-from kirigami.tasks.pictures.folders import class_folders, is_leftover, is_picture, others_in_words, walk
+from kirigami.tasks.files import count_rows, expanded, find_part_folders, find_parts, first_line, near
+from kirigami.tasks.pictures.folders import class_folders, class_name, is_leftover, is_picture, others_in_words, walk
 from kirigami.tasks.pictures.labels import class_of, in_order
 from kirigami.tasks.pictures.modes import Encoded
 from kirigami.tasks.pictures.parquet import (
@@ -62,13 +62,23 @@ def check_classes(path: str, part: str, columns: Columns, drop: tuple[str, ...],
         for name, folder in class_folders(place).items():
             if name not in classes and name not in drop:
                 raise unknown_class(name, part, str(folder), classes)
-        open_part(path, part, columns, drop)
+        count = len(open_part(path, part, columns, drop).labels)
     elif isinstance(place, tuple):
         for file in place:
             choose_image(file, columns[0])
             for name in names_of(file, choose_label(file, columns[1])) or ():
-                if name not in classes and name not in drop:
+                if class_name(name) not in (*classes, *drop):
                     raise unknown_class(name, part, str(file), classes)
+        count = sum(count_rows(file) for file in place)
+    else:
+        return
+    if not count:
+        raise no_pictures(path, part)
+
+
+def no_pictures(path: str, part: str) -> ArgumentError:
+    """Return the error that says that a part is empty."""
+    return ArgumentError("path", f": the {part} part of {path!r} holds no pictures.")
 
 
 def counts_of(path: str, part: str, drop: tuple[str, ...]) -> Counter[str] | None:
@@ -103,19 +113,19 @@ def _open_folder(folder: Path, part: str, drop: tuple[str, ...]) -> Source:
     def read(rows: NDArray[np.int64]) -> Iterable[Encoded]:
         return (files[row] for row in rows)
 
-    return Source(labels, tuple(walks), lambda row: str(files[row]), read, _passed_over(folder, part, walks.values()))
+    return Source(labels, tuple(walks), lambda row: str(files[row]), read, _passed_over(folder, walks.values()))
 
 
-def _passed_over(folder: Path, part: str, walks: Iterable[Any]) -> tuple[str, ...]:
+def _passed_over(folder: Path, walks: Iterable[Any]) -> tuple[str, ...]:
     others: Counter[str] = sum((content.others for content in walks), Counter())
     loose = [
         child for child in folder.iterdir() if child.is_file() and is_picture(child) and not is_leftover(child.name)
     ]
     lines = []
     if others:
-        lines.append(f"{part}: {others_in_words(others)} of other suffixes were passed over.")
+        lines.append(f"{others_in_words(others)} of other suffixes were passed over.")
     if loose:
-        lines.append(f"{part}: {len(loose)} pictures in no folder of a class, such as {str(loose[0])!r}, passed over.")
+        lines.append(f"{len(loose)} pictures in no folder of a class, such as {str(loose[0])!r}, passed over.")
     return tuple(lines)
 
 
@@ -159,4 +169,4 @@ def _open_hub(name: str, part: str, image_column: str | None, label_column: str 
 
     names = getattr(features[label], "names", None)
     labels = [class_of(value, names, where(row)) for row, value in enumerate(rows[label])]
-    return Source(labels, tuple(names or in_order(set(labels))), where, read)
+    return Source(labels, tuple(names or in_order(set(labels))), where, read, column=image)

@@ -13,7 +13,7 @@ from kirigami.errors import ArgumentError
 from kirigami.tasks.pictures.decode import EIGHT, SIXTEEN, Rules, decode, size_of
 from kirigami.tasks.pictures.modes import UnusablePicture, kind_of
 from kirigami.tasks.pictures.source import Source
-from kirigami.tasks.pictures.sources import Columns, open_part
+from kirigami.tasks.pictures.sources import Columns, no_pictures, open_part
 
 
 class PictureStore:
@@ -74,7 +74,7 @@ def open_source(path: str, part: str, columns: Columns, drop: tuple[str, ...]) -
     """
     source = open_part(path, part, columns, drop)
     if not source.labels:
-        raise ArgumentError("path", f": the {part} part of {path!r} holds no pictures.")
+        raise no_pictures(path, part)
     return source
 
 

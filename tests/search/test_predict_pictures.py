@@ -5,12 +5,19 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pandas
+import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kirigami import tasks
+from kirigami import models, tasks
+from kirigami.search.errors import InputError
+from kirigami.search.export.files import to_onnx
+from kirigami.search.export.predict import predict
 from kirigami.search.export.predicting.pictures import read_picture_rows, read_pictures
-from tests.tasks.picture_files import Drawn, pictures, write_parquet
+from kirigami.tasks.pictures.decode import Rules
+from tests.tasks.picture_files import Drawn, encode, image_of, pictures, write_parquet
 
 EXAMPLES = int(os.environ.get("KIRIGAMI_EXAMPLES", "50"))
 
@@ -54,3 +61,56 @@ def test_training_and_predict_see_the_same(drawn: list[Drawn], channels: int | N
             rows = read_pictures(folder, rules)[1]
         assert sorted(row.tobytes() for row in rows) == sorted(seen)
         assert all(np.isfinite(row.astype(float)).all() for row in rows)
+
+
+@pytest.mark.usefixtures("operators_once")
+@pytest.mark.parametrize(
+    "modes", [("I;16", "L"), ("RGBA", "P", "CMYK"), ("F", "F")], ids=["16 bits", "colours", "values"]
+)
+def test_answers_are_those_of_the_trained_network(modes: tuple[str, ...], tmp_path: Path) -> None:
+    for number in range(24):
+        folder = tmp_path / "data" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        image = image_of(modes[number // 2 % len(modes)], 7, 5, seed=number)
+        (folder / f"{number:02d}.tif").write_bytes(encode(image, "TIFF", 1 + number % 8))
+    task = tasks.build({"name": "images", "path": str(tmp_path / "data"), "size": 6}, seed=0)
+    task.setup("test")
+    torch.manual_seed(0)
+    config = {"name": "convnet", "width": 4, "depth": 1}
+    network = models.build_network(config, in_shape=task.in_shape, out_features=task.out_features).eval()
+    (tmp_path / "model.onnx").write_bytes(to_onnx(network, task))
+    to = predict(tmp_path / "model.onnx", tmp_path / "data", tmp_path / "answers.csv")
+    assert to is not None
+    shares = []
+    for split in (task.train, task.validation, task.test):
+        assert split is not None
+        inputs = task.transform(training=False)(split.inputs, None)
+        with torch.no_grad():
+            shares += network(inputs).softmax(dim=1).max(dim=1).values.tolist()
+    assert sorted(pandas.read_csv(to)["share"]) == pytest.approx(sorted(shares), abs=2e-4)
+
+
+def test_another_size_is_refused_where_training_refused_it(tmp_path: Path) -> None:
+    image_of("L", 7, 5, seed=0).save(tmp_path / "x.png")
+    with pytest.raises(InputError, match=r"x\.png is 7x5 pixels, not 6x6\. Resize it, or .* task\.size=6"):
+        read_pictures(tmp_path, Rules(1, 6, 6).to_dict())
+    assert read_pictures(tmp_path, Rules(1, 6, 6, resize=True).to_dict())[1].shape == (1, 1, 6, 6)
+
+
+def test_which_column_is_read(tmp_path: Path) -> None:
+    cells = [encode(image_of("L", 6, 6, seed), "PNG") for seed in range(6)]
+    table = {"photo": cells[:3], "mask": cells[3:], "number": [1, 2, 3]}
+    file = tmp_path / "rows.parquet"
+    pandas.DataFrame(table).to_parquet(file)
+    rules = Rules(1, 6, 6).to_dict()
+    for column, first in (("photo", 0), ("mask", 3)):
+        answer = read_picture_rows(file, {**rules, "column": column})
+        assert answer is not None
+        assert np.array_equal(answer[1][0, 0], np.asarray(image_of("L", 6, 6, first)))
+    with pytest.raises(InputError, match=r"which column of '.*' holds the pictures\? \(photo, mask\)"):
+        read_picture_rows(file, rules)
+    pandas.DataFrame({**table, "mask": [cells[3], None, cells[4]]}).to_parquet(file)
+    with pytest.raises(InputError, match=r"rows\.parquet, row 1 holds no encoded picture: its 'mask' is empty\.$"):
+        read_picture_rows(file, {**rules, "column": "mask"})
+    pandas.DataFrame({"number": [1, 2, 3]}).to_parquet(file)
+    assert read_picture_rows(file, rules) is None

@@ -67,6 +67,23 @@ class TestParts:
             task.setup("test")
         assert "\n" not in str(caught.value)
 
+    def test_an_empty_test_part_is_refused_before(self, tmp_path: Path) -> None:
+        write(tmp_path / "train", "ab")
+        (tmp_path / "test" / "a").mkdir(parents=True)
+        with pytest.raises(ValueError, match=r"^path: the test part of '.*' holds no pictures"):
+            opened(tmp_path).check_test_part()
+
+    def test_a_test_part_in_grey_is_said(self, tmp_path: Path) -> None:
+        write(tmp_path / "train", "ab")
+        write(tmp_path / "test", "ab", rows=2)
+        for file in (tmp_path / "train").rglob("*.png"):
+            Image.open(file).convert("L").save(file)
+        task = opened(tmp_path)
+        task.setup("test")
+        task.raw_test()
+        assert task.in_shape == (1, 8, 8)
+        assert task.notices[-1] == "test: 4 of 4 pictures: colours, which become grey."
+
     def test_numbers_of_files_are_matched_by_their_names(self, tmp_path: Path) -> None:
         pixels = np.arange(40, dtype=np.uint8)[:, None, None] * np.ones((1, 3, 3), np.uint8)
         write_images(tmp_path / "train.parquet", pixels, [0, 1] * 20, ["even", "odd"])

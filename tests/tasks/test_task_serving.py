@@ -9,6 +9,7 @@ import torch
 
 from kirigami import tasks
 from kirigami.tasks.serving import Preparation
+from tests.tasks.picture_files import image_of
 
 
 def prepared(task: tasks.Task) -> torch.Tensor:
@@ -47,19 +48,15 @@ def test_raw_digits_are_whole_numbers() -> None:
     assert float(raw.max()) == 16
 
 
-def test_images_are_prepared_to_the_bit(tmp_path: Path) -> None:
-    from PIL import Image
-
-    drawn = np.random.default_rng(0)
-    for part in ("train", "test"):
-        for label in ("a", "b"):
-            folder = tmp_path / part / label
-            folder.mkdir(parents=True)
-            for number in range(8):
-                Image.fromarray(drawn.integers(0, 256, (6, 6, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+@pytest.mark.parametrize("mode", ["RGB", "I;16", "F"])
+def test_pictures_are_prepared_to_the_bit(mode: str, tmp_path: Path) -> None:
+    for number in range(32):
+        folder = tmp_path / ("train", "test")[number % 2] / "ab"[number // 2 % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        image_of(mode, 6, 6, seed=number).save(folder / f"{number}.tif")
     task = tasks.build({"name": "images", "path": str(tmp_path), "validation": 0.25}, seed=0)
     wanted = prepared(task)
-    assert task.raw_test().dtype == torch.uint8
+    assert task.raw_test().dtype == (torch.uint8 if mode == "RGB" else torch.float32)
     assert torch.equal(Preparation(task.preparation())(task.raw_test()), wanted)
 
 

@@ -123,7 +123,10 @@ def test_wrong_encodings_are_said(tmp_path: Path) -> None:
 def test_characters_that_train_lacks_are_said(tmp_path: Path) -> None:
     for part, content in (("train", "abababababab"), ("validation", "abxyab"), ("test", "abéab🙂")):
         (tmp_path / f"{part}.txt").write_text(content, encoding="utf-8")
-    assert text(tmp_path).notices == ("validation: 2 of 6 characters are none of the 2 known ones ('x' 1, 'y' 1).",)
+    assert text(tmp_path).notices == (
+        "validation: 2 of 6 characters are none of the 2 known ones ('x' 1, 'y' 1).",
+        "test: 2 of 6 characters are none of the 2 known ones ('é' 1, '🙂' 1).",
+    )
 
 
 def test_a_test_file_without_the_column_is_refused_before(tmp_path: Path) -> None:

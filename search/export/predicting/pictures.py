@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kirigami.errors import ArgumentError
 from kirigami.search.errors import InputError
 from kirigami.search.export.predicting.notices import say
 from kirigami.tasks.pictures.decode import Rules, decode
@@ -40,13 +41,15 @@ def read_picture_rows(data: Path, rules: Mapping[str, Any]) -> tuple[Sequence[An
     Raises:
         InputError: naming the row that cannot be used.
     """
-    column = picture_column(data, rules.get("column"))
-    if column is None:
-        return None
     try:
+        column = picture_column(data, rules.get("column"))
+        if column is None:
+            return None
         encoded = list(cells(data, column))
     except UnusablePicture as error:
         raise InputError(f"{error}.") from error
+    except ArgumentError as error:
+        raise InputError(error.problem.removeprefix(": ")) from error
     named = ((f"{data}, row {row}", cell) for row, cell in enumerate(encoded))
     return range(len(encoded)), _decoded(named, len(encoded), rules)
 
