@@ -1,6 +1,7 @@
 """The leaders of a study under new seeds, a winner by paired test, and then the test rows, once."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import nan
 from pathlib import Path
 from statistics import fmean, stdev
@@ -104,7 +105,9 @@ def _answer(
         raise StudyStopped(f"no leader of {study.study_name} finished all repeats; {record.path} says why")
     winner = next(arm for arm in arms if arm.value == rows[0]["trial"])
     best = next(trial for trial in study.get_trials(deepcopy=False) if trial.number == winner.value)
-    files = networks.complete(winner, repeats, train)
+    config = TrialConfig.from_resolved(winner.config)
+    is_folded = open_task(config).draws > 1  # then none of a repeat's networks is the one to test
+    files = networks.complete(winner, repeats, partial(training.retrain_whole, split=split) if is_folded else train)
     answer = {
         "study": study.study_name,
         "metric": metric,
@@ -115,7 +118,7 @@ def _answer(
         "trials": rows,
         "winner": winner.value,
         "not_told_apart": [row["trial"] for row in rows[1:] if row["verdict"] != "worse"],
-        "test": summed(score(files, TrialConfig.from_resolved(winner.config), split)),
+        "test": summed(score(files, config, split)),
     }
     return answer, files
 

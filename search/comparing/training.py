@@ -39,8 +39,24 @@ def retrain(job: Job, split: int, threads: int | None = None) -> Outcome:
     return replace(outcome, metrics=measured)
 
 
+def retrain_whole(job: Job, split: int) -> Outcome:
+    """Train the job's config, of several networks a trial, on all rows but the test rows, as an export of it does.
+
+    Args:
+        split: seed of the split.
+    """
+    chosen: dict[str, float] = {}
+    if any(job.config["output"][key] != "none" for key in ("calibration", "threshold")):
+        judged = replace(job, details={}, curve=[])
+        trial.train(judged, split=split)
+        chosen |= {name: judged.details[name] for name in ("temperature", "threshold") if name in judged.details}
+    return Outcome("complete", trained=trial.train_draw(job, None, split, chosen))
+
+
 def scores_on_test(files: Sequence[Path], config: TrialConfig, split: int) -> list[dict[str, float]]:
     """Open the test rows of a split and return all metrics of each network kept in a file.
+
+    They are prepared as the networks' train rows were: where a trial has several networks, all but the test rows.
 
     Raises:
         InputError: where a network cannot be built again, or has no forward.
@@ -48,6 +64,7 @@ def scores_on_test(files: Sequence[Path], config: TrialConfig, split: int) -> li
     networks = [load(file)[0] for file in files]
     with at("task"):
         task = tasks.build(config.task, seed=split)
+        task.fold = 0 if task.draws == 1 else None
         task.setup("fit")
         task.setup("test")
     try:

@@ -84,6 +84,9 @@ def test_folder_holds_what_a_stranger_needs(exported: Path) -> None:
     card = json.loads((exported / "card.json").read_text())
     assert card["bytes"] == {name: (exported / name).stat().st_size for name in ("model.onnx", "model.kgm")}
     assert card["test"]["interval"][0] <= card["test"]["value"] <= card["test"]["interval"][1]
+    judged = card["validation"]
+    assert judged["optimism"] == pytest.approx(judged["value"] - card["test"]["value"])  # of accuracy, more is better
+    assert 0 < judged["error"] < 0.05
     assert card["dense_twin"]["float32_bytes"] > 3 * card["bytes"]["model.kgm"]
     assert card["search"]["trials"] == 3
     assert len(card["sha256_of_tensors"]) == len(card["tensors"])

@@ -3,43 +3,20 @@
 import math
 from statistics import fmean, stdev
 
-import numpy as np
-import pandas as pd
 import pytest
 import torch
 
-from kirigami.search.config.compose import compose
-from kirigami.search.config.resolve import resolve
 from kirigami.search.study.record import Result
 from kirigami.search.study.rows import Rows
 from kirigami.search.training import alone
-from kirigami.search.training.job import Job, Pruned
+from kirigami.search.training.job import Pruned
 from tests.search.checkpointed import Kept, measured
-
-EPOCHS = 3
+from tests.search.folded import EPOCHS, job_of, write_table
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder, generator = tmp_path_factory.mktemp("table"), np.random.default_rng(0)
-    frame = pd.DataFrame(generator.normal(size=(90, 3)), columns=["a", "b", "c"])
-    frame["left"] = np.where(frame["a"] + generator.normal(size=90) > 0, "yes", "no")
-    frame.to_csv(folder / "rows.csv", index=False)
-    return folder
-
-
-def job_of(data, validation="{folds: 3}", *more, metric="auc", kept=None, on_report=None):
-    config = resolve(
-        compose(
-            [
-                *("study=digits_dense", "~space.network", "space=[]", "task=table", f"task.path={data}"),
-                *("task.train=rows.csv", "task.target=left", f"task.validation={validation}"),
-                *("network=mlp", "network.dropout=0", "trainer.batch_size=32", "trainer.device=cpu"),
-                *(f"trainer.epochs={EPOCHS}", f"objective={metric}", *more),
-            ]
-        )
-    )
-    return Job(8, config, on_report or (lambda fidelity, metrics: None), checkpoints=kept)
+    return write_table(tmp_path_factory.mktemp("table"))
 
 
 def trained(job):
