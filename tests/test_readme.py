@@ -32,8 +32,9 @@ def test_there_are_commands() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_is_understood(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine" / "study").mkdir(parents=True)
-    (tmp_path / "mine" / "study" / "mine.yaml").write_text("# @package _global_\nbudget: {trials: 3}\n")
+    for folder, study in (("mine", "mine"), ("conf", "rows")):
+        (tmp_path / folder / "study").mkdir(parents=True)
+        (tmp_path / folder / "study" / f"{study}.yaml").write_text("# @package _global_\nbudget: {trials: 3}\n")
     _, verb, *rest = shlex.split(command)
     assert verb in VERBS
     rest = [one for one in rest if one.partition("=")[0] not in fields_of(VERBS[verb].options)]

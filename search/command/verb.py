@@ -50,6 +50,7 @@ class Verb(NamedTuple):
     Attributes:
         files: names of those that it takes; such a verb reads no config.
         configured: whether it reads the config; one that does not takes its own options alone.
+        takes: what an override begins with that a verb with files takes; empty takes none.
         trains: whether it trains what a study says, so that it matters which study that is.
     """
 
@@ -58,6 +59,7 @@ class Verb(NamedTuple):
     files: tuple[str, ...] = ()
     configured: bool = True
     trains: bool = False
+    takes: str = ""
 
     @property
     def module(self) -> ModuleType:

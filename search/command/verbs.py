@@ -5,6 +5,7 @@ from kirigami.search.command.verb import Verb
 VERBS = {
     verb.name: verb
     for verb in (
+        Verb("new", "look at a table, pictures or a text, and write a study for it", files=("DATA",), takes="task."),
         Verb("search", "run, resume or join a study", trains=True),
         Verb("results", "print what a study has found"),
         Verb("ledger", "print what a study has cost: seconds, device seconds, energy, bytes, money"),

@@ -55,8 +55,10 @@ def understood(verb: Verb, parsed: Namespace, words: Sequence[str]) -> tuple[Cal
     """
     files, rest = _files(verb, words)
     overrides, texts = split(rest, verb.options)
-    if overrides and (verb.files or not verb.configured):
-        raise InputError(f"{overrides[0]!r} means nothing to {verb.name}. See `kirigami {verb.name} --help`.")
+    if verb.files or not verb.configured:
+        unknown = [override for override in overrides if not verb.takes or not override.startswith(verb.takes)]
+        if unknown:
+            raise InputError(f"{unknown[0]!r} means nothing to {verb.name}. See `kirigami {verb.name} --help`.")
     folders = [*parsed.config_dirs, *parsed.config_dir]
     if verb.trains:
         check_study(overrides, folders)
@@ -77,7 +79,7 @@ def check_study(overrides: Sequence[str], folders: Sequence[Path]) -> None:
     if task is not None and task not in ("task=digits", "task.name=digits"):
         raise InputError(
             f"{task} without study= would be searched as study=digits, with its limits. Write a study of your own by "
-            "`kirigami new rows.csv target=COLUMN`, or name one: study=NAME."
+            "`kirigami new DATA`, or name one: study=NAME."
         )
     studies = sorted(file.stem for folder in folders for file in folder.glob("study/*.yaml"))
     if studies:
@@ -93,10 +95,11 @@ def _files(verb: Verb, words: Sequence[str]) -> tuple[list[Path], Sequence[str]]
     if not verb.files:
         return [], words
     options = tuple(f"{key}=" for key in fields_of(verb.options))
-    files = [word for word in words if not word.startswith(options)]
+    files = [
+        word for word in words if not word.startswith(options) and not (verb.takes and word.startswith(verb.takes))
+    ]
     if len(files) != len(verb.files):
         wanted = " ".join(verb.files)
-        raise InputError(
-            f"{verb.name} takes {wanted}, but got {len(files)} of them. See `kirigami {verb.name} --help`."
-        )
+        words_got = f"{len(files)} of them: {', '.join(files)}" if files else "none"
+        raise InputError(f"{verb.name} takes {wanted}, but got {words_got}. See `kirigami {verb.name} --help`.")
     return [Path(file) for file in files], [word for word in words if word not in files]

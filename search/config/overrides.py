@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from kirigami.search.config.resolve import literal
+from kirigami.search.errors import InputError
 
 PLAIN = re.compile(r"[\w.+-]*", re.ASCII)
 TEXTS = ("name", "storage.url")
@@ -37,6 +38,18 @@ def grammatical(override: str) -> str:
         return f"{key}={_as_list(value) or _as_text(value)}"
     is_text = key in TEXTS and isinstance(parsed.value(), int | float | list | dict)
     return f"{key}={_quoted(value)}" if is_text or _is_text_with_commas(parsed) else override
+
+
+def value_of(override: str) -> tuple[str, Any]:
+    """Return the key and the value of an override that sets one.
+
+    Raises:
+        InputError: where it cannot be read.
+    """
+    parsed = _parsed(grammatical(override))
+    if parsed is None or parsed.is_sweep_override() or parsed.is_delete():
+        raise InputError(f"{override!r} cannot be read as key=value. Quote it or remove it.")
+    return parsed.get_key_element().lstrip("+"), parsed.value()
 
 
 def _parsed(override: str) -> Override | None:

@@ -112,15 +112,18 @@ def test_help_shows_defaults_as_they_would_be_typed():
     ("words", "line"),
     [
         (["store", "study=digits"], "'study=digits' means nothing to store. See `kirigami store --help`."),
-        (["predict", "model.onnx"], "predict takes FILE DATA, but got 1 of them. See `kirigami predict --help`."),
+        (
+            ["predict", "model.onnx"],
+            "predict takes FILE DATA, but got 1 of them: model.onnx. See `kirigami predict --help`.",
+        ),
         (["inspect", "a.kgm", "--pack"], "unrecognized argument --pack. See `kirigami inspect --help`."),
         (
             ["search", "task=table", "task.train=rows.csv"],
             "task=table without study= would be searched as study=digits, with its limits. Write a study of your own "
-            "by `kirigami new rows.csv target=COLUMN`, or name one: study=NAME.",
+            "by `kirigami new DATA`, or name one: study=NAME.",
         ),
         (["compare", "task.path=a", "over=seed"], "task.path=a without study= would be searched as study=digits, "),
-        (["serach"], "'serach' is no verb. Did you mean 'search'? Verbs: search, "),
+        (["serach"], "'serach' is no verb. Did you mean 'search'? Verbs: new, search, "),
     ],
 )
 def test_words_that_mean_nothing_are_refused(words, line, capsys):
