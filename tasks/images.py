@@ -1,9 +1,10 @@
 """Tell pictures apart: Parquet files as the Hugging Face hub keeps them, folders of classes, or the hub itself."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +20,9 @@ from kirigami.tasks.pictures.source import Source
 from kirigami.tasks.pictures.sources import check_classes, counts_of, parts_of
 from kirigami.tasks.pictures.store import PictureStore, learn_rules, open_source, open_store
 from kirigami.tasks.pictures.wording import changes_in_words, table_of_classes
-from kirigami.tasks.splits import LIMIT_STREAM, TEST_STREAM, VALIDATION_STREAM, carve, check_amount, rows_of
-from kirigami.tasks.task import Parts, Split, Task
+from kirigami.tasks.splits import LIMIT_STREAM, TEST_STREAM, carve, check_amount, rows_of
+from kirigami.tasks.task import Parts, Places, Split, Task
+from kirigami.tasks.validation import NAME, Validation
 
 AUGMENTATIONS = ("none", "flip_crop")
 
@@ -31,7 +33,7 @@ class _Settings:
 
     path: str
     rows: int | None
-    validation: float
+    validation: Validation
     test_share: float
     image_column: str | None
     label_column: str | None
@@ -61,7 +63,7 @@ def _numbers(settings: _Settings, part: str) -> NDArray[np.int64]:
 
 
 @lru_cache(maxsize=8)
-def _indices(settings: _Settings, seed: int, test_seed: int) -> dict[str, NDArray[np.int64]]:
+def _indices(settings: _Settings, seed: int, test_seed: int, fold: int) -> dict[str, NDArray[np.int64]]:
     """Choose the rows of the train files that serve each part; a part with files of its own is left out."""
     parts = parts_of(settings.path)
     strata = _numbers(settings, "train")
@@ -70,8 +72,12 @@ def _indices(settings: _Settings, seed: int, test_seed: int) -> dict[str, NDArra
         wanted = rows_of("test_share", settings.test_share, len(rest))
         rest, chosen["test"] = carve(strata, wanted, seed=test_seed, stream=TEST_STREAM)
     if "validation" not in parts:
-        kept, taken = carve(strata[rest], _validation_rows(settings, len(rest)), seed=seed, stream=VALIDATION_STREAM)
-        rest, chosen["validation"] = rest[kept], rest[taken]
+        drawn = _validation(settings, len(rest)).draw(strata[rest], seed=seed, fold=fold)
+        rest, chosen["validation"] = rest[drawn.train], rest[drawn.validation]
+    elif settings.validation.draws > 1:
+        raise ArgumentError(
+            "validation", "must be a share, which is not used, where there is a part of validation files."
+        )
     if settings.rows is not None and settings.rows > len(rest):
         raise ArgumentError("rows", f"must be at most {len(rest)}, the train rows there are, but got {settings.rows}.")
     if settings.rows is not None:
@@ -79,21 +85,26 @@ def _indices(settings: _Settings, seed: int, test_seed: int) -> dict[str, NDArra
     return {**chosen, "train": rest}
 
 
-def _validation_rows(settings: _Settings, total: int) -> int:
+def _validation(settings: _Settings, total: int) -> Validation:
     """Turn a share into rows: of all train rows, or of as many as leave `task.rows` to train on."""
-    if settings.validation >= 1 or settings.rows is None:
-        return rows_of("validation", settings.validation, total)
-    return rows_of("validation", settings.validation, min(total, round(settings.rows / (1 - settings.validation))))
+    how = settings.validation
+    if how.folds > 1 or how.amount is None or how.amount >= 1 or settings.rows is None:
+        return how
+    return replace(how, amount=rows_of(NAME, how.amount, min(total, round(settings.rows / (1 - how.amount)))))
 
 
 @lru_cache(maxsize=4)
-def _parts(settings: _Settings, seed: int, test_seed: int) -> Parts:
-    chosen, classes = _indices(settings, seed, test_seed), settings.source("train").classes
+def _parts(settings: _Settings, seed: int, test_seed: int, fold: int) -> Parts:
+    chosen, classes = _indices(settings, seed, test_seed, fold), settings.source("train").classes
     if len(classes) < 2:
         raise ArgumentError("path", f": {settings.path!r} holds one class only, {classes}; two are needed.")
     train = _split(settings, chosen, "train")
     _check_content(settings.store("train"), train)
-    return Parts("classes", train, _split(settings, chosen, "validation"), classes)
+    places = None
+    if settings.validation.draws > 1:
+        total, is_apart = len(_numbers(settings, "train")), settings.validation.repeats == 1
+        places = Places(chosen["validation"], total, is_apart)
+    return Parts("classes", train, _split(settings, chosen, "validation"), classes, places=places)
 
 
 def _split(settings: _Settings, chosen: dict[str, NDArray[np.int64]], part: str) -> Split:
@@ -120,12 +131,13 @@ def _check_content(store: PictureStore, train: Split) -> None:
 class Images(Task):
     """Tell images apart. Pixels stay uint8 on the device and become normalised floats batch by batch.
 
-    `path`: a folder with train-*.parquet and test-*.parquet, a folder with a subfolder of images for each class
-    (under train/ and test/, or at once), or a name on the Hugging Face hub. Without a test part `test_share` of the
-    train part is put aside; without a validation part `validation`, a share or a number of rows. `rows` limits the
-    train rows. All three are drawn class by class with the seed. `augment: flip_crop` shifts images by up to 4
-    pixels while training and, with `flip`, mirrors half of them. `channels` (1, 3) and `size` (pixels) convert.
-    Transparent parts show the grey `background` (0 to 255). `drop` names classes, that is folders, to leave out.
+    `path`: a folder with train-*.parquet and test-*.parquet, a folder with a subfolder of images for each class (under
+    train/ and test/, or at once), or a name on the Hugging Face hub. Without a test part `test_share` of the train part
+    is put aside; without a validation part `validation`: a share or a number of rows, `{folds: 5}` or `{repeats: 3,
+    share: 0.25}`. `rows` limits the train rows. All three are drawn class by class with the seed. `augment: flip_crop`
+    shifts images by up to 4 pixels while training and, with `flip`, mirrors half of them. `channels` (1, 3) and `size`
+    (pixels) convert. Transparent parts show the grey `background` (0 to 255). `drop` names classes, that is folders, to
+    leave out.
 
     Classes are those of the train part, whose names number every part; a class that it lacks is an error. Pictures are
     decoded as `tasks.pictures.decode` says, by rules which `preparation` returns.
@@ -136,7 +148,7 @@ class Images(Task):
         *,
         path: str | None,
         rows: int | None = None,
-        validation: float = 0.1,
+        validation: float | Mapping[str, Any] = 0.1,
         test_share: float = 0.2,
         augment: str = "none",
         flip: bool = True,
@@ -155,7 +167,9 @@ class Images(Task):
         if path is None or not str(path).strip():
             raise ArgumentError(*UNSET)
         choose("augment", augment, AUGMENTATIONS)
-        check_amount("validation", validation)
+        how = Validation.read(validation)
+        if how.is_last:
+            raise ArgumentError(NAME, f"must be a share or folds of pictures, but got {validation!r}.", (NAME, 0.1))
         check_amount("test_share", test_share)
         if channels not in (None, 1, 3):
             raise ArgumentError("channels", f"must be one of (null, 1, 3), but got {channels!r}.", ("channels", 3))
@@ -166,19 +180,24 @@ class Images(Task):
             raise ArgumentError("background", f"must be a whole number of 0 to 255, but got {background!r}.")
         self.augment, self.flip = augment, flip
         self._settings = _Settings(
-            *(str(path), rows, validation, test_share, image_column, label_column, _names(drop)),
+            *(str(path), rows, how, test_share, image_column, label_column, _names(drop)),
             *(channels, size, background),
         )
 
     def load(self) -> Parts:
         """Decode the train and validation pictures."""
-        parts = _parts(self._settings, self.seed, self.test_seed)
+        parts = _parts(self._settings, self.seed, self.test_seed, self.fold or 0)
         self.notices = self._notices(parts)
         return parts
 
+    @property
+    def draws(self) -> int:
+        """How many networks a trial trains, each judged by pictures that it has not seen."""
+        return self._settings.validation.draws
+
     def load_test(self) -> Split:
         """Decode the test pictures; what was done to those of files of their own becomes notices too."""
-        chosen = _indices(self._settings, self.seed, self.test_seed)
+        chosen = _indices(self._settings, self.seed, self.test_seed, self.fold or 0)
         split = _split(self._settings, chosen, "test")
         if "test" not in chosen:
             lines = _of_store(self._settings.store("test"), "test")
@@ -193,7 +212,8 @@ class Images(Task):
             check_classes(settings.path, "test", settings.columns, settings.drop, classes)
 
     def _notices(self, parts: Parts) -> tuple[str, ...]:
-        settings, chosen = self._settings, _indices(self._settings, self.seed, self.test_seed)
+        settings = self._settings
+        chosen = _indices(settings, self.seed, self.test_seed, self.fold or 0)
         classes = parts.classes or ()
         counts = {"train": parts.train.targets, "validation": parts.validation.targets}
         named = {part: Counter(classes[number] for number in targets.tolist()) for part, targets in counts.items()}

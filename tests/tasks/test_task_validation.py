@@ -10,6 +10,7 @@ from kirigami import tasks
 from kirigami.errors import ArgumentError
 from kirigami.tasks.splits import VALIDATION_STREAM, carve
 from kirigami.tasks.validation import Validation
+from tests.tasks.samples import write_images
 
 
 @pytest.fixture
@@ -115,3 +116,28 @@ def test_any_task_trains_on_all_rows_but_the_test_rows():
         task.setup("fit")
     assert len(whole.train.inputs) == len(one.train.inputs) + len(one.validation.inputs)
     assert len(whole.validation.inputs) == len(one.validation.inputs)
+
+
+def pictures(folder, fold=0, validation=None, **arguments):
+    config = {"name": "images", "path": str(folder), "validation": validation or {"folds": 3}, **arguments}
+    task = tasks.build(config, seed=0)
+    task.fold = fold
+    task.setup("test")
+    return task
+
+
+def test_pictures_have_folds_too(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (30, 4, 4), dtype=np.uint8)
+    write_images(tmp_path / "train.parquet", images, [0, 1] * 15)
+    folds = [pictures(tmp_path, fold, test_share=6) for fold in range(3)]
+    judged = [{row.numpy().tobytes() for row in task.validation.inputs} for task in folds]
+    whole = pictures(tmp_path, None, test_share=6)
+    rows = {row.numpy().tobytes() for row in whole.train.inputs}
+    assert [task.draws for task in folds] == [3] * 3
+    assert sum(map(len, judged)) == len(rows) == 24
+    assert set.union(*judged) == rows
+    assert not rows & {row.numpy().tobytes() for row in whole.test.inputs}
+    with pytest.raises(
+        ArgumentError, match=r"validation must be a share or folds of pictures, but got \{'last': True\}"
+    ):
+        pictures(tmp_path, validation={"last": True})
