@@ -58,7 +58,9 @@ class Preparation(nn.Module):
 
     def _rules_of_scale(self, rules: Mapping[str, Any]) -> dict[str, Tensor]:
         if "ranks" in rules:
-            return {key: _short(rules["ranks"][key]) for key in ("knots", "scores")}
+            return (
+                {} if not rules["ranks"]["knots"] else {key: _short(rules["ranks"][key]) for key in ("knots", "scores")}
+            )
         statistics = rules.get("standardise")
         if statistics is None:
             return {}

@@ -7,7 +7,9 @@ import io
 import lzma
 import re
 import unicodedata
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +19,35 @@ from kirigami.tasks.files import encoding_of
 from kirigami.tasks.tables.cells import Cells, Frame, complaint, named
 
 SEPARATORS = (",", ";", "\t", "|")
+_NOTHING = "\x1f"
 _PACKED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 
 
+class _Lines:
+    """The lines of a file, and how many were read."""
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self.text = text
+        self.number = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self.text)
+        self.number += 1
+        return line
+
+    def first(self) -> str:
+        """Return the next line with a word in it; "" at the end."""
+        return next((line for line in self if line.strip()), "")
+
+
 def separator_of(header: str) -> str:
-    """Return what separates the names in a header line: what divides it most; blanks where there is nothing else."""
+    """Return what divides a header line most; where nothing does, a character that is in no file."""
     counts = {separator: len(next(csv.reader([header], delimiter=separator))) for separator in SEPARATORS}
     best = max(counts, key=lambda separator: counts[separator])
-    return " " if counts[best] == 1 and '"' not in header and len(header.split()) > 1 else best
+    return best if counts[best] > 1 else _NOTHING
 
 
 def read_header(where: str, file: Path, separator: str | None, encoding: str | None) -> tuple[str, ...]:
@@ -33,10 +56,8 @@ def read_header(where: str, file: Path, separator: str | None, encoding: str | N
     Raises:
         ArgumentError: where it cannot be read.
     """
-    with _opened(where, file, encoding) as text:
-        line = _first_line(where, file, text, encoding)
-        names, _ = _names(where, file, line, text, separator, encoding)
-        return named(names)[0]
+    with _opened(where, file, encoding) as lines:
+        return named(_header(where, file, lines, separator)[0])[0]
 
 
 def read_delimited(where: str, file: Path, separator: str | None, encoding: str | None) -> Frame:
@@ -50,13 +71,16 @@ def read_delimited(where: str, file: Path, separator: str | None, encoding: str 
     Raises:
         ArgumentError: where it cannot be read; the message has the file, the line and the knob.
     """
-    with _opened(where, file, encoding) as text:
-        line = _first_line(where, file, text, encoding)
-        names, separator = _names(where, file, line, text, separator, encoding)
-        records, lines = _records(where, file, text, separator, encoding, len(names))
+    with _opened(where, file, encoding) as lines:
+        names, separator = _header(where, file, lines, separator)
+        records, ends = [], []
+        for record in _parsed(lines, separator):
+            if len(record) > 1 or (record and (len(names) == 1 or record[0].strip())):  # else a blank line
+                records.append(record)
+                ends.append(lines.number)
     if not records:
         raise complaint(where, f"{str(file)!r} has no rows.")
-    names, records, remarks = _even(where, file, names, records, lines)
+    names, records, remarks = _even(where, file, names, records, ends)
     unique, repeated = named(names)
     columns = {
         name: Cells("text", _cells(column), "text")
@@ -66,107 +90,93 @@ def read_delimited(where: str, file: Path, separator: str | None, encoding: str 
     return Frame(columns, (file.name,), origin, repeated, remarks)
 
 
-def _opened(where: str, file: Path, encoding: str | None) -> io.TextIOWrapper:
+@contextmanager
+def _opened(where: str, file: Path, encoding: str | None) -> Iterator[_Lines]:
+    """Open a file for reading; what is wrong with it meanwhile becomes an error of the argument."""
+    try:
+        with _bytes(where, file) as stream:
+            head = stream.peek(4)
+            lines = _Lines(io.TextIOWrapper(stream, encoding=encoding_of(head, encoding), newline=""))
+            yield lines
+    except UnicodeDecodeError as error:
+        raise _undecoded(where, file, error) from None
+    except csv.Error as error:
+        problem = f"{str(file)!r} cannot be read as CSV: {error}, near line {lines.number}."
+        raise complaint(where, problem) from None
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise complaint(where, f"{str(file)!r} cannot be read: {error}.") from None
+
+
+def _bytes(where: str, file: Path) -> Any:
+    """Open a file, unpacked where it is packed."""
     with file.open("rb") as start:
         head = start.read(8)
-    opener = next((opener for magic, opener in _PACKED.items() if head.startswith(magic)), None)
-    if opener is not None:
-        with opener(file, "rb") as packed:
-            head = packed.read(8)
     if head.startswith(b"PK\x03\x04"):
         raise complaint(where, f"{str(file)!r} is a ZIP archive or an Excel workbook. Save it as CSV or Parquet.")
-    stream = file.open("rb") if opener is None else opener(file, "rb")
-    return io.TextIOWrapper(stream, encoding=encoding_of(head, encoding), newline="")
+    opener = next((opener for magic, opener in _PACKED.items() if head.startswith(magic)), None)
+    return file.open("rb") if opener is None else io.BufferedReader(opener(file, "rb"))
 
 
-def _first_line(where: str, file: Path, text: io.TextIOWrapper, encoding: str | None) -> str:
-    """Return the first line with a word in it; a line `sep=;`, as spreadsheets write it, is returned as it stands."""
+def _undecoded(where: str, file: Path, error: UnicodeDecodeError) -> Exception:
+    """Name the line of the first byte that does not decode."""
+    with _bytes(where, file) as stream:
+        data = stream.read()
     try:
-        for line in text:
-            if line.strip():
-                return line
-    except UnicodeDecodeError as error:
-        raise _undecoded(where, file, text, error, encoding) from None
-    raise complaint(where, f"{str(file)!r} cannot be read as CSV: it is empty.")
+        data.decode(error.encoding)
+    except UnicodeDecodeError as whole:
+        error = whole
+    line, byte = data[: error.start].count(b"\n") + 1, data[error.start]
+    problem = f"{str(file)!r}, line {line}: the byte 0x{byte:02X} is no {error.encoding}."
+    return complaint(where, problem, ("encoding", "latin-1"))
 
 
-def _names(
-    where: str, file: Path, line: str, text: io.TextIOWrapper, separator: str | None, encoding: str | None
-) -> tuple[list[str], str]:
+def _header(where: str, file: Path, lines: _Lines, separator: str | None) -> tuple[list[str], str]:
+    """Return the names and the separator, which a line `sep=;` may say, as spreadsheets write it."""
+    line = lines.first()
     said = re.fullmatch(r'"?sep=(.)"?\s*', line)
     if said is not None:
-        line, separator = _first_line(where, file, text, encoding), separator or said[1]
+        line, separator = lines.first(), separator or said[1]
+    if not line:
+        raise complaint(where, f"{str(file)!r} cannot be read as CSV: it is empty.")
     separator = separator or separator_of(line)
-    while line.count('"') % 2:  # a name that goes over several lines
-        more = text.readline()
-        if not more:
-            break
+    while line.count('"') % 2 and (more := next(lines, "")):  # a name that goes over several lines
         line += more
-    names = next(_parsed([line], separator))
-    return [plain(name) for name in names], separator
+    return [plain(name) for name in next(_parsed([line], separator))], separator
 
 
-def _parsed(lines: object, separator: str) -> Iterator[list[str]]:
+def _parsed(lines: Iterable[str], separator: str) -> Iterator[list[str]]:
     if separator == " ":
-        lines = (line.strip() for line in lines)  # type: ignore[attr-defined]
-    return csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)  # type: ignore[arg-type]
-
-
-def _records(
-    where: str, file: Path, text: io.TextIOWrapper, separator: str, encoding: str | None, columns: int
-) -> tuple[list[list[str]], list[int]]:
-    records, lines = [], []
-    reader = _parsed(text, separator)
-    try:
-        for record in reader:
-            if len(record) > 1 or (record and (columns == 1 or record[0].strip())):  # else a blank line
-                records.append(record)
-                lines.append(reader.line_num)  # type: ignore[attr-defined]
-    except UnicodeDecodeError as error:
-        raise _undecoded(where, file, text, error, encoding) from None
-    except csv.Error as error:
-        line = reader.line_num + 1  # type: ignore[attr-defined]
-        raise complaint(where, f"{str(file)!r} cannot be read as CSV: {error}, near line {line}.") from None
-    except (OSError, EOFError) as error:
-        raise complaint(where, f"{str(file)!r} cannot be read: {error}.") from None
-    return records, lines
-
-
-def _undecoded(
-    where: str, file: Path, text: io.TextIOWrapper, error: UnicodeDecodeError, encoding: str | None
-) -> Exception:
-    """Name the line of the first byte that does not decode."""
-    with _opened(where, file, encoding) as again:
-        data = bytes(again.buffer.read())
-    try:
-        data.decode(text.encoding)
-    except UnicodeDecodeError as precise:
-        error = precise
-    line = data[: error.start].count(b"\n") + 1
-    byte = f"the byte 0x{data[error.start]:02X}"
-    return complaint(where, f"{str(file)!r}, line {line}: {byte} is no {text.encoding}.", ("encoding", "latin-1"))
+        lines = (line.strip() for line in lines)
+    return csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
 
 
 def _even(
-    where: str, file: Path, names: list[str], records: list[list[str]], lines: list[int]
+    where: str, file: Path, names: list[str], records: list[list[str]], ends: list[int]
 ) -> tuple[list[str], list[list[str]], tuple[str, ...]]:
     """Bring all rows to the header's length: row names get a column, empty ends are cut, what lacks is a gap."""
-    sizes = {len(record) for record in records}
-    if sizes == {len(names)}:
+    size = len(names)
+    if all(len(record) == size for record in records):
         return names, records, ()
-    if sizes == {len(names) + 1} and any(record[-1].strip() for record in records):
-        return ["", *names], records, ()  # R names the rows and not their column
+    if _has_row_names(records, size):
+        remark = f"{file.name!r}: rows have one cell more than the header; the first is taken for the name of the row."
+        return ["", *names], records, (remark,)
     short = 0
-    for record, line in zip(records, lines, strict=True):
-        if any(cell.strip() for cell in record[len(names) :]):
-            raise complaint(
-                where, f"{str(file)!r}, line {line}: has {len(record)} cells, but the header names {len(names)}."
-            )
-        short += len(record) < len(names)
-        record[len(names) :] = [""] * max(0, len(names) - len(record))
-        del record[len(names) :]
+    for record, line in zip(records, ends, strict=True):
+        if any(cell.strip() for cell in record[size:]):
+            problem = f"{str(file)!r}, line {line}: has {len(record)} cells, but the header names {size}."
+            raise complaint(where, f"{problem} Put cells that hold the separator in quotes.")
+        short += len(record) < size
+        record[size:] = []
+        record += [""] * (size - len(record))
     some = f"{file.name!r}: {short} rows have fewer cells than the header names; those that lack count as empty."
     return names, records, (some,) if short else ()
+
+
+def _has_row_names(records: list[list[str]], size: int) -> bool:
+    """Return whether all rows begin with a cell of their own that the header does not name, as R writes them."""
+    if any(len(record) != size + 1 for record in records) or not any(record[-1].strip() for record in records):
+        return False
+    return len({record[0] for record in records}) == len(records)
 
 
 def _cells(column: tuple[str, ...]) -> np.ndarray:

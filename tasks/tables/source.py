@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from kirigami.errors import choose
+from kirigami.errors import ArgumentError, choose
 from kirigami.tasks.files import require_file, require_path
 from kirigami.tasks.tables import checks, reader
 from kirigami.tasks.tables.cells import Frame
@@ -81,6 +81,9 @@ def rules_of(source: Source) -> Rules:
     whole = reader.read("train", source.files("train", source.train), source.reading)
     for name in source.drop:
         choose("drop", name, whole.names)
+    if len(whole.names) == 1 and len(whole.names[0].split()) > 1:
+        problem = f": {whole.files[0]!r} has one column, {whole.names[0]!r}."
+        raise ArgumentError("train", problem, ("separator", "' ', or to what divides its names"))
     choose("target", source.target, whole.names)
     frame = whole.drop(source.drop)
     if frame.columns[source.target].kind == "unread":

@@ -34,6 +34,8 @@ def _by_rules(data: Path, rules: Mapping[str, Any]) -> tuple[Sequence[Any], NDAr
         rows = features.raw(frame, "")
     except ValueError as error:
         raise InputError(one_line(error)) from error
+    for remark in frame.remarks:
+        say(remark)
     unseen = features.unseen(frame)
     if unseen:
         say(f"{data}: {'; '.join(unseen)}. They count as none of the known ones.")
