@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from kirigami.search.files import write_text
 from kirigami.search.report import beside, figures
-from kirigami.search.report.results import cost_of
+from kirigami.search.report.results import choice_line, cost_of, folds_line
 from kirigami.search.report.tables import number, score, settings
 from kirigami.search.report.template import render
 from kirigami.search.report.wording import counted
@@ -43,8 +43,10 @@ def _sentences(study: Study, ledger: Ledger) -> list[str]:
 def _facts(study: Study, ledger: Ledger) -> str:
     cost, best = cost_of(ledger), best_trial(study, ledger)
     first = "no complete trial yet" if best is None else f"{score(best.values[0])} in trial {best.number}"
+    more = (choice_line(study, ledger), folds_line(study, ledger))
+    lines = [f"{line[0].upper()}{line[1:]}. " for line in more if line is not None]
     return (
-        f"Best {metric_names(study)[0]} on the validation rows: {first}. {counted(ledger)}. "
+        f"Best {metric_names(study)[0]} on the validation rows: {first}. {''.join(lines)}{counted(ledger)}. "
         f"{cost['wall_s']:.0f} s of work, {cost['device_s']:.0f} s of devices, {cost['trials_s']:.2f} trials a second."
     )
 

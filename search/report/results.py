@@ -79,8 +79,7 @@ def print_table(study: Study, top: int, console: Console) -> None:
     if rows:
         console.print(_table(study, rows, f"the front, {len(rows)}" if several else f"the best {len(rows)}"))
     lines = [counted(ledger), cost_line(cost_of(ledger))]
-    if (choice := choice_line(study, ledger)) is not None:
-        lines.append(choice)
+    lines += [line for line in (choice_line(study, ledger), folds_line(study, ledger)) if line is not None]
     lines += beside.lines(study, best_trial(study, ledger))
     if (better := beyond(study, ledger)) is not None:
         words = "better, but over the budget" if rows else "the best over the budget"
@@ -102,6 +101,17 @@ def choice_line(study: Study, ledger: Ledger | None = None) -> str | None:
         for trial in (choice.best, choice.trial)
     )
     return f"best {best}; smallest not told apart {smallest} (p {choice.p:.2g})"
+
+
+def folds_line(study: Study, ledger: Ledger | None = None) -> str | None:
+    """Return how sure the best trial's value is, where it is the mean of several networks'; None where it is not."""
+    best, metric = best_trial(study, ledger), metric_names(study)[0]
+    folds = {} if best is None else result_of(best).folds
+    if best is None or metric not in folds.get("error", {}):
+        return None
+    values, error = folds["scores"][metric], folds["error"][metric]
+    scores = ", ".join(score(value) for value in values)
+    return f"trial {best.number} is the mean of {len(values)} networks ({scores}), standard error {score(error)}"
 
 
 def _table(study: Study, rows: list[FrozenTrial], what: str) -> Table:
@@ -167,5 +177,6 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         "bytes": result.figures.get("bytes"),
         "parameters": result.figures.get("params"),
         "metrics": dict(result.metrics),
+        "folds": dict(result.folds),
         "params": dict(trial.params),
     }

@@ -12,6 +12,8 @@ from rich.console import Console
 from kirigami.search.errors import InputError
 from kirigami.search.export.choosing import pick
 from kirigami.search.report import results
+from kirigami.search.report.dashboard import note
+from kirigami.search.report.page import page
 from kirigami.search.study.choice import chosen, is_rival
 from kirigami.search.study.ledger import Ledger
 from kirigami.search.study.record import Result, stored_result
@@ -141,3 +143,14 @@ def test_a_larger_file_is_no_rival(study):
     assert is_rival(study, stored_result(trials[1]), trials[0])
     assert not is_rival(study, stored_result(trials[4]), trials[0])
     assert not is_rival(study, stored_result(trials[2]), trials[0])
+
+
+def test_a_mean_of_several_networks_says_how_sure_it_is(memory_study):
+    memory_study.set_metric_names(["auc"])
+    folds = {"scores": {"auc": [0.7, 0.8]}, "error": {"auc": 0.05}}
+    memory_study.add_trial(create_trial(value=0.75, user_attrs=Result("complete", folds=folds).to_attrs()))
+    line = "trial 0 is the mean of 2 networks (0.7000, 0.8000), standard error 0.0500"
+    assert results.folds_line(memory_study) == line
+    assert results.summary(memory_study)["best"]["folds"] == folds
+    assert f"Trial {line[6:]}. " in page(memory_study)
+    assert f"Trial {line[6:]}." in note.text(memory_study)

@@ -112,6 +112,9 @@ def _best(study: Study, ledger: Ledger, page: str | None) -> Iterator[str]:
         yield f"is {_trial(best, page)}: {_facts(study, best)}."
     else:
         yield f"**Best trial{within}**: {_trial(best, page)}: {_facts(study, best)}."
+        for line in (results.choice_line(study, ledger), results.folds_line(study, ledger)):
+            if line is not None:
+                yield f"\n{line[0].upper()}{line[1:]}."
     better = beyond(study, ledger)
     if better is not None:
         yield ""
