@@ -3,6 +3,7 @@
 from kirigami.search.command.options import Format
 from kirigami.search.command.verb import Call
 from kirigami.search.comparing.question import Question
+from kirigami.search.loading import quickly
 
 
 class Options(Question):
@@ -15,11 +16,12 @@ def run(call: Call, options: Options) -> int:
     """Compare the values of one dimension by paired repeats."""
     from functools import partial
 
-    from kirigami.search.command import showing
-    from kirigami.search.comparing import training
-    from kirigami.search.comparing.compare import compare
-    from kirigami.search.report import verdicts
-    from kirigami.search.training import devices
+    with quickly():
+        from kirigami.search.command import showing
+        from kirigami.search.comparing import training
+        from kirigami.search.comparing.compare import compare
+        from kirigami.search.report import verdicts
+        from kirigami.search.training import devices
 
     showing.prepare(call)
     repeat = partial(training.repeat, threads=devices.threads_per_worker(1))

@@ -8,6 +8,7 @@ from pydantic import Field
 from kirigami.search.command.options import Format
 from kirigami.search.command.verb import Call, open_study
 from kirigami.search.comparing.question import LEAST_PAIRS
+from kirigami.search.loading import quickly
 from kirigami.search.schema import Group
 
 
@@ -25,11 +26,12 @@ def run(call: Call, options: Options) -> int:
 
     named = call.named()
     study = open_study(named)
-    from kirigami.search.command import showing  # torch comes with it: after what can be said without
-    from kirigami.search.comparing import training
-    from kirigami.search.comparing.confirm import confirm
-    from kirigami.search.report import confirmed
-    from kirigami.search.training import devices
+    with quickly():
+        from kirigami.search.command import showing  # torch comes with it: after what can be said without
+        from kirigami.search.comparing import training
+        from kirigami.search.comparing.confirm import confirm
+        from kirigami.search.report import confirmed
+        from kirigami.search.training import devices
 
     showing.prepare(call)
     retrain = partial(training.retrain, threads=devices.threads_per_worker(1))

@@ -2,6 +2,7 @@
 
 from kirigami.search.command.verb import Call, open_study
 from kirigami.search.export.options import Options
+from kirigami.search.loading import quickly
 
 
 def run(call: Call, options: Options) -> int:
@@ -14,7 +15,8 @@ def run(call: Call, options: Options) -> int:
     named = call.named()
     study = open_study(named)
     shared = open_artifacts(named.storage.artifacts, named.folder) if named.storage.artifacts else None
-    from kirigami.search.export.run import export_study  # torch comes with it: after what can be said without
+    with quickly():
+        from kirigami.search.export.run import export_study  # torch comes with it: after what can be said without
 
     own_code.add_folders(call.folders())
     print(export_study(study, named.folder, options, Console(soft_wrap=True), shared))

@@ -3,6 +3,7 @@
 from kirigami.search.command.options import Format
 from kirigami.search.command.verb import Call
 from kirigami.search.comparing.rates import Rates
+from kirigami.search.loading import quickly
 
 
 class Options(Rates):
@@ -13,9 +14,10 @@ class Options(Rates):
 
 def run(call: Call, options: Options) -> int:
     """Find a study's learning rates by a range test, and draw its curve."""
-    from kirigami.search.command import showing
-    from kirigami.search.comparing.range_test import range_of_rates
-    from kirigami.search.report import rates
+    with quickly():
+        from kirigami.search.command import showing
+        from kirigami.search.comparing.range_test import range_of_rates
+        from kirigami.search.report import rates
 
     showing.prepare(call)
     result, file = range_of_rates(call.overrides, call.config_dirs, options)

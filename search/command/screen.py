@@ -3,6 +3,7 @@
 from kirigami.search.command.options import Format
 from kirigami.search.command.verb import Call
 from kirigami.search.comparing.screening.question import Question
+from kirigami.search.loading import quickly
 
 
 class Options(Question):
@@ -15,11 +16,12 @@ def run(call: Call, options: Options) -> int:
     """Train draws of a study's space for an epoch and queue the best for its search."""
     from functools import partial
 
-    from kirigami.search.command import showing
-    from kirigami.search.comparing.screening import smoothness
-    from kirigami.search.comparing.screening.screen import screen
-    from kirigami.search.report import screened
-    from kirigami.search.training import devices
+    with quickly():
+        from kirigami.search.command import showing
+        from kirigami.search.comparing.screening import smoothness
+        from kirigami.search.comparing.screening.screen import screen
+        from kirigami.search.report import screened
+        from kirigami.search.training import devices
 
     showing.prepare(call)
     train = partial(smoothness.train, threads=devices.threads_per_worker(1))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from kirigami.search.config import own_code
 from kirigami.search.errors import InputError, StudyStopped, failure_of, is_of_a_store, masked, traced
-from kirigami.search.workers.loading import load_lightning, quickly
+from kirigami.search.loading import quickly
 
 if TYPE_CHECKING:
     from kirigami.search.loop import Loop
@@ -88,7 +88,6 @@ def _ending(error: Exception, joined: bool) -> tuple[int, dict[str, str]]:
 def work(orders: Orders, stop: threading.Event, on_joined: Callable[[], None]) -> str:
     """Rehearse, create or join the study, and run the loop; return why it ended."""
     with quickly():
-        load_lightning()
         import torch
 
         from kirigami.search.workers import beside

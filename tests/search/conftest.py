@@ -29,6 +29,7 @@ from kirigami.search.study.ledger import Ledger
 from kirigami.search.training.checkpoints import CheckpointStore
 from kirigami.search.training.runners import surrogate
 from kirigami.spaces import Budget, PriorSampler, Space
+from tests.search.forks import Forked, ForkServer
 
 HEARTBEAT = {"heartbeat_s": 1, "grace_s": 2}
 SPACE = {"x": {"low": 0.0, "high": 1.0}, "y": {"low": 1, "high": 8}}
@@ -210,16 +211,20 @@ def make_loop(open_store, name) -> Callable[..., Loop]:
     return make
 
 
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    server = ForkServer()
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def child() -> Iterator[Callable[..., subprocess.Popen]]:
+def child(fork_server) -> Iterator[Callable[..., Forked]]:
     """Start Python programs that are killed, if need be, at the end of the test."""
     started = []
 
-    def start(program: str, *arguments: str) -> subprocess.Popen:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        command = [sys.executable, "-c", program, *arguments]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        started.append(subprocess.Popen(command, **pipes, text=True, env=environment))
+    def start(program: str, *arguments: str) -> Forked:
+        started.append(Forked(fork_server, program, arguments))
         return started[-1]
 
     yield start

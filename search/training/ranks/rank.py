@@ -12,6 +12,8 @@ import threading
 import traceback
 from typing import Any, TextIO
 
+from kirigami.search.loading import quickly
+
 Orders = queue.SimpleQueue[dict[str, Any]]
 
 
@@ -36,7 +38,8 @@ def main() -> None:
 
 def _train(order: dict[str, Any], orders: Orders, answers: TextIO) -> None:
     """Train one trial as `trial.train` does, but for what is measured and told."""
-    from kirigami.search.training.ranks.follow import follow
+    with quickly():
+        from kirigami.search.training.ranks.follow import follow
 
     follow(order, orders.get, lambda: _say(answers, {"ready": True}))
 
