@@ -3,9 +3,11 @@
 import contextlib
 import io
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -56,23 +58,36 @@ def trace(network: nn.Module, sample: torch.Tensor, opset: int, name: str) -> tu
     named = {numbers[name]: name for name in weights}
     model.inputs = [(value, port) for value, port in model.inputs if value not in named]
     model.constants |= {value: of_array(weights[name].numpy()) for value, name in named.items()}
+    if any(port.dims[0] for _, port in model.inputs):  # torch falls back to an example of fixed size, and says nothing
+        reason = f"its forward uses the number of rows as a Python number, and the file would take {len(sample)} alone"
+        raise ValueError(f"{name} cannot be exported to ONNX: {reason}.")
     return model, named
 
 
 def _reason(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = str(error)
+    if "data-dependent" in text:
+        places = re.findall(r'File "([^"]+)", line (\d+), in', text)
+        where = f" ({Path(places[-1][0]).name}:{places[-1][1]})" if places else ""
+        return f"its forward decides by the data what is computed{where}, but a file computes the same for all rows."
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return (lines or [type(error).__name__])[0][:300]
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's progress and its remarks on missing packages from the user."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    """Keep the exporter's progress, its remarks on missing packages and its dumps of graphs from the user."""
+    before, nowhere = logging.root.manager.disable, io.StringIO()
+    logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(nowhere),
+            contextlib.redirect_stderr(nowhere),
+            torch.no_grad(),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:

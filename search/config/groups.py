@@ -10,7 +10,7 @@ GROUPS = ("task", *MADE_BY, "budget", *CONDUCT)
 
 QUESTION = ("seed", "space", "budget", "objective")
 """What a study asks, rather than what one of its trials is."""
-FREE = ("name", "workers", "cores_per_worker", "rivals", *CONDUCT)
+FREE = ("name", "export", "workers", "cores_per_worker", "rivals", *CONDUCT)
 """What may change between two runs of one study without making its trials incomparable."""
 KEYS = (
     *(
@@ -18,6 +18,7 @@ KEYS = (
         "seed",
         "workers",
         "cores_per_worker",
+        "export",
         "objective",
         "output",
         "metrics",

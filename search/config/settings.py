@@ -110,9 +110,11 @@ class StudyConfig(TrialConfig):
         workers: how many processes; `auto` is one for each GPU, else one for each `cores_per_worker` cores.
         rivals: whether simple models are fitted beside the trials, where the task suits them.
         budget: with the price of a device, from `cost:`.
+        export: whether a network of the user's own that cannot be exported is refused before the first trial.
     """
 
     name: str
+    export: bool = True
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(description="a whole number of at least 1 or auto")
     cores_per_worker: int = Field(default=2, ge=1)
     rivals: bool = True

@@ -1,5 +1,8 @@
 """Before any trial: build everything once with every choice and both ends of every range, training nothing."""
 
+from dataclasses import dataclass, field
+from typing import Any
+
 import torch
 from lightning.pytorch import LightningModule
 
@@ -8,6 +11,7 @@ from kirigami.errors import at
 from kirigami.search.config.settings import TrialConfig
 from kirigami.search.config.study import StudySettings
 from kirigami.search.errors import InputError
+from kirigami.search.rehearsal.running import has_own_parts, parts_of, run_once, structure
 from kirigami.search.training.building import assemble, check_regime, open_task
 from kirigami.search.training.callbacks import build_callbacks, check_monitors
 from kirigami.search.training.checks import check_devices, check_untrained
@@ -17,31 +21,74 @@ from kirigami.search.training.loggers import check_logger
 def rehearse(settings: StudySettings) -> tasks.Task:
     """Open the data, build the study's config and each probe of its space; return the task.
 
+    What is the user's own is run on a few rows, in each size that it may have, and exported in each structure.
+
     Raises:
         InputError: naming the path and the value that something refuses.
     """
     config, task = settings.config, rehearse_trial(settings.config)
+    own = OwnParts(exports=config.export, ran=[parts_of(config)])
+    own.rehearse(config, task)
     for values in settings.space.probes():
         try:
             probe = TrialConfig.from_resolved(settings.resolved(values))
             with at("task"):
                 tasks.build(probe.task, seed=probe.seed)
-            build(probe, task if probe.imbalance == config.imbalance else open_task(probe))
+            its_task = task if probe.imbalance == config.imbalance else open_task(probe)
+            build(probe, its_task)
+            own.rehearse(probe, its_task)
         except (ValueError, TypeError, ImportError) as error:
             named = ", ".join(f"space.{path}={value!r}" for path, value in values.items())
             raise InputError(f"{named} is refused: {_line(error)}") from error
     return task
 
 
+@dataclass
+class OwnParts:
+    """Rehearses what is the user's own, each size of it and each structure once.
+
+    Attributes:
+        exports: whether networks are exported.
+        ran: parts of configs that have been run.
+        exported: structures of networks that have been.
+    """
+
+    exports: bool
+    ran: list[dict[str, Any]] = field(default_factory=list)
+    exported: set[str] = field(default_factory=set)
+
+    def rehearse(self, config: TrialConfig, task: tasks.Task) -> None:
+        """Run the parts of a config and export its network, unless that was done.
+
+        Raises:
+            InputError: for what no trial, or no export, could do.
+        """
+        if has_own_parts(config) and parts_of(config) not in self.ran:
+            run_once(config, task)
+            self.ran.append(parts_of(config))
+        if self.exports and "_target_" in config.network and structure(config.network) not in self.exported:
+            from kirigami.search.rehearsal.exporting import export_once  # ONNX comes with it
+
+            export_once(config, task)
+            self.exported.add(structure(config.network))
+
+
 def rehearse_trial(config: TrialConfig) -> tasks.Task:
-    """Open the data and build a config; return its task.
+    """Open the data, look at the names of the test part, build a config and run what is the user's own on a few rows.
+
+    Returns:
+        The task.
 
     Raises:
         InputError: naming the path and the value that something refuses.
     """
     try:
         task = open_task(config)
+        with at("task"):
+            task.check_test_part()
         build(config, task)
+        if has_own_parts(config):
+            run_once(config, task)
     except (ValueError, TypeError, OSError, ImportError) as error:
         raise InputError(_line(error)) from error
     return task

@@ -1,8 +1,8 @@
 """A worker process: takes its orders as one line of JSON on standard input, then runs the loop.
 
 The launcher keeps the other end of standard input open: when it closes, asked to stop or dead, the worker hands its
-trial back and leaves. SIGTERM asks the same. Standard output carries a line of JSON when it has joined the study, and
-one with how it ended.
+trial back and leaves. SIGTERM asks the same. Standard output carries a line of JSON with notices about the data, one
+when it has joined the study, and one with how it ended.
 """
 
 import contextlib
@@ -23,7 +23,12 @@ from kirigami.search.errors import InputError, StudyStopped, failure_of, is_of_a
 from kirigami.search.loading import quickly
 
 if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+    from optuna.study import Study
+
+    from kirigami.search.config.study import StudySettings
     from kirigami.search.loop import Loop
+    from kirigami.search.study.ledger import Ledger
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ def main() -> None:
 
     code, answer = 0, {}
     try:
-        answer = {"ended": work(orders, stop, on_joined)}
+        answer = {"ended": work(orders, stop, on_joined, lambda lines: _say(answers, {"notices": lines}))}
     except Exception as error:
         code, answer = _ending(error, joined.is_set())
     _say(answers, answer)
@@ -85,8 +90,17 @@ def _ending(error: Exception, joined: bool) -> tuple[int, dict[str, str]]:
     return code, {"error": masked(line)}
 
 
-def work(orders: Orders, stop: threading.Event, on_joined: Callable[[], None]) -> str:
-    """Rehearse, create or join the study, and run the loop; return why it ended."""
+def work(
+    orders: Orders, stop: threading.Event, on_joined: Callable[[], None], notify: Callable[[list[str]], None] = print
+) -> str:
+    """Rehearse, create or join the study, and run the loop; return why it ended.
+
+    Args:
+        orders: of this worker.
+        stop: set where it shall hand its trial back.
+        on_joined: called when it has joined the study.
+        notify: takes lines about the data that the user should read.
+    """
     with quickly():
         import torch
 
@@ -94,7 +108,7 @@ def work(orders: Orders, stop: threading.Event, on_joined: Callable[[], None]) -
 
     torch.set_num_threads(orders.threads)
     try:
-        loop = prepare(orders, stop)
+        loop = prepare(orders, stop, notify)
     except InputError:
         raise
     except ValueError as error:  # what spaces, tasks and models say of the user's config
@@ -113,8 +127,13 @@ def work(orders: Orders, stop: threading.Event, on_joined: Callable[[], None]) -
         rivals.finish(stop.is_set)
 
 
-def prepare(orders: Orders, stop: threading.Event) -> "Loop":
+def prepare(orders: Orders, stop: threading.Event, notify: Callable[[list[str]], None] = print) -> "Loop":
     """Check all that can be checked before a trial, then open the store and create or join the study.
+
+    Args:
+        orders: of this worker.
+        stop: set where it shall hand its trial back.
+        notify: takes lines about the data that the user should read.
 
     Raises:
         ValueError: in one line, for what is wrong with the config, the data, the store or the study.
@@ -123,7 +142,6 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
         from kirigami.search import storage
         from kirigami.search.config.study import StudySettings
         from kirigami.search.loop import Loop
-        from kirigami.search.proposal import samplers
         from kirigami.search.proposal.judges import build_judge
         from kirigami.search.rehearsal.building import rehearse
         from kirigami.search.rehearsal.objectives import check_objectives, directions
@@ -133,12 +151,13 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
         from kirigami.search.training import alone as trial
         from kirigami.search.training import checkpoints
         from kirigami.search.training.runners import Solo
-        from kirigami.spaces import PriorSampler
 
     settings = StudySettings.from_raw(orders.raw)
     config, space = settings.config, settings.space
     own_code.check_targets(orders.raw, orders.paths)
     task = rehearse(settings)
+    if task.notices and orders.index == 0:
+        notify(list(task.notices))
     objectives = directions(config)
     check_objectives(config, objectives, task)
     full, every = config.trainer.fidelities * task.draws, config.trainer.val_every
@@ -151,13 +170,7 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
     study.check_data(joined, task.fingerprint())
     study.note_baselines(joined, task.baselines(task.validation.targets))
     ledger = Ledger()
-    joined.sampler = PriorSampler(
-        samplers.sampler_factory(config.sampler, config.seed),
-        space,
-        config.seed,
-        place=lambda _, trial: ledger.read(joined).place(trial),
-        window=config.sampler.sees(),
-    )
+    joined.sampler = _sampler(settings, joined, ledger)
     return Loop(
         study=joined,
         space=space,
@@ -171,6 +184,21 @@ def prepare(orders: Orders, stop: threading.Event) -> "Loop":
         checkpoint_store=None if every_s is None else checkpoints.CheckpointStore(shared, every_s),
         stop_requested=stop.is_set,
         ledger=ledger,
+    )
+
+
+def _sampler(settings: "StudySettings", study: "Study", ledger: "Ledger") -> "BaseSampler":
+    """Return the study's sampler, which draws by the place of a trial in the order of asking."""
+    from kirigami.search.proposal import samplers
+    from kirigami.spaces import PriorSampler
+
+    config = settings.config
+    return PriorSampler(
+        samplers.sampler_factory(config.sampler, config.seed),
+        settings.space,
+        config.seed,
+        place=lambda _, trial: ledger.read(study).place(trial),
+        window=config.sampler.sees(),
     )
 
 

@@ -78,6 +78,7 @@ defaults:
 task: {train: rows.csv, target: kind, drop: [id]}
 network: {_target_: lit.Lit, rate: 0.1}
 objective: {val_acc: maximize}
+export: false
 space: {network: {rate: {low: 0.01, high: 1.0, log: true}}}
 trainer: {epochs: 3, batch_size: 16}
 budget: {trials: 2}

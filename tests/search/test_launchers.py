@@ -167,7 +167,7 @@ def test_sigterm_asks_a_worker_to_stop(tmp_path):
     """SLURM and Kubernetes send it to every process before they end them."""
     program = """
 import kirigami.search.workers.worker as worker
-def work(orders, stop, on_joined):
+def work(orders, stop, on_joined, notify):
     on_joined()
     assert stop.wait(30)
     return "stopped"

@@ -48,6 +48,7 @@ class Local:
     hold_s: float = 0.0
     at_once: int = field(default_factory=cores)
     notes: list[str] = field(default_factory=list)
+    noticed: set[str] = field(default_factory=set)
     leaves: bool = False
     stopping: bool = False
 
@@ -103,6 +104,7 @@ class Local:
     def _look(self, slot: Slot, worker: WorkerProcess) -> None:
         code = worker.poll()
         answer, pid = worker.answer, worker.process.pid
+        self.tell(answer.pop("notices", []))
         report = Report("joined" in answer, machine=platform.node(), pid=pid)
         if code is None:
             slot.report = report
@@ -119,6 +121,11 @@ class Local:
             self.notes.append(f"worker {slot.orders.index} was sent away by SIGTERM; starting another")
         else:
             self._replace(slot, worker, code)
+
+    def tell(self, notices: Sequence[str]) -> None:
+        """Note what is to be known of the data, once, although a worker that takes another's place says it again."""
+        self.notes += [line for line in notices if line not in self.noticed]
+        self.noticed |= set(notices)
 
     def _replace(self, slot: Slot, worker: WorkerProcess, code: int) -> None:
         how = f"was killed by signal {-code}" if code < 0 else f"died ({worker.last_words()})"

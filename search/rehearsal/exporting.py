@@ -1,0 +1,67 @@
+"""The export of a network of the user's own, tried once, untrained, before any trial."""
+
+import copy
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import nn
+
+from kirigami import tasks
+from kirigami.models import compact, graph
+from kirigami.models.technique import network_of
+from kirigami.search.config.settings import TrialConfig
+from kirigami.search.errors import InputError, one_line
+from kirigami.search.export.session import open_session
+from kirigami.search.rehearsal.places import part_of, raised_at
+from kirigami.search.training.building import build_module
+
+ROWS = (5, 1, 2, 3)  # of training data; the first number is traced, and the file has to take the others too
+CLOSE = 1e-3  # share of the largest output by which forms may differ
+
+
+def export_once(config: TrialConfig, task: tasks.Task) -> None:
+    """Write an untrained network as ONNX and in compact form, and compare what they say of a few training rows.
+
+    Raises:
+        InputError: in one line, for what `kirigami export` could not do.
+    """
+    with isolate_rng():
+        network = network_of(build_module(config, task)).cpu().eval()
+        name = part_of("network", config.network)
+        try:
+            _compare(network, task)
+        except Exception as error:
+            reason, place = one_line(error).rstrip(".")[:300], raised_at(error)
+            where = f" ({place})" if place and place not in reason else ""
+            raise InputError(
+                f"{name} cannot be exported: {reason}{where}. Change it, or search without: Set export=false."
+            ) from error
+
+
+def _compare(network: nn.Module, task: tasks.Task) -> None:
+    inputs, _ = next(iter(task.train_dataloader()))
+    rows = inputs[: ROWS[0]].cpu()
+    copied = _copied(network)
+    model = graph.to_onnx(copied, rows, dequantise=False)
+    small = compact.read(compact.encode(copied, extra={"graph": graph.cut(model, copied)}))
+    if graph.fill(small.extra["graph"], small) != model:
+        raise ValueError("its compact file does not decode to the bytes of its ONNX file")
+    session = open_session(model)
+    argument = session.get_inputs()[0].name
+    for count in ROWS:
+        with torch.no_grad():
+            wanted = copied(rows[:count]).numpy()
+        outputs = session.run(None, {argument: rows[:count].numpy()})[0]
+        if outputs.shape != wanted.shape or not np.allclose(outputs, wanted, atol=CLOSE * max(1, abs(wanted).max())):
+            raise ValueError(f"for {count} rows its ONNX file says something else than the network, which was traced")
+
+
+def _copied(network: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(network)
+    except RuntimeError as error:
+        if "weight_norm" in str(error):
+            advice = "torch.nn.utils.parametrizations.weight_norm is the one that can be"
+            raise ValueError(f"the older torch.nn.utils.weight_norm cannot be copied; {advice}") from error
+        raise

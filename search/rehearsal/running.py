@@ -1,0 +1,108 @@
+"""One batch through a network, a loss and metrics of the user's own, before any trial; nothing of it is kept."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor
+
+from kirigami import models, tasks
+from kirigami.search.config.settings import TrialConfig
+from kirigami.search.errors import InputError
+from kirigami.search.rehearsal.loose import run_module
+from kirigami.search.rehearsal.outputs import check_outputs
+from kirigami.search.rehearsal.places import blamed, defined_at, part_of
+from kirigami.search.training.building import build_module
+
+ROWS = 8  # of a batch: what is wrong with eight is wrong with all, and a large network answers at once
+JUDGED = 4096  # rows, to which the outputs for these are repeated, so that metrics see real targets of all classes
+
+
+def has_own_parts(config: TrialConfig) -> bool:
+    """Tell whether what a batch goes through is not all ours."""
+    parts = (config.network, config.task, config.output.loss)
+    return bool(config.metrics) or any(isinstance(part, dict) and "_target_" in part for part in parts)
+
+
+def parts_of(config: TrialConfig) -> dict[str, Any]:
+    """Return what a batch goes through."""
+    return {"network": config.network, "loss": config.output.loss, "metrics": config.metrics}
+
+
+def structure(network: Mapping[str, Any]) -> str:
+    """Return what decides about the operators of a network: its config without numbers."""
+    return json.dumps({key: "number" if type(value) in (int, float) else value for key, value in network.items()})
+
+
+def run_once(config: TrialConfig, task: tasks.Task) -> None:
+    """Send a few rows forward, through the loss and back, and validation rows through the metrics.
+
+    What they go through is built for this and thrown away; random generators are left as they were.
+
+    Raises:
+        InputError: in one line, with the place in the user's file, for what no trial could do.
+    """
+    with isolate_rng():
+        module = build_module(config, task).to(task.device)
+        if isinstance(module, models.Learner):
+            _learn(module, config, task)
+            _judge(module, config, task)
+        else:
+            loaders = {"train": task.train_dataloader(), "validation": task.val_dataloader()}
+            run_module(module, config, {name: few(next(iter(loader))) for name, loader in loaders.items()})
+
+
+def _learn(module: models.Learner, config: TrialConfig, task: tasks.Task) -> None:
+    inputs, targets = few(next(iter(task.train_dataloader())))
+    outputs = forward(module, config, inputs)
+    check_outputs(outputs, task, targets, part_of("network", config.network), defined_at(type(module.network).forward))
+    with blamed("output.loss", config.output.loss):
+        loss = module.loss(outputs, targets)
+    if not isinstance(loss, Tensor) or loss.dim():
+        shape = f"a tensor {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+        raise InputError(f"{part_of('output.loss', config.output.loss)} gives {shape}; it must give a single number.")
+    if loss.requires_grad:
+        with blamed("network", config.network, "in the backward pass "):
+            loss.backward()
+    elif any(parameter.requires_grad for parameter in module.network.parameters()):
+        raise InputError(
+            f"the loss has no gradient: {part_of('network', config.network)} or output.loss detaches its outputs."
+        )
+
+
+def _judge(module: models.Learner, config: TrialConfig, task: tasks.Task) -> None:
+    module.eval()
+    with torch.no_grad():
+        inputs, targets = few(next(iter(task.val_dataloader())))
+        outputs = forward(module, config, inputs)
+        check_outputs(
+            outputs, task, targets, part_of("network", config.network), defined_at(type(module.network).forward)
+        )
+        judged = task.validation.targets[:: -(-len(task.validation.targets) // JUDGED)]
+        repeated = outputs[torch.arange(len(judged), device=outputs.device) % len(outputs)]
+        with blamed("metrics", None):
+            task.evaluate(repeated, judged.to(outputs.device))
+
+
+def forward(module: models.Learner, config: TrialConfig, inputs: Any) -> Any:
+    """Return the outputs of a network.
+
+    Raises:
+        InputError: in one line, for whatever it raises.
+    """
+    with blamed("network", config.network, f"for {_shown(inputs)} ", defined_at(type(module.network).forward)):
+        return module(inputs)
+
+
+def few(batch: Any) -> tuple[Any, Tensor]:
+    """Return a few rows of a batch."""
+    inputs, targets = batch
+    return inputs[:ROWS], targets[:ROWS]
+
+
+def _shown(inputs: Any) -> str:
+    if isinstance(inputs, Tensor):
+        return f"a tensor (rows{''.join(f', {size}' for size in inputs.shape[1:])})"
+    return f"a {type(inputs).__name__}"
