@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from kirigami.models.technique import Link
+from kirigami.models.technique import Link, Place, check_ties, links_of, soft_titles, stored
 
 COUNTER = "num_batches_tracked"  # matters to training alone
 
@@ -34,8 +34,12 @@ def entries(network: nn.Module) -> Iterator[Entry]:
     """Yield the parameters and lasting buffers of a network, in order of registration, without batch counters.
 
     Raises:
-        ValueError: where a link is still soft, a tensor has no values, or a module keeps a state that is no tensor.
+        ValueError: where a technique is still soft, a tensor has no values, a module keeps a state that is no tensor,
+            or a tie would be lost.
     """
+    for title in soft_titles(network):
+        raise ValueError(f"{title} is still soft: shapes may still change. Harden it before the network is encoded.")
+    check_ties(network)
     for prefix, module in outside_links(network):
         empty = [name for name, value in module.named_parameters() if value.is_meta]
         if empty:
@@ -98,16 +102,27 @@ def computed(name: str, layer: nn.Module, attribute: str) -> Entry:
 
 
 def plain(network: nn.Module) -> nn.Module:
-    """Return a copy of a network with plain tensors in place of chains of links."""
+    """Return a copy of a network with plain tensors in place of chains of links; what is tied stays tied."""
     copied = copy.deepcopy(network)
-    for module in list(copied.modules()):
-        if is_linked(module):
-            _unlink(module)
+    linked = [module for module in copied.modules() if is_linked(module)]
+    chains = [module.parametrizations for module in linked]  # kept until the end: identities tell what is tied
+    replaced: dict[tuple[int, ...], nn.Parameter] = {}
+    for module in linked:
+        _unlink(module, replaced)
+    del chains
     return copied
 
 
-def _unlink(module: nn.Module) -> None:
-    """Replace chains by their values, on a copy: torch's own removal would break the class it shares with its model."""
+def _unlink(module: nn.Module, replaced: dict[tuple[int, ...], nn.Parameter]) -> None:
+    """Replace chains by their values, on a copy: torch's own removal would break the class it shares with its model.
+
+    Args:
+        replaced: the Parameters that stand in place of chains, by the identities of what a chain consists of.
+    """
+    keys = {}
+    for name, chain in module.parametrizations.items():
+        parameter = stored(Place(module, name))
+        keys[name] = (id(chain if parameter is None else parameter), *links_of(Place(module, name)))
     with torch.no_grad():
         values = {name: getattr(module, name).detach().clone() for name in module.parametrizations}
     trained = {name: any(True for _ in chain.parameters()) for name, chain in module.parametrizations.items()}
@@ -115,6 +130,6 @@ def _unlink(module: nn.Module) -> None:
     module.__class__ = module.__class__.__bases__[0]
     for name, value in values.items():
         if trained[name]:
-            module.register_parameter(name, nn.Parameter(value))
+            module.register_parameter(name, replaced.setdefault(keys[name], nn.Parameter(value)))
         else:
             module.register_buffer(name, value)

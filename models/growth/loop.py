@@ -138,6 +138,8 @@ class GrowAndShrink(Reshaping):
             if name != "generator":
                 setattr(self, name, value)
         self.generator.set_state(state_dict["generator"])
+        if self._fixed:
+            self.fix()
 
     def follow(self, run: Run) -> None:
         """Visit the network when it is time, and settle when the share of the run is over."""

@@ -225,7 +225,9 @@ class StructuredPruning(Reshaping):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue at the position of a saved run."""
-        self.before, self._last, self._fixed = dict(state["before"]), state["last"], state["hard"]
+        self.before, self._last = dict(state["before"]), state["last"]
+        if state["hard"]:
+            self.fix()
         self._inputs = Calls(tuple(state["calls"])) if state.get("calls") else None
         self._earlier = list(state.get("seen", ()))
 

@@ -44,7 +44,7 @@ class Snapshot(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Copy the state once, when its share of the run is over."""
-        if self.state is None and progress_of(trainer) >= self.at:
+        if self.state is None and progress_of(trainer, batch_idx) >= self.at:
             self.state = state_of(network_of(pl_module))
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from kirigami.models.structure.shapes import to_shapes
 from kirigami.models.structure.tensors import check_links
-from kirigami.models.technique import Technique, hook, weighted
+from kirigami.models.technique import Technique, hook, note_hard, note_soft, weighted
 
 
 class Reshaping(Technique):
@@ -43,6 +43,8 @@ class Reshaping(Technique):
         """
         _check(network)
         network.register_load_state_dict_pre_hook(to_shapes)
+        if not self._fixed:
+            note_soft(network, self.title)
 
     @final
     def check(self) -> None:
@@ -57,8 +59,10 @@ class Reshaping(Technique):
 
     @final
     def fix(self) -> None:
-        """Fix the shapes as they are."""
+        """Fix the shapes as they are; until then the network cannot be encoded."""
         self._fixed = True
+        if self._network is not None:
+            note_hard(self._network, self.title)
 
     @final
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

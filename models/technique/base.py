@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, final
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
 from kirigami.errors import ArgumentError
+from kirigami.models.technique.judges import judge_anew
 from kirigami.models.technique.layers import network_of
-from kirigami.models.technique.run import Run
+from kirigami.models.technique.run import Run, progress_of
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -50,9 +52,14 @@ class Technique(Callback, ABC):
     `resumable` is false. `shrinks` tells whether training may remove weights for good, so that the network's costs are
     known only at the end.
 
+    A run that ends before `harden_at`, stopped by a callback, say, is hardened at its end, with a warning.
+
     Args:
         names: dotted names of the layers to take on; None leaves the choice to the technique.
         harden_at: share of the run after which the form is fixed and the rest is fine-tuning, in (0, 1].
+
+    Attributes:
+        late: share of the run at whose end the form was fixed, without fine-tuning; None where it was in time.
 
     Raises:
         ValueError: where `harden_at` is out of its range.
@@ -67,6 +74,8 @@ class Technique(Callback, ABC):
         self.names = None if names is None else tuple(names)
         self.harden_at = harden_at
         self.run: Run | None = None  # while a step of it begins
+        self.late: float | None = None
+        self._latest: tuple[Any, int, float] | None = None  # batch, index and progress of a soft step
         self._network: nn.Module | None = None
 
     @property
@@ -209,9 +218,29 @@ class Technique(Callback, ABC):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Drive the soft form, and harden it when its share of the run is over."""
         if not self.hard:
-            self.run = Run(trainer, pl_module, batch, batch_idx)
-            try:
-                self.follow(self.run)
-            finally:
-                self.run = None  # a technique can be copied and saved, a run cannot
+            self._latest = batch, batch_idx, progress_of(trainer, batch_idx)
+            self._follow(Run(trainer, pl_module, *self._latest))
+        if self.hard and self._latest is not None:
+            self._latest = None
+            judge_anew(trainer)
         self.ready(trainer)
+
+    @final
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Harden what the run has left soft, and warn at which share of the run that was."""
+        if self.hard or self._latest is None:
+            return
+        (batch, batch_idx, self.late), self._latest = self._latest, None
+        self._follow(Run(trainer, pl_module, batch, batch_idx, 1.0))
+        rank_zero_warn(
+            f"{type(self).__name__}: the run ended at {self.late:.2f} of its length, before "
+            f"harden_at={self.harden_at:g}. The form was fixed at its end, without fine-tuning; the scores of its "
+            "validations are those of the soft form."
+        )
+
+    def _follow(self, run: Run) -> None:
+        self.run = run
+        try:
+            self.follow(run)
+        finally:
+            self.run = None  # a technique can be copied and saved, a run cannot

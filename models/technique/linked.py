@@ -15,6 +15,7 @@ from kirigami.models.technique.groups import regroup, withdraw
 from kirigami.models.technique.layers import chosen
 from kirigami.models.technique.link import Link, check_order, incoming
 from kirigami.models.technique.run import Run, add_gradient
+from kirigami.models.technique.ties import Place, same, stored
 
 AnyLink = TypeVar("AnyLink", bound=Link)
 
@@ -32,7 +33,7 @@ class Linked(Technique, Generic[AnyLink]):
             technique itself moves them by their gradient.
 
     Attributes:
-        links: {name of the layer: its link}.
+        links: {name of the layer: its link}; layers with one weight have one link, under the first one's name.
         layers: {name: layer}.
     """
 
@@ -86,11 +87,17 @@ class Linked(Technique, Generic[AnyLink]):
         """
         self.prepare(network)
         layers = chosen(network, self.names)
-        links = {name: self.link(name, layer) for name, layer in layers.items()}
+        shared = {name: same(network, Place(layer, "weight")) for name, layer in layers.items()}
+        first: dict[int, str] = {}
+        for name, layer in layers.items():
+            first.setdefault(id(stored(shared[name][0]) if len(shared[name]) > 1 else layer), name)
+        links = {name: self.link(name, layers[name]) for name in first.values()}
         for name, link in links.items():
             check_order(name, layers[name], link)
         for name, link in links.items():
-            parametrize.register_parametrization(layers[name], "weight", link.to(layers[name].weight.device))
+            link.to(layers[name].weight.device)
+            for module, attribute in shared[name]:
+                parametrize.register_parametrization(module, attribute, link)
         self.links, self.layers = links, layers
         self.complete(network)
 

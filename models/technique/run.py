@@ -1,5 +1,6 @@
 """The run that a technique is part of: how far it is, its loss as a function of a batch, and its first batches."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -12,22 +13,28 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Run:
-    """A run at the beginning of a step: the trainer, the module and the batch."""
+    """A run at the beginning of a step: the trainer, the module, the batch, and the share of the run that is done."""
 
     trainer: Trainer
     module: LightningModule
     batch: Any
     batch_index: int
-
-    @property
-    def progress(self) -> float:
-        """The share of the run's steps already done."""
-        return progress_of(self.trainer)
+    progress: float
 
 
-def progress_of(trainer: Trainer) -> float:
-    """Return the share of the run's steps already done: 0 at the first step, 1 at the last."""
-    return min(1.0, trainer.global_step / max(1.0, float(trainer.estimated_stepping_batches) - 1))
+def progress_of(trainer: Trainer, batch_index: int) -> float:
+    """Return the share of the run that is done before a batch of the present epoch: 0 at the first, 1 at the last.
+
+    Batches are counted, not steps of optimisers: a module may make several of these with one batch, or one with
+    several. They count where the Trainer's `max_steps` limits the run.
+    """
+    shares, batches = [0.0], float(trainer.num_training_batches)
+    if trainer.max_epochs is not None and trainer.max_epochs > 0 and math.isfinite(batches):
+        done = trainer.current_epoch * batches + batch_index
+        shares.append(done / max(1.0, trainer.max_epochs * batches - 1))
+    if trainer.max_steps > 0:
+        shares.append(trainer.global_step / max(1, trainer.max_steps - 1))
+    return min(1.0, max(shares))
 
 
 def loss_of(module: LightningModule) -> Callable[[Any], Tensor]:

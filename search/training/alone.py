@@ -221,6 +221,8 @@ def _run(trainer: Trainer, assembly: Assembly, checkpoint_callback: CheckpointCa
     )
     try:
         trainer.fit(module, task.train_dataloader(), task.val_dataloader(), **checkpoint)
+        if any(technique.late is not None for technique in assembly.techniques):  # what was scored was the soft form
+            trainer.validate(module, task.val_dataloader(), verbose=False)
     except Refused:
         raise
     except Exception as error:

@@ -35,8 +35,9 @@ class Reports(Callback):
         if trainer.sanity_checking:
             return
         self.metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        if trainer.state.fn is not TrainerFn.FITTING:  # of no epochs: this is the end of it, and nothing to prune
-            self.job.curve.append((0, self.metrics))
+        if trainer.state.fn is not TrainerFn.FITTING:  # the end of it, and nothing to prune
+            if trainer.max_epochs == 0:
+                self.job.curve.append((0, self.metrics))
             return
         if not self.is_streaming:
             return
