@@ -3,6 +3,7 @@
 import os
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas
@@ -16,6 +17,7 @@ from kirigami.search.errors import InputError
 from kirigami.search.export.files import to_onnx
 from kirigami.search.export.predict import predict
 from kirigami.search.export.predicting.pictures import read_picture_rows, read_pictures
+from kirigami.search.export.predicting.tables import read_table
 from kirigami.tasks.pictures.decode import Rules
 from tests.tasks.picture_files import Drawn, encode, image_of, pictures, write_parquet
 
@@ -114,3 +116,13 @@ def test_which_column_is_read(tmp_path: Path) -> None:
         read_picture_rows(file, {**rules, "column": "mask"})
     pandas.DataFrame({"number": [1, 2, 3]}).to_parquet(file)
     assert read_picture_rows(file, rules) is None
+
+
+def test_rows_of_pixels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    argument = SimpleNamespace(shape=["batch", 1, 1, 2], type="tensor(uint8)")
+    for row, wrong in (("7,300", "300"), ("0.5,7", "0.5"), ("-1,7", "-1")):
+        (tmp_path / "rows.csv").write_text(f"a,b\n1,255\n{row}\n")
+        with pytest.raises(InputError, match=rf"row 1, number \d: {wrong} is no whole number of 0 to 255"):
+            read_table(tmp_path / "rows.csv", argument, {})
+    (tmp_path / "rows.csv").write_text("a,b\n1,255\n")
+    assert read_table(tmp_path / "rows.csv", argument, {})[1].tolist() == [[[[1, 255]]]]

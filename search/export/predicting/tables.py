@@ -51,9 +51,20 @@ def _as_it_stands(data: Path, argument: Any) -> tuple[Sequence[Any], NDArray[Any
     except (ValueError, OSError) as error:
         raise InputError(f"{data}: cannot be read ({one_line(error)}).") from error
     shape = [int(size) for size in argument.shape[1:]]
-    numbers = frame.select_dtypes("number").to_numpy(np.float32)
+    numbers = frame.select_dtypes("number").to_numpy(np.float64)
     if numbers.shape[1] != int(np.prod(shape)):
         raise InputError(
             f"{data}: has {numbers.shape[1]} columns of numbers, but the network takes {int(np.prod(shape))} a row."
         )
-    return range(len(frame)), numbers.reshape(-1, *shape).astype(numpy_type(argument))
+    return range(len(frame)), _cast(data, numbers, numpy_type(argument)).reshape(-1, *shape)
+
+
+def _cast(data: Path, numbers: NDArray[Any], kind: type) -> NDArray[Any]:
+    """Return numbers as the network takes them; whole ones must be whole, and in their range."""
+    with np.errstate(invalid="ignore"):
+        cast: NDArray[Any] = numbers.astype(kind)
+    if np.issubdtype(kind, np.integer) and (cast != numbers).any():
+        row, column = np.argwhere(cast != numbers)[0]
+        problem = f"{numbers[row, column]:g} is no whole number of {np.iinfo(kind).min} to {np.iinfo(kind).max}"
+        raise InputError(f"{data}: row {row}, number {column}: {problem}, as the network takes them.")
+    return cast
