@@ -19,7 +19,7 @@ from kirigami.tasks.pictures.folders import class_name
 from kirigami.tasks.pictures.source import Source
 from kirigami.tasks.pictures.sources import check_classes, counts_of, parts_of
 from kirigami.tasks.pictures.store import PictureStore, learn_rules, open_source, open_store
-from kirigami.tasks.pictures.wording import changes_in_words, table_of_classes
+from kirigami.tasks.pictures.wording import changes_in_words, repeated_in_words, table_of_classes
 from kirigami.tasks.splits import LIMIT_STREAM, TEST_STREAM, carve, check_amount, rows_of
 from kirigami.tasks.task import Parts, Places, Split, Task
 from kirigami.tasks.validation import NAME, Validation
@@ -107,6 +107,22 @@ def _parts(settings: _Settings, seed: int, test_seed: int, fold: int) -> Parts:
     return Parts("classes", train, _split(settings, chosen, "validation"), classes, places=places)
 
 
+@lru_cache(maxsize=8)
+def _notices(settings: _Settings, seed: int, test_seed: int, fold: int) -> tuple[str, ...]:
+    parts, chosen = _parts(settings, seed, test_seed, fold), _indices(settings, seed, test_seed, fold)
+    classes = parts.classes or ()
+    targets = {"train": parts.train.targets, "validation": parts.validation.targets}
+    counts = {part: Counter(classes[number] for number in numbers.tolist()) for part, numbers in targets.items()}
+    if "test" in chosen:
+        counts["test"] = Counter(settings.source("train").labels[row] for row in chosen["test"])
+    elif (test := counts_of(settings.path, "test", settings.drop)) is not None:
+        counts["test"] = test
+    lines = table_of_classes(classes, counts)
+    for part in ("train", "validation"):
+        lines += [] if part in chosen and part != "train" else _of_store(settings.store(part), part)
+    return (*lines, *repeated_in_words(parts.train.inputs.numpy(), parts.validation.inputs.numpy(), "validation"))
+
+
 def _split(settings: _Settings, chosen: dict[str, NDArray[np.int64]], part: str) -> Split:
     """Return a part: rows of the train files, or all rows of files of its own."""
     place = "train" if part in chosen else part
@@ -186,9 +202,8 @@ class Images(Task):
 
     def load(self) -> Parts:
         """Decode the train and validation pictures."""
-        parts = _parts(self._settings, self.seed, self.test_seed, self.fold or 0)
-        self.notices = self._notices(parts)
-        return parts
+        self.notices = _notices(self._settings, self.seed, self.test_seed, self.fold or 0)
+        return _parts(self._settings, self.seed, self.test_seed, self.fold or 0)
 
     @property
     def draws(self) -> int:
@@ -196,12 +211,13 @@ class Images(Task):
         return self._settings.validation.draws
 
     def load_test(self) -> Split:
-        """Decode the test pictures; what was done to those of files of their own becomes notices too."""
-        chosen = _indices(self._settings, self.seed, self.test_seed, self.fold or 0)
+        """Decode the test pictures; what there is to say of them becomes notices too."""
+        place = self.seed, self.test_seed, self.fold or 0
+        chosen = _indices(self._settings, *place)
         split = _split(self._settings, chosen, "test")
-        if "test" not in chosen:
-            lines = _of_store(self._settings.store("test"), "test")
-            self.notices = tuple(dict.fromkeys((*self.notices, *lines)))
+        lines = [] if "test" in chosen else _of_store(self._settings.store("test"), "test")
+        lines += repeated_in_words(_parts(self._settings, *place).train.inputs.numpy(), split.inputs.numpy(), "test")
+        self.notices = tuple(dict.fromkeys((*self.notices, *lines)))
         return split
 
     def check_test_part(self) -> None:
@@ -210,22 +226,6 @@ class Images(Task):
         if "test" in parts_of(settings.path):
             classes = settings.source("train").classes
             check_classes(settings.path, "test", settings.columns, settings.drop, classes)
-
-    def _notices(self, parts: Parts) -> tuple[str, ...]:
-        settings = self._settings
-        chosen = _indices(settings, self.seed, self.test_seed, self.fold or 0)
-        classes = parts.classes or ()
-        counts = {"train": parts.train.targets, "validation": parts.validation.targets}
-        named = {part: Counter(classes[number] for number in targets.tolist()) for part, targets in counts.items()}
-        if "test" in chosen:
-            named["test"] = Counter(settings.source("train").labels[row] for row in chosen["test"])
-        elif (test := counts_of(settings.path, "test", settings.drop)) is not None:
-            named["test"] = test
-        lines = table_of_classes(classes, named)
-        lines += _of_store(settings.store("train"), "train")
-        if "validation" not in chosen:
-            lines += _of_store(settings.store("validation"), "validation")
-        return tuple(lines)
 
     def fit_statistics(self, train: Split) -> None:
         """Learn each channel's mean and deviation."""

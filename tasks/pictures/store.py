@@ -1,5 +1,7 @@
 """The decoded pictures of a part, each decoded once in a process and only those asked for."""
 
+import math
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +30,10 @@ class PictureStore:
         self.source, self.rules = source, rules
         self.changes: Counter[str] = Counter()
         shape = (len(source.labels), rules.channels, rules.height, rules.width)
-        self._pixels: NDArray[Any] = np.empty(shape, dtype=rules.dtype)
+        try:
+            self._pixels: NDArray[Any] = np.empty(shape, dtype=rules.dtype)
+        except MemoryError:
+            raise _too_large(shape, np.dtype(rules.dtype).itemsize) from None
         self._is_decoded = np.zeros(len(source.labels), dtype=bool)
 
     def __len__(self) -> int:
@@ -46,12 +51,26 @@ class PictureStore:
             ArgumentError: naming the picture that cannot be had.
         """
         missing = np.unique(rows[~self._is_decoded[rows]])
+        count = self.decoded + len(missing)
+        if count * self._pixels[:1].nbytes > _memory():
+            raise _too_large((count, *self._pixels.shape[1:]), self._pixels.itemsize)
         with _as_argument(min(self.rules.height, self.rules.width)):
             for row, encoded in zip(missing, self.source.read(missing), strict=True):
                 picture = decode(encoded, self.rules, self.source.where(int(row)))
                 self._pixels[row], self._is_decoded[row] = picture.pixels, True
                 self.changes.update(picture.changes)
         return self._pixels[rows]
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _too_large(shape: tuple[int, ...], size: int) -> ArgumentError:
+    """Return the error for pictures (N, C, H, W), of so many bytes a number, that take more memory than there is."""
+    pictures = f"{shape[0]} pictures of {'x'.join(map(str, shape[1:]))}"
+    problem = f": {pictures} take {math.prod(shape) * size / 1e9:.0f} GB, and this machine has {_memory() / 1e9:.0f}."
+    return ArgumentError("size", problem, ("size", 128))
 
 
 @contextmanager

@@ -1,6 +1,9 @@
 """Say in lines what is in a set of pictures, and what was done to them."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
 
 CHANGES = {
     "frames": "several frames, of which the first is read",
@@ -13,7 +16,7 @@ CHANGES = {
     "halved": "16 bits a colour, of which the upper 8 are read",
     "collapsed": "one value everywhere once decoded, though not before",
 }
-MOST_CLASSES = 30
+MOST_CLASSES, MOST_NAMED = 30, 12
 
 
 def changes_in_words(counts: Mapping[str, int], total: int) -> list[str]:
@@ -34,7 +37,27 @@ def table_of_classes(classes: Sequence[str], parts: Mapping[str, Mapping[str, in
     rows = zip(["class", *shown], *columns, strict=True)
     widths = [max(map(len, column)) for column in columns]
     lines = [_line(row, wide, widths) for row in rows]
-    return lines if len(shown) == len(classes) else [*lines, f"and {len(classes) - len(shown)} classes more."]
+    if len(shown) < len(classes):
+        lines.append(f"and {len(classes) - len(shown)} classes more.")
+    return [*lines, *_lacking(classes, parts)]
+
+
+def _lacking(classes: Sequence[str], parts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    lines = []
+    for part, counts in parts.items():
+        names = [name for name in classes if not counts.get(name)]
+        if names:
+            more = ", ..." if len(names) > MOST_NAMED else ""
+            lines.append(f"{part}: no picture of ({', '.join(names[:MOST_NAMED])}{more}).")
+    return lines
+
+
+def repeated_in_words(train: NDArray[Any], others: NDArray[Any], part: str) -> list[str]:
+    """Return a line where pictures of a part are in the train part too: a network may know these by heart."""
+    known = {hash(picture.tobytes()) for picture in train}
+    count = sum(hash(picture.tobytes()) in known for picture in others)
+    pictures = "picture is" if count == 1 else "pictures are"
+    return [f"{part}: {count} of {len(others)} {pictures} in the train part too, to the last pixel."] if count else []
 
 
 def _line(row: Sequence[str], wide: int, widths: Iterable[int]) -> str:

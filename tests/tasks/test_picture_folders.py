@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from kirigami import tasks
+from kirigami.tasks.pictures import store
 from tests.tasks.picture_files import encode, image_of, write_parquet
 from tests.tasks.samples import write_images
 
@@ -176,6 +177,25 @@ class TestFolders:
 
 
 class TestContent:
+    def test_pictures_of_two_parts_and_missing_classes_are_said(self, tmp_path: Path) -> None:
+        write(tmp_path / "train", "abc")
+        for part, names in (("validation", "ab"), ("test", "c")):
+            for name in names:
+                (tmp_path / part / name).mkdir(parents=True)
+                Image.open(tmp_path / "train" / name / "0.png").save(tmp_path / part / name / "x.png")
+        task = opened(tmp_path)
+        task.setup("test")
+        assert "validation: no picture of (c)." in task.notices
+        assert "test: no picture of (a, b)." in task.notices
+        assert "validation: 2 of 2 pictures are in the train part too, to the last pixel." in task.notices
+        assert task.notices[-1] == "test: 1 of 1 picture is in the train part too, to the last pixel."
+
+    def test_more_than_the_memory_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        write(tmp_path, "ab")
+        monkeypatch.setattr(store, "_memory", lambda: 1000)
+        with pytest.raises(ValueError, match=r"^size: \d+ pictures of 3x8x8 take 0 GB, .* Set size=128"):
+            opened(tmp_path)
+
     def test_one_picture_with_colours_keeps_them_in_all(self, tmp_path: Path) -> None:
         write(tmp_path, "ab")
         Image.fromarray(np.eye(8, dtype=np.uint8) * 200).save(tmp_path / "a" / "0.png")
