@@ -16,6 +16,7 @@ from kirigami.calibration_error import expected_calibration_error
 from kirigami.errors import ArgumentError, choose
 from kirigami.models.cost import evaluating
 from kirigami.models.technique import network_of, weighted
+from kirigami.several import each, run
 
 COLDEST, HOTTEST = 0.01, 100.0
 CALIBRATIONS = ("none", "temperature")
@@ -245,10 +246,14 @@ def _run(network: nn.Module, batches: Batches) -> tuple[Tensor, Tensor, nn.Modul
     inner = network_of(network)  # type: ignore[arg-type]
     device = next((parameter.device for parameter in inner.parameters()), torch.device("cpu"))
     called: list[nn.Module] = []
+
+    def placed(part: Tensor) -> Tensor:
+        return part.to(device)
+
     hooks = [layer.register_forward_hook(lambda module, *_: called.append(module)) for _, layer in weighted(inner)]
     try:
         with evaluating(inner):
-            pairs = [(inner(inputs.to(device)), targets.to(device)) for inputs, targets in batches]
+            pairs = [(run(inner, each(placed, inputs)), placed(targets)) for inputs, targets in batches]
     finally:
         for hook in hooks:
             hook.remove()

@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kirigami.arguments import at_least
 from kirigami.models.operations import UNCOUNTED, unfused
+from kirigami.several import Tensors, cut, each, listed, run
 
 try:
     import resource
@@ -51,7 +52,7 @@ class Latency(NamedTuple):
     disturbed: float
 
 
-def macs(network: nn.Module, inputs: Tensor) -> int:
+def macs(network: nn.Module, inputs: Tensors) -> int:
     """Count the multiply-accumulates of a forward pass for one sample.
 
     Matrix products, convolutions, attention and recurrence count, products with zeros too; sums, norms and activations
@@ -59,11 +60,11 @@ def macs(network: nn.Module, inputs: Tensor) -> int:
 
     Args:
         network: any module.
-        inputs: a batch (N, ...) whose first sample is used.
+        inputs: a batch (N, ...) whose first sample is used; several, in a tuple or a dictionary, are its arguments.
     """
     counter = FlopCounterMode(display=False, custom_mapping=UNCOUNTED)
     with evaluating(network), torch.no_grad(), unfused(), counter:
-        network(inputs[:1])
+        run(network, cut(inputs, slice(1)))
     return int(counter.get_total_flops()) // 2
 
 
@@ -72,12 +73,12 @@ def parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def latency_ms(network: nn.Module, inputs: Tensor, repeats: int = 50, warmup: int = 10, seconds: float = 5.0) -> float:
+def latency_ms(network: nn.Module, inputs: Tensors, repeats: int = 50, warmup: int = 10, seconds: float = 5.0) -> float:
     """Measure the median time of a forward pass of the whole batch, in milliseconds; see `latency`."""
     return latency(network, inputs, repeats, warmup, seconds).median
 
 
-def latency(network: nn.Module, inputs: Tensor, repeats: int = 50, warmup: int = 10, seconds: float = 5.0) -> Latency:
+def latency(network: nn.Module, inputs: Tensors, repeats: int = 50, warmup: int = 10, seconds: float = 5.0) -> Latency:
     """Measure the time of a forward pass on the inputs' device, with its spread.
 
     Every pass is timed by itself, from the call until its result is there: an accelerator is waited for. The network
@@ -100,7 +101,7 @@ def latency(network: nn.Module, inputs: Tensor, repeats: int = 50, warmup: int =
     at_least("warmup", warmup, 0)
     with _uncollected(), evaluating(network), torch.inference_mode():
         for _ in range(warmup):
-            network(inputs)
+            run(network, inputs)
         timed: list[tuple[float, bool]] = []
         begin, few = perf_counter(), min(FEW, repeats)
         while sum(clean for _, clean in timed) < repeats and len(timed) < MOST * repeats:
@@ -114,7 +115,7 @@ def latency(network: nn.Module, inputs: Tensor, repeats: int = 50, warmup: int =
     return Latency(middle, spread, min(times), len(times), 1 - len(clean) / len(timed))
 
 
-def memory_bytes(network: nn.Module, inputs: Tensor) -> int:
+def memory_bytes(network: nn.Module, inputs: Tensors) -> int:
     """Count the bytes that inference needs: `stored_bytes` and `activation_bytes` together.
 
     Args:
@@ -130,7 +131,7 @@ def stored_bytes(network: nn.Module) -> int:
     return sum(tensor.untyped_storage().nbytes() for tensor in _once(tensors))
 
 
-def activation_bytes(network: nn.Module, inputs: Tensor) -> int:
+def activation_bytes(network: nn.Module, inputs: Tensors) -> int:
     """Count the largest number of bytes of activations that are held at one time during a forward pass.
 
     Counted are the inputs and the results of PyTorch's operations, from when an operation returns them until nothing
@@ -142,11 +143,12 @@ def activation_bytes(network: nn.Module, inputs: Tensor) -> int:
         network: any module, on the inputs' device; left in the modes it was in.
         inputs: a batch (N, ...): all of it is one pass.
     """
-    held = inputs.clone()  # a view would stand for all it is a view of
+    held = each(torch.clone, inputs)  # a view would stand for all it is a view of
     with evaluating(network), torch.no_grad(), _Live() as live:
         live.ignore([*network.parameters(), *network.buffers()])
-        live.add(held)
-        network(held)
+        for part in listed(held):
+            live.add(part)
+        run(network, held)
     return live.peak
 
 
@@ -261,12 +263,13 @@ class Saved:
             self._now -= size
 
 
-def _pass(network: nn.Module, inputs: Tensor) -> tuple[float, bool]:
+def _pass(network: nn.Module, inputs: Tensors) -> tuple[float, bool]:
     """Return the milliseconds of a pass, and whether the process kept the processor."""
-    _finish(inputs.device)
+    device = listed(inputs)[0].device
+    _finish(device)
     switches, before = _switches(), perf_counter()
-    network(inputs)
-    _finish(inputs.device)
+    run(network, inputs)
+    _finish(device)
     time = 1e3 * (perf_counter() - before)
     return time, _switches() == switches
 

@@ -14,6 +14,7 @@ from kirigami.errors import at
 from kirigami.models.optimizers import build_optimizer
 from kirigami.models.regimes import Conductor, Regime
 from kirigami.models.schedules import build_schedule, schedule_callbacks, stepping
+from kirigami.several import Tensors, listed, run
 
 Metrics = Callable[[Tensor, Tensor], Mapping[str, float]]
 
@@ -35,7 +36,8 @@ class Learner(LightningModule):
     network; `train_loss` holds the last step's loss.
 
     Args:
-        network: Module from a batch of inputs to outputs.
+        network: Module from a batch of inputs to outputs. Several inputs, in a tuple or a dictionary, are its arguments
+            by place or by name.
         loss: Function of outputs and targets to a scalar.
         metrics: Function of all validation outputs and targets to named numbers.
         optimizer: Config for `kirigami.models.optimizers.build_optimizer`.
@@ -70,27 +72,27 @@ class Learner(LightningModule):
         self._outputs: list[Tensor] = []
         self._targets: list[Tensor] = []
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, *inputs: Any, **named: Any) -> Any:
         """Map a batch of inputs to outputs."""
-        return self.network(inputs)
+        return self.network(*inputs, **named)
 
     @_signed
-    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensors, Tensor], index: int) -> Tensor:
         """Return the loss of a batch."""
         if self.regime is not None and self.regime.armed:
             self.regime.armed = False
             loss = self.regime.step(self.network, self.loss, batch)
         else:
             inputs, targets = batch
-            loss = self.loss(self.network(inputs), targets)
+            loss = self.loss(run(self.network, inputs), targets)
         self.train_loss = loss.detach()
         return loss
 
     @_signed
-    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+    def validation_step(self, batch: tuple[Tensors, Tensor], index: int) -> None:
         """Keep the outputs of a batch for the end of the pass."""
         inputs, targets = batch
-        outputs = self.network(inputs) if self.regime is None else self.regime.predict(self.network, inputs)
+        outputs = run(self.network, inputs) if self.regime is None else self.regime.predict(self.network, inputs)
         self._outputs.append(outputs)
         self._targets.append(targets)
 
@@ -119,7 +121,7 @@ class Learner(LightningModule):
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move a batch to the device, unless it is there already."""
-        if all(isinstance(part, Tensor) and part.device == device for part in batch):
+        if all(isinstance(part, Tensor) and part.device == device for value in batch for part in listed(value)):
             return batch
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
 

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from kirigami.several import run
+
 
 @torch.no_grad()
 def reestimate(network: nn.Module, batches: Iterable[Any]) -> int:
@@ -39,7 +41,7 @@ def reestimate(network: nn.Module, batches: Iterable[Any]) -> int:
     seen = 0
     try:
         for batch in batches:
-            network(batch[0] if isinstance(batch, tuple | list) else batch)
+            run(network, batch[0] if isinstance(batch, tuple | list) else batch)
             seen += 1
     finally:
         for module, mode in modes.items():

@@ -58,7 +58,7 @@ def cosh(outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Ten
 
 
 def binary_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean binary cross-entropy of logits (N, H, W) against 0/1 targets of the same shape, in nats."""
+    """Return the mean binary cross-entropy of logits (N, H, W) or (N, C) against 0/1 targets alike, in nats."""
     return F.binary_cross_entropy_with_logits(outputs, targets.to(outputs.dtype))
 
 
@@ -85,6 +85,7 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
 # The first of each kind is what `auto` picks.
 _SUITED: dict[str, tuple[str, ...]] = {
     "classes": ("cross_entropy", "squared", "exponential", "cosh"),
+    "labels": ("binary_cross_entropy",),
     "values": ("mse", "mae"),
     "pixels": ("binary_cross_entropy",),
     "characters": ("cross_entropy",),
@@ -127,8 +128,9 @@ def loss(
         name: A key of `LOSSES`, "auto" for the task's default, or `{_target_: package.module.name, ...}`: anybody's
             function of outputs and targets, or a class of which an instance is one. It gets the config's other keys,
             and `class_weights` where its signature names them.
-        kind: What the task predicts: "classes", "values", "pixels" or "characters".
-        classes: The task's classes or their number, where it has any.
+        kind: What the task predicts: "classes", "labels", "values", "pixels" or "characters".
+        classes: The task's classes or their number, where it has any. Pixels of classes have logits (N, C, H, W), and
+            targets (N, H, W), of which -100 does not count.
         smoothing: Share of probability spread over the wrong classes; cross-entropy only.
         weights: (C,), by which the loss of a sample of each class is multiplied (see `Weighted`); tasks of classes
             only. None leaves the loss as it is, bit by bit.
@@ -140,16 +142,19 @@ def loss(
         with at("loss"):
             return _foreign(name, smoothing, weights)
     choose("loss", name, ["auto", *LOSSES])
-    suited = _SUITED[kind]
+    is_classes_of_pixels = kind == "pixels" and bool(classes)
+    suited = ("cross_entropy",) if is_classes_of_pixels else _SUITED[kind]
     name = suited[0] if name == "auto" else name
     if name not in suited:
         raise ArgumentError("loss", f"must be one of ({', '.join(suited)}) for a task of {kind}, but got '{name}'.")
     count = classes if classes is None or isinstance(classes, int) else len(classes)
-    if count is not None and count < 2:
+    if count is not None and count < 2 and kind != "labels":
         raise ArgumentError("loss", f"={name} needs at least 2 classes, but the task has {classes}.")
     within("smoothing", smoothing, 0, 1)
     if smoothing and name != "cross_entropy":
         raise ArgumentError("smoothing", f"must be 0 with loss={name}, but got {smoothing}.")
+    if is_classes_of_pixels:
+        return partial(F.cross_entropy, label_smoothing=smoothing)
     function = partial(cross_entropy, smoothing=smoothing) if smoothing else LOSSES[name]
     return function if weights is None else Weighted(function, _checked(weights, kind, count))
 
@@ -164,7 +169,7 @@ def _foreign(config: Mapping[str, Any], smoothing: float, weights: Tensor | None
         raise ArgumentError("", f"{path} has no argument class_weights, which imbalance=weights needs. Add it.")
     first = [] if isclass(target) else leading(target, 2)
     provided = {**dict.fromkeys(first), **({"class_weights": weights} if takes_weights else {})}
-    arguments = accept(target, options_of(config), name=str(path), provided=provided)
+    arguments = accept(target, options_of(config, target), name=str(path), provided=provided)
     arguments = {key: value for key, value in arguments.items() if key not in first}
     if not isclass(target):
         return partial(target, **arguments)

@@ -1,12 +1,13 @@
 """Score outputs against targets: plain tensor code, cheap enough for every epoch of a one-second trial.
 
 Every function takes the canonical form that `Task.evaluate` prepares, and returns a float:
-classes, pixels and characters: outputs (N, C) scores, targets (N,) class numbers; values: both (N,).
-In two-class metrics class 1 is the positive one. A ratio whose denominator is zero is 0.
+classes, pixels and characters: outputs (N, C) scores, targets (N,) class numbers; labels: outputs (N, C) logits and
+targets (N, C), 0 or 1; values: both (N,), or (N, D). In two-class metrics class 1 is the positive one. A ratio whose
+denominator is zero is 0.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from inspect import isclass
@@ -136,9 +137,61 @@ def mae(outputs: Tensor, targets: Tensor) -> float:
 
 
 def r2(outputs: Tensor, targets: Tensor) -> float:
-    """Return 1 - (squared error / variance of the targets); 0 where the targets do not vary."""
+    """Return 1 - (squared error / variance of the targets), the mean over columns; 0 where targets do not vary."""
+    if targets.dim() > 1:
+        return sum(r2(*pair) for pair in zip(outputs.T, targets.T, strict=True)) / targets.shape[1]
     variance = float((targets - targets.mean()).square().mean())
     return 1 - mse(outputs, targets) / variance if variance > 0 else 0.0
+
+
+def mean_iou(outputs: Tensor, targets: Tensor) -> float:
+    """Return TP / (TP + FP + FN), the mean over the classes that occur in targets or predictions."""
+    counts = confusion(outputs, targets)
+    hits, whole = counts.diagonal(), counts.sum(dim=0) + counts.sum(dim=1)
+    return float(_ratio(hits, whole - hits)[whole > 0].mean())
+
+
+def _label_counts(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return of each label TP and 2 TP + FP + FN, float64 (C,)."""
+    said, right = outputs > 0, targets > 0.5
+    return (said & right).sum(dim=0).double(), said.sum(dim=0).double() + right.sum(dim=0)
+
+
+def f1_macro(outputs: Tensor, targets: Tensor) -> float:
+    """Return 2 TP / (2 TP + FP + FN) of labels, the mean over those that occur in targets or predictions."""
+    hits, whole = _label_counts(outputs, targets)
+    return float(_ratio(2 * hits, whole)[whole > 0].mean()) if bool((whole > 0).any()) else 0.0
+
+
+def f1_micro(outputs: Tensor, targets: Tensor) -> float:
+    """Return 2 TP / (2 TP + FP + FN), counted over all labels together."""
+    hits, whole = _label_counts(outputs, targets)
+    return float(_ratio(2 * hits.sum(), whole.sum()))
+
+
+def exact_match(outputs: Tensor, targets: Tensor) -> float:
+    """Return the share of rows whose labels are all right: subset accuracy."""
+    return float(((outputs > 0) == (targets > 0.5)).all(dim=1).double().mean())
+
+
+def hamming(outputs: Tensor, targets: Tensor) -> float:
+    """Return the share of labels that are wrong."""
+    return float(((outputs > 0) != (targets > 0.5)).double().mean())
+
+
+def mean_ap(outputs: Tensor, targets: Tensor) -> float:
+    """Return the average precision of each label that occurs, as scikit-learn has it, and of these the mean."""
+    scores = [_average_precision(*pair) for pair in zip(outputs.cpu().T, targets.cpu().T, strict=True) if pair[1].any()]
+    return sum(scores) / len(scores) if scores else 0.0
+
+
+def _average_precision(scores: Tensor, targets: Tensor) -> float:
+    """Sum precision times the growth of recall over all cuts; rows of one score fall together."""
+    order = scores.argsort(descending=True, stable=True)
+    hits = targets[order].double().cumsum(0)
+    ends = torch.cat((scores[order].diff() != 0, torch.tensor([True]))).nonzero().flatten()
+    recall_ = hits[ends] / hits[-1]
+    return float((recall_.diff(prepend=torch.zeros(1, dtype=torch.double)) * hits[ends] / (ends + 1)).sum())
 
 
 METRICS: dict[str, Metric] = {
@@ -150,6 +203,12 @@ METRICS: dict[str, Metric] = {
     "false_alarm": Metric("minimize", false_alarm),
     "auc": Metric("maximize", auc),
     "ece": Metric("minimize", ece),
+    "mean_iou": Metric("maximize", mean_iou),
+    "f1_macro": Metric("maximize", f1_macro),
+    "f1_micro": Metric("maximize", f1_micro),
+    "mean_ap": Metric("maximize", mean_ap),
+    "exact_match": Metric("maximize", exact_match),
+    "hamming": Metric("minimize", hamming),
     "loss": Metric("minimize", loss),
     "bits": Metric("minimize", bits),
     "mse": Metric("minimize", mse),
@@ -159,7 +218,9 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def baselines(targets: Tensor, classes: int | None = None) -> dict[str, dict[str, float]]:
+def baselines(
+    targets: Tensor, classes: int | None = None, names: Sequence[str] | None = None
+) -> dict[str, dict[str, float]]:
     """Return every metric of classes for a network that always gives the same answer, whatever its input.
 
     Two classes: `all_positive` and `all_negative`; more: `most_frequent`, the class with most of the targets. A score
@@ -168,6 +229,7 @@ def baselines(targets: Tensor, classes: int | None = None) -> dict[str, dict[str
     Args:
         targets: class numbers (N,), of the rows that the score beside it is of.
         classes: their number, by default that of the targets and at least 2.
+        names: of the metrics, by default those of a task of classes; those that are not ours are left out.
     """
     classes = max(2, int(targets.max()) + 1) if classes is None else classes
     most = int(torch.bincount(targets, minlength=classes).argmax())
@@ -176,7 +238,8 @@ def baselines(targets: Tensor, classes: int | None = None) -> dict[str, dict[str
     for name, answer in answers.items():
         outputs = torch.zeros(len(targets), classes, device=targets.device)
         outputs[:, answer] = 1
-        scores[name] = {metric: METRICS[metric].function(outputs, targets) for metric in available("classes", classes)}
+        shown = [metric for metric in names or available("classes", classes) if metric in METRICS]
+        scores[name] = {metric: METRICS[metric].function(outputs, targets) for metric in shown}
     return scores
 
 
@@ -206,7 +269,7 @@ def directed(settings: Mapping[str, Any]) -> str:
 def _called(settings: Mapping[str, Any]) -> Callable[[Tensor, Tensor], float]:
     path, target = settings.get(KEY), located(settings.get(KEY))
     first = [] if isclass(target) else leading(target, 2)
-    options = options_of(settings, "direction")
+    options = options_of(settings, target, "direction")
     arguments = accept(target, options, name=str(path), provided=dict.fromkeys(first))
     arguments = {key: value for key, value in arguments.items() if key not in first}
     function = run(path, target, arguments) if isclass(target) else partial(target, **arguments)
@@ -222,6 +285,7 @@ def _called(settings: Mapping[str, Any]) -> Callable[[Tensor, Tensor], float]:
 
 _OF_KIND = {
     "classes": ("accuracy", "balanced_accuracy", "f1", "precision", "recall", "ece"),
+    "labels": ("f1_macro", "f1_micro", "mean_ap", "exact_match", "hamming"),
     "values": ("rmse", "mse", "mae", "r2"),
     "pixels": ("f1", "accuracy", "precision", "recall"),
     "characters": ("bits", "loss", "accuracy"),
@@ -230,7 +294,7 @@ _OF_KIND = {
 
 def available(kind: str, n_classes: int) -> tuple[str, ...]:
     """Return the names of the metrics a task of this kind has; the first is its default."""
-    names = _OF_KIND[kind]
+    names = ("mean_iou", "accuracy", "f1") if kind == "pixels" and n_classes else _OF_KIND[kind]
     return (*names, "false_alarm", "auc") if kind == "classes" and n_classes == 2 else names
 
 

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from kirigami.errors import ArgumentError
+from kirigami.several import Tensors, each
 
 TEST_STREAM, VALIDATION_STREAM, FRACTION_STREAM, LIMIT_STREAM = 1, 2, 3, 4
 IMBALANCE_STREAM = 6
@@ -12,10 +13,10 @@ IMBALANCE_STREAM = 6
 
 
 def strata_of(targets: Tensor, kind: str) -> np.ndarray:
-    """Number each row's stratum (N,): its class; of values, the decile of its target; else all rows alike."""
+    """Number each row's stratum (N,): its class; of single values, the decile of its target; else all rows alike."""
     if kind == "classes":
         return targets.numpy()
-    if kind == "values":
+    if kind == "values" and targets.numel() == len(targets):
         flat = targets.flatten().numpy()
         edges = np.unique(np.quantile(flat, np.linspace(0, 1, 11)[1:-1]))
         return np.searchsorted(edges, flat, side="right")
@@ -68,6 +69,7 @@ def rows_of(where: str, amount: float, total: int) -> int:
     return rows
 
 
-def take(tensor: Tensor, rows: np.ndarray) -> Tensor:
-    """Copy the given rows of a tensor."""
-    return tensor.index_select(0, torch.from_numpy(rows))
+def take(value: Tensors, rows: np.ndarray) -> Tensors:
+    """Copy the given rows of a tensor, or of each of several."""
+    places = torch.from_numpy(rows)
+    return each(lambda part: part.index_select(0, places), value)

@@ -4,13 +4,15 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from kirigami.errors import ArgumentError
+from kirigami.several import Tensors, joined, listed, shape_of
 from kirigami.tasks import metrics
 from kirigami.tasks.batches import Batches, Transform
 from kirigami.tasks.coreset import check_coreset, check_kind, order
@@ -18,14 +20,17 @@ from kirigami.tasks.fraction import check_fraction, first
 from kirigami.tasks.imbalance import Imbalance
 from kirigami.tasks.metrics import Metric
 from kirigami.tasks.row_scores import FEWER, GROUPS, Groups, mean_parts, parts
+from kirigami.tasks.serving import Preparation
 from kirigami.tasks.splits import strata_of, take
 from kirigami.tasks.standardise import holds
 
+IGNORED = -100  # the class number of a pixel that does not count, as torch's losses have it
+
 
 class Split(NamedTuple):
-    """Rows in one tensor each: inputs (N, ...) and targets (N, ...)."""
+    """Rows in one tensor each: inputs (N, ...), of which there may be several, and targets (N, ...)."""
 
-    inputs: Tensor
+    inputs: Tensors
     targets: Tensor
 
 
@@ -44,10 +49,11 @@ class Places(NamedTuple):
 class Parts:
     """The data of a task before the test set is opened: all train rows, validation rows, and their description.
 
-    `kind` "classes": targets int64 (N,); "values": float32 (N, 1); "pixels": float32 0/1 (N, H, W);
-    "characters": int64 (N, T). `classes` names class numbers, `vocabulary` counts characters.
-    Rows of a table are float64 before they are prepared; `places` where a trial trains several networks, each judged by
-    other rows. Parts are shared between tasks of one process: nobody may modify their tensors.
+    `kind` "classes": targets int64 (N,); "labels", of which a row has any number: float32 0/1 (N, C); "values": float32
+    (N, D); "pixels": float32 0/1 (N, H, W), or with `classes` int64 (N, H, W), where -100 does not count; "characters":
+    int64 (N, T). `classes` names class numbers or labels, `vocabulary` counts characters. Rows of a table are float64
+    before they are prepared; `places` where a trial trains several networks, each judged by other rows. Parts are shared
+    between tasks of one process: nobody may modify their tensors.
     """
 
     kind: str
@@ -61,13 +67,15 @@ class Parts:
     @property
     def out_features(self) -> int:
         """Count the outputs a network needs for one target."""
-        return {"classes": len(self.classes or ()), "characters": self.vocabulary or 0}.get(self.kind, 1)
+        if self.classes:
+            return len(self.classes)
+        return {"characters": self.vocabulary or 0, "values": self.train.targets.shape[-1]}.get(self.kind, 1)
 
     @cached_property
     def fingerprint(self) -> str:
         """Hash every train and validation tensor with its shape and type."""
         digest = hashlib.sha256()
-        for tensor in (*self.train, *self.validation):
+        for tensor in (part for value in (*self.train, *self.validation) for part in listed(value)):
             short = tensor.float() if tensor.dtype == torch.float64 else tensor
             for form in (short,) if holds(short, tensor) else (short, tensor):
                 digest.update(f"{form.dtype}{tuple(form.shape)}".encode())
@@ -92,6 +100,8 @@ class Task(pl.LightningDataModule):
     `seed` draws the validation rows and the fraction, `test_seed` (the same by default) the test rows, where a task has
     no test part of its own: runs of one `test_seed` never train on its test rows, whatever their `seed`.
 
+    Of several inputs, in a tuple or a dictionary, `in_shape` has the same form.
+
     An `imbalance` set before `setup` acts on the kept train rows, prepared, and on nothing else. Metrics `added` before
     it, by name, stand beside those of the kind of task. A `fold` set before it says by which of `draws` draws the
     validation rows are taken, where the task has several; None trains on all of them, and then those of the first draw,
@@ -105,7 +115,7 @@ class Task(pl.LightningDataModule):
     """
 
     kind: str
-    in_shape: tuple[int, ...]
+    in_shape: Any
     out_features: int
     vocabulary: int | None
     classes: tuple[str, ...] | None
@@ -145,7 +155,7 @@ class Task(pl.LightningDataModule):
         """Return all rows but the test rows to train on, and among them validation rows, which then judge nothing."""
         parts = self.load()
         pairs = zip(parts.train, parts.validation, strict=True)
-        return replace(parts, train=Split(*(torch.cat(pair) for pair in pairs)), _orders={})
+        return replace(parts, train=Split(*(joined(pair) for pair in pairs)), _orders={})
 
     @property
     def draws(self) -> int:
@@ -178,7 +188,11 @@ class Task(pl.LightningDataModule):
         """Say in plain values how a raw sample becomes the network's input, for whoever uses the network later."""
         return {}
 
-    def raw_test(self) -> Tensor:
+    def preprocessing(self) -> nn.Module:
+        """Return the module that exported files hold before the network: from raw inputs to those of the network."""
+        return Preparation(self.preparation()) if isinstance(self.train.inputs, Tensor) else nn.Identity()
+
+    def raw_test(self) -> Tensors:
         """Return the raw test inputs, as a user of the network has them: the input of `preparation`."""
         return self.load_test().inputs
 
@@ -201,11 +215,13 @@ class Task(pl.LightningDataModule):
         self.train, self.validation = self.prepare(train_part), self.prepare(parts.validation)
         if self.imbalance is not None:
             self.train = self._balanced(self.imbalance)
-        self.in_shape = tuple(self.train.inputs.shape[1:])
+        self.in_shape = shape_of(self.train.inputs)
         self._parts = parts
 
     def _train_part(self, parts: Parts) -> Split:
         check_kind(self.coreset, parts.kind)
+        if self.coreset != "random" and not isinstance(parts.train.inputs, Tensor):
+            raise ArgumentError("coreset", f"must be random for several inputs, but got {self.coreset!r}.")
         if self.fraction == 1:
             return parts.train
         rows = first(parts.order(self.coreset, self.seed), self.fraction)
@@ -217,6 +233,8 @@ class Task(pl.LightningDataModule):
                 f"imbalance {imbalance.method!r} needs a task of classes, but this one is of {self.kind}. "
                 "Set imbalance=none."
             )
+        if not isinstance(self.train.inputs, Tensor) and imbalance.method != "weights":
+            raise ValueError(f"imbalance {imbalance.method!r} needs one input, not several. Set imbalance=weights.")
         self.class_weights = imbalance.class_weights(self.train.targets, self.out_features)
         return Split(*imbalance.resample(*self.train, self.seed))
 
@@ -249,16 +267,29 @@ class Task(pl.LightningDataModule):
         """Bring outputs and targets to the form the metrics take (see `kirigami.tasks.metrics`)."""
         outputs, targets = outputs.detach(), targets.detach()
         if self.kind == "values":
-            return outputs.flatten().float(), targets.flatten().float()
+            outputs, targets = outputs.float(), targets.float()
+            is_vector = targets.dim() > 1 and targets.shape[-1] > 1
+            return (outputs.view_as(targets), targets) if is_vector else (outputs.flatten(), targets.flatten())
+        if self.kind == "labels":
+            return outputs.float(), targets
         if self.kind == "pixels":
-            positive = outputs.flatten()
-            return torch.stack((torch.zeros_like(positive), positive), dim=1), targets.flatten().long()
+            return self._pixels(outputs, targets)
         return outputs.reshape(-1, outputs.shape[-1]), targets.flatten()
+
+    def _pixels(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return scores (P, C) and class numbers (P,) of the pixels that count."""
+        answers = targets.flatten().long()
+        if self.classes is None:
+            positive = outputs.flatten()
+            return torch.stack((torch.zeros_like(positive), positive), dim=1), answers
+        scores, counts = outputs.movedim(1, -1).flatten(0, -2), answers != IGNORED
+        return (scores, answers) if bool(counts.all()) else (scores[counts], answers[counts])
 
     def evaluate(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Return every metric of the task for a network's outputs.
 
-        outputs: classes (N, C) scores; values (N, 1); pixels (N, H, W) logits; characters (N, T, V) logits.
+        outputs: classes (N, C) scores; labels (N, C) logits; values (N, D); pixels (N, H, W) logits, of classes (N, C,
+        H, W); characters (N, T, V) logits.
         """
         form = self.canonical(outputs, targets)
         return {name: self._metric(name).function(*form) for name in self.metrics}
@@ -274,7 +305,9 @@ class Task(pl.LightningDataModule):
         """Return what each row, or each group of rows, adds to a metric (see `tasks.row_scores`)."""
         is_added = metric in self.added
         groups = self.groups(len(targets), FEWER if is_added else GROUPS)  # one of a user's may take its time
-        exact = None if is_added else mean_parts(metric, *self.canonical(outputs, targets), groups)
+        form = self.canonical(outputs, targets)
+        is_whole = not is_added and form[1].numel() == targets.numel()
+        exact = mean_parts(metric, *form, groups) if is_whole else None
         score = self._metric(metric).function
         return parts(lambda *some: score(*self.canonical(*some)), outputs, targets, groups) if exact is None else exact
 
@@ -287,14 +320,12 @@ class Task(pl.LightningDataModule):
     def baselines(self, targets: Tensor) -> dict[str, dict[str, float]]:
         """Return every metric of the task for networks that learnt nothing, by name (see `metrics.baselines`).
 
-        Empty for values and characters, whose scores need no such yardstick.
+        Empty for labels, values and characters, whose scores need no such yardstick.
         """
         if self.kind not in ("classes", "pixels"):
             return {}
         flat = targets.detach().flatten().long()
-        all_scores = metrics.baselines(flat, self.out_features if self.kind == "classes" else 2)
-        shown = [metric for metric in self.metrics if metric not in self.added]
-        return {name: {metric: scores[metric] for metric in shown} for name, scores in all_scores.items()}
+        return metrics.baselines(flat[flat != IGNORED], len(self.classes or "01"), self.metrics)
 
     def fingerprint(self) -> str:
         """Return 16 hex digits of the SHA-256 of all train and validation rows, whatever the fraction."""

@@ -1,24 +1,27 @@
 """Write a hardened network as an ONNX file, and that file without the network's tensors."""
 
+import inspect
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from kirigami.models.compact import entries, plain
 from kirigami.models.graph import restore, skeleton, weights
+from kirigami.models.graph.model import INPUTS
 from kirigami.models.graph.serve import Served, fuse
 from kirigami.models.graph.sources import State, arrays
 from kirigami.models.graph.trace import trace
 from kirigami.models.technique import network_of
+from kirigami.several import Tensors, joined, length, listed
 
 PREFIX = "network."
 
 
 def to_onnx(
     network: nn.Module,
-    sample: Tensor,
+    sample: Tensors,
     *,
     preprocessing: nn.Module | None = None,
     postprocessing: nn.Module | None = None,
@@ -31,11 +34,13 @@ def to_onnx(
 
     Weights that are whole numbers times a scale are stored as INT2, INT4, INT8 or INT16, those that float16 holds as
     float16, equal ones once; the operators see the very weights that the network has. What was removed from the network
-    is not in the graph, and nothing of the exporter's metadata is left. The input is called input, the output output.
+    is not in the graph, and nothing of the exporter's metadata is left. The input is called input, the output output;
+    several inputs have the names that the network has for them.
 
     Args:
-        network: any module of one input and one output, its links hard; a LightningModule that holds one as `network`.
-        sample: raw inputs (N, ...), as users will feed them; their number stays free.
+        network: any module of one output, its links hard; a LightningModule that holds one as `network`.
+        sample: raw inputs (N, ...), as users will feed them; their number stays free. Several, in a tuple or a
+            dictionary, are arguments by place or by name.
         preprocessing: from raw inputs to the network's inputs.
         postprocessing: from the network's outputs to predictions.
         classes: names, kept in the file's metadata under "classes" as a JSON list.
@@ -48,17 +53,31 @@ def to_onnx(
     Raises:
         ValueError: where a link is soft, or the network cannot be exported; the message says why.
     """
-    if len(sample) < 2:
-        sample = torch.cat([sample, sample])  # one row would be taken for a fixed size
+    if length(sample) < 2:
+        sample = joined([sample, sample])  # one row would be taken for a fixed size
     hardened, state = _plain(network)
     opset = opset or (weights.OPSET_INT2 if weights.has_int2(state) else weights.OPSET)
-    served = Served(fuse(hardened), preprocessing, postprocessing).cpu().eval()
-    model, names = trace(served, sample.cpu(), opset, type(hardened).__name__)
+    by_name = tuple(sample) if isinstance(sample, dict) else ()
+    served = Served(fuse(hardened), preprocessing, postprocessing, by_name).cpu().eval()
+    inputs = [part.cpu() for part in listed(sample)]
+    model, names = trace(served, inputs, opset, type(hardened).__name__)
     weights_by_value = {value: name.removeprefix(PREFIX) for value, name in names.items() if name.startswith(PREFIX)}
     weights.place(model, weights_by_value, state, dequantise)
     model.metadata = {restore.CLASSES: restore.listed(list(map(str, classes)))} if classes else {}
+    if len(inputs) > 1:
+        model.metadata[INPUTS] = json.dumps(by_name or places(hardened, len(inputs)))
     model.metadata |= dict(metadata or {})
     return model.to_bytes()
+
+
+def places(network: nn.Module, count: int) -> list[str]:
+    """Return the names that a network has for its first inputs; those that have none are numbered."""
+    names = [
+        name
+        for name, parameter in inspect.signature(network.forward).parameters.items()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    return names[:count] if len(names) >= count else [f"input_{place}" for place in range(count)]
 
 
 def cut(onnx: bytes, network: nn.Module | Mapping[str, Any]) -> bytes:

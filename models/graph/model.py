@@ -4,12 +4,14 @@ Only what our models need is written: no documentation, no names of nodes, no ty
 that the `onnx` package writes for the same message.
 """
 
+import json
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 NAME = "kirigami"  # of the graph: the format asks for one
+INPUTS = "inputs"  # in the metadata of a model of several inputs: a JSON list of their names
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 # Data types of ONNX by number, and their bits an entry.
@@ -96,13 +98,30 @@ class Model:
         for kind, ports in (("input", self.inputs), ("output", self.outputs)):
             for index, (value, _) in enumerate(ports):
                 names[value] = kind if len(ports) == 1 else f"{kind}_{index}"
+        if INPUTS in self.metadata:
+            names |= zip((value for value, _ in self.inputs), _listed(self.metadata[INPUTS]), strict=True)
+        taken = set(names.values())
         used = (value for node in self.nodes for value in (*node.inputs, *node.outputs))
         free = 0
         for value in used:
             if value not in names:
+                while letters(free) in taken:
+                    free += 1
                 names[value] = letters(free)
                 free += 1
         return names
+
+
+def _listed(text: str) -> list[str]:
+    """Return the names of inputs in a model's metadata.
+
+    Raises:
+        ValueError: where it is no list of names.
+    """
+    names = json.loads(text)
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise ValueError("the graph has inputs without names.")
+    return names
 
 
 def ir_version(opset: int) -> int:

@@ -1,12 +1,14 @@
 """A network with pre- and postprocessing: raw data in, the task's predictions out."""
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from kirigami.models.bits.inputs import CHILD
 from kirigami.models.networks.gru import GRULayer
+from kirigami.several import Tensors, run
 
 
 class Served(nn.Module):
@@ -16,19 +18,30 @@ class Served(nn.Module):
         network: in evaluation mode.
         preprocessing: from raw inputs to the network's inputs; None passes them on.
         postprocessing: from the network's outputs to predictions; None passes them on.
+        names: of several inputs, which the network takes by name; empty where it takes them by place.
     """
 
     def __init__(
-        self, network: nn.Module, preprocessing: nn.Module | None = None, postprocessing: nn.Module | None = None
+        self,
+        network: nn.Module,
+        preprocessing: nn.Module | None = None,
+        postprocessing: nn.Module | None = None,
+        names: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.preprocessing = copy.deepcopy(preprocessing) or nn.Identity()
         self.network = network
         self.postprocessing = copy.deepcopy(postprocessing) or nn.Identity()
+        self.names = tuple(names)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Map raw inputs (N, ...) to outputs (N, ...)."""
-        return self.postprocessing(self.network(self.preprocessing(inputs)))
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Map raw inputs (N, ...), of which there may be several, to outputs (N, ...)."""
+        prepared = self.preprocessing(inputs[0]) if len(inputs) == 1 else self._by_name(inputs)
+        return self.postprocessing(run(self.network, prepared))
+
+    def _by_name(self, inputs: tuple[Tensor, ...]) -> Tensors:
+        """Prepare several inputs, in the form in which the network takes them."""
+        return self.preprocessing(dict(zip(self.names, inputs, strict=True)) if self.names else inputs)
 
 
 class _Recurrent(nn.Module):

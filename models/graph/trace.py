@@ -5,7 +5,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,12 @@ from kirigami.models.graph.parse import parse
 from kirigami.models.graph.sources import of_array
 
 
-def trace(network: nn.Module, sample: torch.Tensor, opset: int, name: str) -> tuple[Model, dict[int, str]]:
+def trace(network: nn.Module, sample: Sequence[torch.Tensor], opset: int, name: str) -> tuple[Model, dict[int, str]]:
     """Return the graph of a network in evaluation mode, and the names of the tensors among its constants.
 
     Args:
-        network: any module of one input and one output that torch can export.
-        sample: inputs (2 or more, ...); their number stays free.
+        network: any module of tensors that torch can export, with one output.
+        sample: its inputs, each (2 or more, ...); their number stays free.
         opset: of ONNX.
         name: of the network, for the user.
 
@@ -38,10 +38,10 @@ def trace(network: nn.Module, sample: torch.Tensor, opset: int, name: str) -> tu
         try:
             program = torch.onnx.export(
                 network,
-                (sample,),
+                tuple(sample),
                 dynamo=True,
                 optimize=False,
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                dynamic_shapes=(tuple({0: torch.export.Dim("batch")} for _ in sample),),
                 opset_version=opset,
                 verbose=False,
             )

@@ -15,8 +15,8 @@ class ConvNet(nn.Module):
 
     Args:
         in_shape: (channels, height, width) of one image.
-        out_features: Outputs a sample; unused if `dense`.
-        dense: Keep size and channels throughout, and give one logit a pixel.
+        out_features: Outputs a sample, or a pixel if `dense`.
+        dense: Keep size and channels throughout, and give outputs for each pixel.
         width: Channels of the first convolution.
         depth: Number of convolutions.
         multiplier: Of the channels at each halving; with 1, all convolutions but the first have one shape.
@@ -61,5 +61,5 @@ class ConvNet(nn.Module):
         self.head = head(channels, out_features, dense=dense)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, out_features), or to (N, H, W) if dense."""
+        """Map (N, C, H, W) to (N, out_features), or to (N, H, W) or (N, out_features, H, W) if dense."""
         return self.head(self.dropout(self.features(inputs)))

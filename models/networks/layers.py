@@ -79,17 +79,18 @@ class ClassHead(nn.Module):
 
 
 class PixelHead(nn.Module):
-    """Map (N, C, H, W) to one logit a pixel, (N, H, W)."""
+    """Map (N, C, H, W) to one logit a pixel, (N, H, W), or to one for each class, (N, out_features, H, W)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, out_features: int = 1) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(channels, 1, 1)
+        self.convolution = nn.Conv2d(channels, out_features, 1)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, H, W)."""
-        return self.convolution(inputs).squeeze(-3)
+        """Map (N, C, H, W) to (N, H, W), or to (N, out_features, H, W)."""
+        outputs = self.convolution(inputs)
+        return outputs.squeeze(-3) if self.convolution.out_channels == 1 else outputs
 
 
 def head(channels: int, out_features: int, *, dense: bool) -> nn.Module:
-    """Build the head of a convolutional network: one logit a pixel if `dense`, else `out_features` a sample."""
-    return PixelHead(channels) if dense else ClassHead(channels, out_features)
+    """Build the head of a convolutional network: `out_features` a pixel if `dense`, else a sample."""
+    return PixelHead(channels, out_features) if dense else ClassHead(channels, out_features)

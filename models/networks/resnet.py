@@ -83,8 +83,8 @@ class ResNet(nn.Module):
 
     Args:
         in_shape: (channels, height, width) of one image.
-        out_features: Outputs a sample; unused if `dense`.
-        dense: Give one logit a pixel.
+        out_features: Outputs a sample, or a pixel if `dense`.
+        dense: Give outputs for each pixel.
         depth: Layers with weights, 2 · stages · n + 2 for n blocks a stage: 20, 32, 44, 56, ... for 3 stages.
         width: Channels of the first stage.
         stages: Number of stages.
@@ -139,7 +139,7 @@ class ResNet(nn.Module):
         self.head = head(channels, out_features, dense=dense)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, out_features), or to (N, H, W) if dense."""
+        """Map (N, C, H, W) to (N, out_features), or to (N, H, W) or (N, out_features, H, W) if dense."""
         hidden = self.stem(inputs)
         for stage in self.stages:
             hidden = stage(hidden)

@@ -19,8 +19,8 @@ class VGG(nn.Module):
 
     Args:
         in_shape: (channels, height, width) of one image.
-        out_features: Outputs a sample; unused if `dense`.
-        dense: Leave out the pooling, and give one logit a pixel.
+        out_features: Outputs a sample, or a pixel if `dense`.
+        dense: Leave out the pooling, and give outputs for each pixel.
         depth: 11, 13, 16 or 19.
         width: Channels of the first stage.
         plan: In place of `depth` and `width`: channels of each convolution, and 0 for a pooling.
@@ -62,7 +62,7 @@ class VGG(nn.Module):
         self.head = head(channels, out_features, dense=dense)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, out_features), or to (N, H, W) if dense."""
+        """Map (N, C, H, W) to (N, out_features), or to (N, H, W) or (N, out_features, H, W) if dense."""
         return self.head(self.dropout(self.features(inputs)))
 
 

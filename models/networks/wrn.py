@@ -22,8 +22,8 @@ def wrn(
 
     Args:
         in_shape: (channels, height, width) of one image.
-        out_features: Outputs a sample; unused if `dense`.
-        dense: Give one logit a pixel.
+        out_features: Outputs a sample, or a pixel if `dense`.
+        dense: Give outputs for each pixel.
         depth: Layers with weights, 6n+4.
         widen: Factor of the channels 16, 32, 64 of the stages.
         activation: Name in `kirigami.models.activations.ACTIVATIONS`, or a list of names that the layers take in turn.

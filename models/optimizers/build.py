@@ -161,7 +161,7 @@ def slowed(config: Mapping[str, Any], factor: float) -> dict[str, Any]:
 def _foreign(parameters: Parameters, config: Mapping[str, Any]) -> Optimizer:
     """Build the user's own optimiser."""
     path, target = config[KEY], located(config[KEY])
-    first, options = leading(target, 1), options_of(config, "decay_norms")
+    first, options = leading(target, 1), options_of(config, target, "decay_norms")
     arguments = accept(target, options, name=str(path), provided=dict.fromkeys(first))
     decay = {"weight_decay": options.get("weight_decay", 0.0), "decay_norms": config.get("decay_norms", False)}
     groups = parameter_groups(parameters, **decay)

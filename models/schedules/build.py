@@ -61,7 +61,7 @@ def _foreign(optimizer: Optimizer, config: Mapping[str, Any], total_steps: int, 
     length = total_steps if by_step else -(-total_steps // steps_per_epoch)
     first = leading(target, 1)
     provided = {"total_steps": length, "steps_per_epoch": steps_per_epoch, **dict.fromkeys(first)}
-    options = options_of(config, *OURS)
+    options = options_of(config, target, *OURS)
     provided = {key: value for key, value in provided.items() if key not in options or key in first}
     arguments = accept(target, options, name=str(path), provided=provided)
     schedule = run(path, target, {key: value for key, value in arguments.items() if key not in first}, optimizer)

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from kirigami.arguments import at_least
 from kirigami.models.optimizers import build_optimizer
+from kirigami.several import run
 
 SAFE = 10.0
 STOP = 4.0
@@ -170,6 +171,6 @@ def _moved(batch: Any, device: torch.device) -> Any:
 def _loss(module: nn.Module, batch: Any, number: int, loss: Callable[[Tensor, Tensor], Tensor] | None) -> Tensor:
     if loss is not None:
         inputs, targets = batch
-        return loss(module(inputs), targets)
+        return loss(run(module, inputs), targets)
     step = module.training_step(batch, number)  # type: ignore[operator]
     return step["loss"] if isinstance(step, dict) else step

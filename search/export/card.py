@@ -25,6 +25,7 @@ from kirigami.search.export.session import open_session
 from kirigami.search.study import provenance
 from kirigami.search.study.ledger import Ledger
 from kirigami.search.study.record import result_of
+from kirigami.several import listed
 
 REACHED = ("density", "bits", "shared", "stored_bits")  # what techniques report that a card tells
 RESAMPLES = 500
@@ -88,16 +89,21 @@ def card_of(
 
 def _interface(onnx: bytes, task: tasks.Task) -> dict[str, Any]:
     """Return the inputs and outputs of a network."""
-    argument, rows = open_session(onnx).get_inputs()[0], sample(task)
-    return {
-        "input": {
+    arguments, rows = open_session(onnx).get_inputs(), sample(task)
+    inputs = [
+        {
             "name": argument.name,
             "shape": [size if isinstance(size, int) else None for size in argument.shape],
-            "type": str(rows.numpy().dtype),
-            "what": f"raw rows of {tuple(rows.shape[1:])}, as the data have them",
-        },
+            "type": str(part.numpy().dtype),
+            "what": f"raw rows of {tuple(part.shape[1:])}, as the data have them",
+        }
+        for argument, part in zip(arguments, listed(rows), strict=True)
+    ]
+    return {
+        "inputs": inputs,
         "output": {
             "kind": task.kind,
+            "classes": list(task.classes or ()),
             "what": f"{task.kind}" + (f" in the order ({', '.join(task.classes)})" if task.classes else ""),
         },
     }
@@ -178,7 +184,8 @@ def as_markdown(card: Mapping[str, Any]) -> str:
         *_loading(card),
         "```",
         "",
-        f"Input: {card['input']['what']}. Output: {card['output']['what']}.",
+        *(f"Input `{argument['name']}`: {argument['what']}." for argument in card["inputs"]),
+        f"Output: {card['output']['what']}.",
         "",
         "```python",
         'from kirigami.models import load  # checks every byte\n\nnetwork = load("model.kgm")  # a torch module',
@@ -260,16 +267,27 @@ def _count(value: Any) -> str:
 
 
 def _loading(card: Mapping[str, Any]) -> list[str]:
-    shape = ", ".join(map(str, card["input"]["shape"][1:]))
-    kind = card["input"]["type"]
-    rows = f"np.zeros((1, {shape}), np.{kind})  # your rows"
-    decide = "outputs.argmax(-1)" if card["output"]["kind"] in ("classes", "characters") else "outputs"
+    lines, feed = [], []
+    for place, argument in enumerate(card["inputs"]):
+        variable = "rows" if len(card["inputs"]) == 1 else f"rows_{place}"
+        shape = ", ".join(map(str, argument["shape"][1:]))
+        lines.append(f"{variable} = np.zeros((1, {shape}), np.{argument['type']})  # your rows")
+        feed.append(f'"{argument["name"]}": {variable}')
     return [
         "import numpy as np",
         "import onnxruntime",
         "",
         'session = onnxruntime.InferenceSession("model.onnx")',
-        f"rows = {rows}",
-        f'outputs = session.run(None, {{"{card["input"]["name"]}": rows}})[0]',
-        f"print({decide})",
+        *lines,
+        f"outputs = session.run(None, {{{', '.join(feed)}}})[0]",
+        f"print({_decided(card['output'])})",
     ]
+
+
+def _decided(output: Mapping[str, Any]) -> str:
+    """Return how answers are read off the outputs, in Python."""
+    if output["kind"] in ("classes", "characters"):
+        return "outputs.argmax(-1)"
+    if output["kind"] == "pixels" and output["classes"]:
+        return "outputs.argmax(1)"
+    return "outputs > 0" if output["kind"] in ("labels", "pixels") else "outputs"

@@ -15,7 +15,8 @@ from kirigami.search.export import parity
 from kirigami.search.export.finish import Finished
 from kirigami.search.export.session import open_session
 from kirigami.search.training.building import shapes_of
-from kirigami.tasks.serving import Preparation, Unit
+from kirigami.several import Tensors, cut, each, joined, run
+from kirigami.tasks.serving import Unit
 
 SERVED = ("columns", "categories", "reader", "picture", "characters", "column", "encoding")
 """The rules of `Task.preparation` that stand beside the graph, since a reader of files needs them."""
@@ -38,7 +39,7 @@ def to_onnx(network: nn.Module, task: tasks.Task) -> bytes:
     return graph.to_onnx(
         network,
         sample(task),
-        preprocessing=Preparation(preparation),
+        preprocessing=task.preprocessing(),
         postprocessing=Unit(preparation["values"]) if "values" in preparation else None,  # type: ignore[arg-type]
         classes=task.classes or (),
         metadata=metadata(task, preparation),
@@ -46,18 +47,17 @@ def to_onnx(network: nn.Module, task: tasks.Task) -> bytes:
     )
 
 
-def sample(task: tasks.Task) -> torch.Tensor:
+def sample(task: tasks.Task) -> Tensors:
     """Return two zero rows of the shape and type of raw inputs; no test row is opened."""
-    rules = task.preparation()
+    rules, inputs = task.preparation(), task.train.inputs
+    if isinstance(inputs, tuple | dict):
+        return each(lambda part: torch.zeros(2, *part.shape[1:], dtype=part.dtype), inputs)
     if task.vocabulary:
         return torch.zeros(2, *task.in_shape, dtype=torch.int64)
     if "columns" in rules:
         width = task.in_shape[0] - len(rules["indicators"])  # type: ignore[arg-type]
         return torch.zeros(2, width, dtype=torch.float64)
-    kind = (
-        torch.uint8 if isinstance(task.train.inputs, torch.Tensor) and task.train.inputs.dtype == torch.uint8 else None
-    )
-    return torch.zeros(2, *task.in_shape, dtype=kind)
+    return torch.zeros(2, *task.in_shape, dtype=None if inputs.dtype.is_floating_point else inputs.dtype)
 
 
 def metadata(task: tasks.Task, preparation: Mapping[str, Any]) -> dict[str, str]:
@@ -77,21 +77,21 @@ def compare(network: nn.Module, files: Mapping[str, bytes], task: tasks.Task) ->
     if graph.fill(small.extra["graph"], small) != files["model.onnx"]:
         raise StudyStopped("export: model.kgm does not decode to the bytes of model.onnx. Nothing was written.")
     raw, rules = task.raw_test(), task.preparation()
-    prepared = torch.cat([inputs.cpu() for inputs, _ in task.test_dataloader()])
-    finish_values = Unit(rules["values"]) if "values" in rules else nn.Identity()  # type: ignore[arg-type]
+    prepared = each(torch.Tensor.cpu, joined([inputs for inputs, _ in task.test_dataloader()]))
+    unit = Unit(rules["values"]) if "values" in rules else nn.Identity()  # type: ignore[arg-type]
     decoded = compact.decode(files["model.kgm"], compact.plain(network))
     forms = {
-        "model.kgm as a torch module": parity.torch_outputs(nn.Sequential(decoded, finish_values), prepared),
+        "model.kgm as a torch module": parity.torch_outputs(decoded, unit, prepared),
         "model.onnx": parity.onnx_outputs(files["model.onnx"], raw, optimised=True),
         "model.onnx without optimisations": parity.onnx_outputs(files["model.onnx"], raw, optimised=False),
     }
-    return parity.check(task.kind, parity.torch_outputs(nn.Sequential(network, finish_values), prepared), forms)
+    return parity.check(task.kind, parity.torch_outputs(network, unit, prepared), forms)
 
 
 def timed(model: bytes, task: tasks.Task) -> float:
     """Return the median milliseconds of one sample in ONNX Runtime, on one thread."""
     session = open_session(model)
-    feed = {session.get_inputs()[0].name: sample(task)[:1].numpy()}
+    feed = parity.feed(session, cut(sample(task), slice(1)))
     return parity.latency_ms(lambda: session.run(None, feed))
 
 
@@ -99,5 +99,5 @@ def tested(network: nn.Module, task: tasks.Task) -> tuple[torch.Tensor, torch.Te
     """Return outputs and targets of the test rows."""
     batches = list(task.test_dataloader())
     with torch.no_grad():
-        outputs = torch.cat([network.cpu().eval()(inputs) for inputs, _ in batches])
+        outputs = torch.cat([run(network.cpu().eval(), inputs) for inputs, _ in batches])
     return outputs, torch.cat([targets for _, targets in batches])

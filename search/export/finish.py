@@ -18,6 +18,7 @@ from kirigami.models.sharing.bank import banks
 from kirigami.search.config.settings import TrialConfig
 from kirigami.search.training.building import build_loss, calibrate, set_calibration
 from kirigami.search.training.trainer import build_trainer
+from kirigami.several import run
 
 ROUNDINGS: tuple[int | None, ...] = (None, 8, 7, 6, 5, 4, 3, 2)  # bits of what has no link; None leaves it as it is
 TUNING = 0.2  # of the trial's epochs, after a fold
@@ -79,7 +80,7 @@ def outputs_of(network: nn.Module, task: tasks.Task, rows: str = "validation") -
     network.eval()
     batches = list(task.test_dataloader() if rows == "test" else task.val_dataloader())
     with torch.no_grad():
-        outputs = torch.cat([network(inputs) for inputs, _ in batches])
+        outputs = torch.cat([run(network, inputs) for inputs, _ in batches])
     return outputs, torch.cat([targets for _, targets in batches])
 
 

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from kirigami.search.errors import StudyStopped
 from kirigami.search.export.session import open_session
+from kirigami.several import Tensors, cut, length, listed, run
 
 ROWS = 1024  # a batch
 CLOSE = 1e-3  # values may differ by this share of their spread
@@ -33,7 +34,7 @@ def check(kind: str, reference: NDArray[Any], forms: Mapping[str, NDArray[Any]])
     """Compare outputs with the trained network's.
 
     Args:
-        kind: of the task; for "values" outputs must be close, for all others the most likely class the same.
+        kind: of the task; for "values" outputs must be close, for all others the answers the same.
         reference: outputs of the trained network, (rows, ...).
         forms: those of the other forms, by name.
 
@@ -57,28 +58,35 @@ def check(kind: str, reference: NDArray[Any], forms: Mapping[str, NDArray[Any]])
 def _wrong(kind: str, reference: NDArray[Any], outputs: NDArray[Any]) -> int:
     if kind == "values":
         return int((np.abs(outputs - reference) > CLOSE * max(float(reference.std()), 1e-6)).sum())
-    if kind == "pixels":
+    if kind == "labels" or (kind == "pixels" and reference.ndim == 3):
         return int(((outputs > 0) != (reference > 0)).sum())
+    if kind == "pixels":
+        return int((outputs.argmax(1) != reference.argmax(1)).sum())
     return int((outputs.argmax(-1) != reference.argmax(-1)).sum())
 
 
-def torch_outputs(network: nn.Module, prepared: Tensor) -> NDArray[Any]:
-    """Return a network's outputs for rows as it takes them, on the CPU."""
+def torch_outputs(network: nn.Module, unit: nn.Module, prepared: Tensors) -> NDArray[Any]:
+    """Return a network's outputs, in their own unit, for rows as it takes them, on the CPU."""
     network = network.cpu().eval()
     with torch.no_grad():
-        return torch.cat([network(batch) for batch in prepared.split(ROWS)]).numpy()
+        return torch.cat([unit(run(network, batch)) for batch in _batches(prepared)]).numpy()
 
 
-def onnx_outputs(data: bytes, raw: Tensor, *, optimised: bool) -> NDArray[Any]:
+def onnx_outputs(data: bytes, raw: Tensors, *, optimised: bool) -> NDArray[Any]:
     """Return a model's outputs for raw rows."""
     session = open_session(data, optimised=optimised)
-    return np.concatenate(list(_batches(session, raw)))
+    return np.concatenate([session.run(None, feed(session, batch))[0] for batch in _batches(raw)])
 
 
-def _batches(session: Any, raw: Tensor) -> Iterator[NDArray[Any]]:
-    name = session.get_inputs()[0].name
-    for batch in raw.split(ROWS):
-        yield session.run(None, {name: batch.numpy()})[0]
+def feed(session: Any, raw: Tensors) -> dict[str, NDArray[Any]]:
+    """Return raw rows by the names of a model's inputs."""
+    names = [argument.name for argument in session.get_inputs()]
+    return dict(zip(names, (part.numpy() for part in listed(raw)), strict=True))
+
+
+def _batches(rows: Tensors) -> Iterator[Tensors]:
+    for first in range(0, length(rows), ROWS):
+        yield cut(rows, slice(first, first + ROWS))
 
 
 def latency_ms(run: Callable[[], Any], repeats: int = 200) -> float:

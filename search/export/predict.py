@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kirigami.search.errors import InputError, one_line
 from kirigami.search.export.predicting.answers import columns
+from kirigami.search.export.predicting.arrays import ARRAYS, read_arrays
 from kirigami.search.export.predicting.pictures import read_picture_rows, read_pictures
 from kirigami.search.export.predicting.tables import TABLES, read_table
 from kirigami.search.export.predicting.texts import answer_texts
@@ -25,7 +26,7 @@ def predict(file: Path, data: Path, to: Path | None) -> Path | None:
 
     Args:
         file: `.onnx` or `.kgm`.
-        data: a CSV, a Parquet file, a picture, a folder of pictures, or a text.
+        data: a CSV, a Parquet file, a picture, a folder of pictures, a text, or arrays in an .npy or .npz.
         to: the CSV to write.
 
     Raises:
@@ -37,22 +38,18 @@ def predict(file: Path, data: Path, to: Path | None) -> Path | None:
         check_place(to, "to")
     session = open_session(onnx_bytes(file), threads=0)
     metadata = session.get_modelmeta().custom_metadata_map
-    argument = session.get_inputs()[0]
     if not data.exists():
         raise InputError(f"{data}: no such file or folder.")
-    rules = json.loads(metadata.get("preparation", "{}"))
+    arguments, rules = session.get_inputs(), json.loads(metadata.get("preparation", "{}"))
 
     def run(rows: NDArray[Any]) -> NDArray[Any]:
-        if not len(rows):
-            raise InputError(f"{data}: has no rows.")
-        starts = range(0, len(rows), AT_ONCE)
-        return np.concatenate([session.run(None, {argument.name: rows[at : at + AT_ONCE]})[0] for at in starts])
+        return _outputs(data, session, {arguments[0].name: rows})
 
     if "characters" in rules:
-        table = pandas.DataFrame(answer_texts(data, rules, int(argument.shape[1]), run))
+        table = pandas.DataFrame(answer_texts(data, rules, int(arguments[0].shape[1]), run))
     else:
-        names, rows = _rows(data, argument, rules)
-        table = pandas.DataFrame({"input": names, **columns(run(rows), metadata)})
+        names, feed = _feed(data, arguments, rules)
+        table = pandas.DataFrame({"input": names, **columns(_outputs(data, session, feed), metadata)})
     if to is None:
         print(table.to_csv(index=False), end="")
         return None
@@ -83,13 +80,37 @@ def onnx_bytes(file: Path) -> bytes:
         raise InputError(f"{file}: {one_line(error)}") from error
 
 
+def _outputs(data: Path, session: Any, feed: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    """Return the network's outputs for all rows, some of them at a time."""
+    count = len(next(iter(feed.values())))
+    if not count:
+        raise InputError(f"{data}: has no rows.")
+    cuts = [slice(first, first + AT_ONCE) for first in range(0, count, AT_ONCE)]
+    return np.concatenate([session.run(None, {name: rows[cut] for name, rows in feed.items()})[0] for cut in cuts])
+
+
+def _feed(
+    data: Path, arguments: Sequence[Any], rules: Mapping[str, Any]
+) -> tuple[Sequence[Any], dict[str, NDArray[Any]]]:
+    """Return the names of the rows, and the rows by the names of the network's inputs."""
+    if data.suffix.lower() in ARRAYS:
+        feed = read_arrays(data, arguments)
+        return range(len(next(iter(feed.values())))), feed
+    if len(arguments) > 1:
+        needed = ", ".join(argument.name for argument in arguments)
+        raise InputError(f"{data}: must be an .npz with the arrays ({needed}), since the network has several inputs.")
+    names, rows = _rows(data, arguments[0], rules)
+    return names, {arguments[0].name: rows}
+
+
 def _rows(data: Path, argument: Any, rules: Mapping[str, Any]) -> tuple[Sequence[Any], NDArray[Any]]:
     if data.is_dir() or is_picture(data):
         if "picture" not in rules:
             raise InputError(f"{data}: the network's file has no rules for pictures. It takes rows of a table.")
         return read_pictures(data, rules["picture"])
+    suffixes = ", *".join([*TABLES, *ARRAYS])
     if "columns" not in rules and data.suffix.lower() not in TABLES:
-        raise InputError(f"{data}: must be a folder of pictures, a picture, or one of (*{', *'.join(TABLES)}).")
+        raise InputError(f"{data}: must be a folder of pictures, a picture, or one of (*{suffixes}).")
     if "picture" in rules and data.suffix.lower() == ".parquet":
         pictures = read_picture_rows(data, rules["picture"])
         if pictures is not None:

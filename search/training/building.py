@@ -145,6 +145,7 @@ def build_module(config: TrialConfig, task: tasks.Task) -> LightningModule:
     output = config.output
     with at("regime"):
         regime = models.regimes.build(config.regime)
+    checks.check_inputs(config, task)
     if not isinstance(network, LightningModule):
         loss, schedule = build_loss(config, task), config.schedule
         return models.Learner(network, loss, task.evaluate, config.optimizer, schedule, regime)
@@ -166,7 +167,7 @@ def build_network(config: TrialConfig, task: tasks.Task) -> nn.Module:
 def shapes_of(task: tasks.Task) -> dict[str, Any]:
     """Return the shapes of the data that a network needs."""
     return {
-        "in_shape": list(task.in_shape),
+        "in_shape": dict(task.in_shape) if isinstance(task.in_shape, dict) else list(task.in_shape),
         "out_features": task.out_features,
         "vocabulary": task.vocabulary,
         "dense": task.kind == "pixels",

@@ -19,6 +19,22 @@ def check_output(config: TrialConfig, task: tasks.Task) -> None:
         models.calibration.check(task.kind, classes, **chosen)
 
 
+def check_inputs(config: TrialConfig, task: tasks.Task) -> None:
+    """Refuse what is made for one input and one answer a row, where a task has other ones.
+
+    Raises:
+        InputError: naming it.
+    """
+    chosen = {"regime.name": (config.regime["name"], "backprop"), "init.name": (config.init["name"], "default")}
+    several = isinstance(task.in_shape, dict) or any(isinstance(shape, tuple) for shape in task.in_shape)
+    dense = task.kind == "pixels" and bool(task.classes)
+    for path, (value, usual) in chosen.items():
+        refused = {"several inputs": several, "labels": task.kind == "labels", "classes of pixels": dense}
+        what = next((word for word, is_so in refused.items() if is_so), None)
+        if what is not None and value != usual:
+            raise InputError(f"{path} must be {usual} for a task of {what}, but got {value!r}.")
+
+
 def check_untrained(config: TrialConfig) -> None:
     """Check that a trial of no epochs asks for nothing that only training brings.
 

@@ -10,6 +10,7 @@ from torch.nn.utils import parametrize
 from kirigami import models, tasks
 from kirigami.models.technique import Technique, stored_parameters
 from kirigami.search.config.settings import TrialConfig
+from kirigami.several import cut
 from kirigami.spaces import Budget
 from kirigami.spaces.costs import COSTS, known_before
 
@@ -42,7 +43,7 @@ def macs(network: nn.Module, task: tasks.Task) -> dict[str, int]:
     """Return the multiply-accumulates for one sample; nothing for a LightningModule, which need not have a forward."""
     sample, _ = next(iter(task.val_dataloader()))
     try:
-        return {"macs": models.cost.macs(network.to(sample.device), sample)}
+        return {"macs": models.cost.macs(network.to(task.device), sample)}
     except NotImplementedError:
         return {}
 
@@ -64,7 +65,7 @@ def latency(network: nn.Module, task: tasks.Task) -> dict[str, float]:
     sample, _ = next(iter(task.val_dataloader()))
     try:
         with parametrize.cached():
-            return {"latency_ms": models.cost.latency_ms(network.to(sample.device), sample[:1])}
+            return {"latency_ms": models.cost.latency_ms(network.to(task.device), cut(sample, slice(1)))}
     except NotImplementedError:
         return {}
 

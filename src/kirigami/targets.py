@@ -34,9 +34,14 @@ def located(path: object) -> Callable[..., Any]:
     return target  # type: ignore[no-any-return]
 
 
-def options_of(config: Mapping[str, Any], *ours: str) -> dict[str, Any]:
-    """Return the keys of a config that are arguments of its target: all but `_target_`, `name` and those of ours."""
-    return {key: value for key, value in config.items() if key not in (KEY, "name", *ours)}
+def options_of(config: Mapping[str, Any], target: Callable[..., Any], *ours: str) -> dict[str, Any]:
+    """Return the keys of a config that are arguments of its target.
+
+    Left out are `_target_`, those of ours, and a `name`, which another choice of the group may have left there, unless
+    the target's signature has it.
+    """
+    left_out = {KEY, *ours} | ({"name"} - set(names(target)))
+    return {key: value for key, value in config.items() if key not in left_out}
 
 
 def called(config: Mapping[str, Any], provided: Mapping[str, Any], *ours: str) -> Any:
@@ -52,7 +57,7 @@ def called(config: Mapping[str, Any], provided: Mapping[str, Any], *ours: str) -
     """
     path = config[KEY]
     target = located(path)
-    return run(path, target, accept(target, options_of(config, *ours), name=str(path), provided=provided))
+    return run(path, target, accept(target, options_of(config, target, *ours), name=str(path), provided=provided))
 
 
 def run(path: object, target: Callable[..., Any], arguments: Mapping[str, Any], *first: Any) -> Any:

@@ -8,6 +8,7 @@ from kirigami.models import build_network
 IMAGES = {"in_shape": (3, 8, 8), "out_features": 5}
 
 
+PIXELS = {**IMAGES, "out_features": 1, "dense": True}
 TEXT = {"in_shape": (9,), "out_features": 7, "vocabulary": 7}
 
 
@@ -17,9 +18,9 @@ CASES: dict[str, tuple[dict, dict]] = {
     "mlp-vector": ({"name": "mlp", "width": 16, "depth": 0}, {"in_shape": (20,), "out_features": 1}),
     "convnet": ({"name": "convnet", "width": 8}, IMAGES),
     "convnet-group": ({"name": "convnet", "width": 8, "norm": "group", "activation": "mish"}, IMAGES),
-    "convnet-dense": ({"name": "convnet", "width": 8}, {**IMAGES, "dense": True}),
+    "convnet-dense": ({"name": "convnet", "width": 8}, PIXELS),
     "resnet": ({"name": "resnet", "depth": 8, "width": 8}, IMAGES),
-    "resnet-dense": ({"name": "resnet", "stages": 1, "blocks": 2, "preactivation": True}, {**IMAGES, "dense": True}),
+    "resnet-dense": ({"name": "resnet", "stages": 1, "blocks": 2, "preactivation": True}, PIXELS),
     "wrn": ({"name": "wrn", "depth": 10, "widen": 1}, IMAGES),
     "vgg": ({"name": "vgg", "width": 8}, IMAGES),
     "vgg-plan": ({"name": "vgg", "plan": [8, 0, 8], "norm": "none"}, IMAGES),

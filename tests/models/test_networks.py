@@ -29,7 +29,8 @@ class TestNetwork:
         shapes = CASES[case][1]
         outputs = build(case)(batch(case))
         if shapes.get("dense"):
-            assert outputs.shape == (6, 8, 8)
+            classes = shapes["out_features"]
+            assert outputs.shape == ((6, 8, 8) if classes == 1 else (6, classes, 8, 8))
         elif "vocabulary" in shapes:
             assert outputs.shape == (6, 9, 7)
         else:

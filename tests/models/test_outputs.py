@@ -13,13 +13,17 @@ from kirigami.models.outputs import LOSSES, loss
 KINDS = {
     "classes": ((6, 4), torch.arange(6) % 4),
     "values": ((6, 1), torch.linspace(-1, 1, 6)),
+    "labels": ((6, 4), (torch.arange(24) % 3 == 0).float().reshape(6, 4)),
     "pixels": ((6, 3, 3), (torch.arange(54) % 2).reshape(6, 3, 3)),
+    "pixels of classes": ((6, 4, 3, 3), (torch.arange(54) % 4).reshape(6, 3, 3)),
     "characters": ((6, 5, 4), torch.arange(30).reshape(6, 5) % 4),
 }
 SUITED = {
     "classes": ["auto", "cross_entropy", "squared", "exponential", "cosh"],
     "values": ["auto", "mse", "mae"],
+    "labels": ["auto", "binary_cross_entropy"],
     "pixels": ["auto", "binary_cross_entropy"],
+    "pixels of classes": ["auto", "cross_entropy"],
     "characters": ["auto", "cross_entropy"],
 }
 PAIRS = [(kind, name) for kind, names in SUITED.items() for name in names]
@@ -35,7 +39,8 @@ def error(z: Tensor, targets: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(("kind", "name"), PAIRS)
 def test_descending_the_gradient_lowers_the_loss(kind: str, name: str) -> None:
-    function, z, targets = loss(name, kind, 4), outputs(kind), KINDS[kind][1]
+    classes = None if kind in ("pixels", "values", "characters") else 4
+    function, z, targets = loss(name, kind.partition(" ")[0], classes), outputs(kind), KINDS[kind][1]
     before = function(z, targets)
     assert before.ndim == 0
     before.backward()
@@ -139,3 +144,11 @@ def test_names_the_fault_of_weights(kind: str, weights: list[float], expected: s
     with pytest.raises(ValueError, match=r"^class weights") as caught:
         loss("auto", kind, 2, weights=torch.tensor(weights))
     assert str(caught.value).startswith(expected)
+
+
+def test_a_pixel_that_does_not_count_is_left_out() -> None:
+    function, z = loss("auto", "pixels", 4), outputs("pixels of classes")
+    targets = KINDS["pixels of classes"][1].clone()
+    targets[0] = -100
+
+    assert torch.isclose(function(z, targets), function(z[1:], targets[1:]))

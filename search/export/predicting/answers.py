@@ -9,12 +9,19 @@ from numpy.typing import NDArray
 
 
 def columns(outputs: NDArray[Any], metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Return the columns of the answer: the class and its probability, or the values."""
+    """Return the columns of the answer: the class and its probability, the labels, shares of pixels, or the values."""
     classes = json.loads(metadata.get("classes", "[]"))
     if metadata.get("kind", "classes") == "classes" and outputs.ndim == 2 and outputs.shape[1] > 1:
         shifted = np.exp(outputs - outputs.max(1, keepdims=True))
         best = outputs.argmax(1)
         named = [classes[index] if index < len(classes) else str(index) for index in best]
         return {"class": named, "share": (shifted.max(1) / shifted.sum(1)).round(4)}
+    if metadata.get("kind") == "labels":
+        chances = 1 / (1 + np.exp(-outputs.astype(np.float64)))
+        said = ["; ".join(np.array(classes)[row]) for row in outputs > 0]
+        return {"labels": said, **{name: chances[:, place].round(4) for place, name in enumerate(classes)}}
+    if metadata.get("kind") == "pixels" and outputs.ndim == 4:
+        answers = outputs.argmax(1)
+        return {name: (answers == place).mean((1, 2)).round(4) for place, name in enumerate(classes)}
     flat = outputs.reshape(len(outputs), -1)
     return {"value": flat[:, 0]} if flat.shape[1] == 1 else {f"output {i}": flat[:, i] for i in range(flat.shape[1])}

@@ -18,6 +18,7 @@ from lightning.pytorch.plugins.environments import ClusterEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
+from kirigami import several
 from kirigami.search.training.ranks.place import Place
 
 
@@ -63,9 +64,9 @@ class Sharing(DDPStrategy):
 
     def training_step(self, batch: Any, *arguments: Any, **keywords: Any) -> Any:
         """Take this rank's rows of the batch, and step on them."""
-        rows, self.weight = share(len(batch[0]), self.place.rank, self.place.world, self.least)
+        rows, self.weight = share(several.length(batch[0]), self.place.rank, self.place.world, self.least)
         assert self.lightning_module is not None
-        shares = tuple(part[rows] for part in batch)
+        shares = tuple(several.cut(value, rows) for value in batch)
         with own_chance(self.seed, self.place.rank, self.lightning_module.global_step):
             return super().training_step(shares, *arguments, **keywords)
 
