@@ -52,8 +52,8 @@ class Parts:
     `kind` "classes": targets int64 (N,); "labels", of which a row has any number: float32 0/1 (N, C); "values": float32
     (N, D); "pixels": float32 0/1 (N, H, W), or with `classes` int64 (N, H, W), where -100 does not count; "characters":
     int64 (N, T). `classes` names class numbers or labels, `vocabulary` counts characters. Rows of a table are float64
-    before they are prepared; `places` where a trial trains several networks, each judged by other rows. Parts are shared
-    between tasks of one process: nobody may modify their tensors.
+    before they are prepared; `places` where a trial trains several networks, each judged by other rows. Parts are
+    shared between tasks of one process: nobody may modify their tensors.
     """
 
     kind: str

@@ -25,12 +25,13 @@ def check_inputs(config: TrialConfig, task: tasks.Task) -> None:
     Raises:
         InputError: naming it.
     """
-    chosen = {"regime.name": (config.regime["name"], "backprop"), "init.name": (config.init["name"], "default")}
     several = isinstance(task.in_shape, dict) or any(isinstance(shape, tuple) for shape in task.in_shape)
-    dense = task.kind == "pixels" and bool(task.classes)
+    chosen = {"regime.name": (config.regime["name"], "backprop"), "init.name": (config.init["name"], "default")}
+    chosen |= {"growth.method": (config.methods.get("growth", "none"), "none")} if several else {}
+    kinds = {"several inputs": several, "labels": task.kind == "labels"}
+    kinds["classes of pixels"] = task.kind == "pixels" and bool(task.classes)
+    what = next((words for words, is_so in kinds.items() if is_so), None)
     for path, (value, usual) in chosen.items():
-        refused = {"several inputs": several, "labels": task.kind == "labels", "classes of pixels": dense}
-        what = next((word for word, is_so in refused.items() if is_so), None)
         if what is not None and value != usual:
             raise InputError(f"{path} must be {usual} for a task of {what}, but got {value!r}.")
 

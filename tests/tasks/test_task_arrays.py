@@ -45,6 +45,21 @@ class TestForms:
         assert torch.equal(first.test.inputs, other.test.inputs)  # type: ignore[union-attr]
         assert torch.bincount(first.validation.targets).min() >= 3
 
+    def test_folds_judge_by_every_row_once(self) -> None:
+        folds, judged = [built("pair", validation={"folds": 3}) for _ in range(3)], []
+        for fold, task in enumerate(folds):
+            task.fold = fold
+            task.setup("fit")
+            judged += task.places.rows.tolist()  # type: ignore[union-attr]
+        whole = built("pair", validation={"folds": 3})
+        whole.fold = None
+        whole.setup("fit")
+
+        assert (whole.draws, len(whole.train.targets)) == (3, 48)
+        assert sorted(judged) == list(range(48))
+        with pytest.raises(ValueError, match=r"validation.* is not used: .*by_part gives validation rows"):
+            ready("by_part", validation={"folds": 3})
+
     def test_the_test_part_is_read_when_it_is_asked_for(self) -> None:
         task = ready("by_part")
 

@@ -12,6 +12,7 @@ from kirigami.models.technique import weighted
 from kirigami.search.training import alone as trial
 from kirigami.search.training.building import Assembly
 from kirigami.search.training.job import Job, Outcome
+from kirigami.several import run
 
 
 @torch.no_grad()
@@ -34,7 +35,7 @@ def smoothness(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> 
     try:
         with evaluating(network):
             for inputs, _ in batches:
-                network(inputs)
+                run(network, inputs)
     finally:
         hook.remove()
     if not norms:
