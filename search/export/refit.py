@@ -55,6 +55,7 @@ def refit(config: TrialConfig, trial: FrozenTrial, judged: Finished) -> Refit:
             path = Path(folder) / "network.safetensors"
             trained.save(path)  # from which it has its final form, as a network that was kept
             network, recipes = load(path)[0], about_file(path)["recipes"]
+        trained.task.device = "cpu"  # as for the judged network
         done = cut_alike(network, config, trained.task, judged, chosen)
     except (ArgumentError, ValueError) as error:
         raise InputError(f"trial {trial.number} cannot be trained on all rows: {one_line(error)}") from error

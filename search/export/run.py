@@ -80,7 +80,7 @@ def export_trial(
     is_refit = options.refit or task.draws > 1
     if is_refit:
         with console.status(f"trial {trial.number}: training it again on all rows but the test rows"):
-            done, recipes, task = refit(config, trial, judged)
+            done, recipes, task = refit(trained, trial, judged)
     try:
         files = written(done, config.network, recipes, task)
     except ValueError as error:
