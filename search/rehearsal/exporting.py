@@ -5,16 +5,18 @@ import copy
 import numpy as np
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch import nn
+from torch import Tensor, nn
 
 from kirigami import tasks
 from kirigami.models import compact, graph
 from kirigami.models.technique import network_of
 from kirigami.search.config.settings import TrialConfig
 from kirigami.search.errors import InputError, one_line
+from kirigami.search.export.parity import feed
 from kirigami.search.export.session import open_session
 from kirigami.search.rehearsal.places import part_of, raised_at
 from kirigami.search.training.building import build_module
+from kirigami.several import cut, each, run
 
 ROWS = (5, 1, 2, 3)  # of training data; the first number is traced, and the file has to take the others too
 CLOSE = 1e-3  # share of the largest output by which forms may differ
@@ -41,18 +43,17 @@ def export_once(config: TrialConfig, task: tasks.Task) -> None:
 
 def _compare(network: nn.Module, task: tasks.Task) -> None:
     inputs, _ = next(iter(task.train_dataloader()))
-    rows = inputs[: ROWS[0]].cpu()
+    rows = each(Tensor.cpu, cut(inputs, slice(ROWS[0])))
     copied = _copied(network)
     model = graph.to_onnx(copied, rows, dequantise=False)
     small = compact.read(compact.encode(copied, extra={"graph": graph.cut(model, copied)}))
     if graph.fill(small.extra["graph"], small) != model:
         raise ValueError("its compact file does not decode to the bytes of its ONNX file")
     session = open_session(model)
-    argument = session.get_inputs()[0].name
     for count in ROWS:
         with torch.no_grad():
-            wanted = copied(rows[:count]).numpy()
-        outputs = session.run(None, {argument: rows[:count].numpy()})[0]
+            wanted = run(copied, cut(rows, slice(count))).numpy()
+        outputs = session.run(None, feed(session, cut(rows, slice(count))))[0]
         if outputs.shape != wanted.shape or not np.allclose(outputs, wanted, atol=CLOSE * max(1, abs(wanted).max())):
             raise ValueError(f"for {count} rows its ONNX file says something else than the network, which was traced")
 

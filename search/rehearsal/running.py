@@ -15,6 +15,7 @@ from kirigami.search.rehearsal.loose import run_module
 from kirigami.search.rehearsal.outputs import check_outputs
 from kirigami.search.rehearsal.places import blamed, defined_at, part_of
 from kirigami.search.training.building import build_module
+from kirigami.several import cut, run
 
 ROWS = 8  # of a batch: what is wrong with eight is wrong with all, and a large network answers at once
 JUDGED = 4096  # rows, to which the outputs for these are repeated, so that metrics see real targets of all classes
@@ -93,16 +94,17 @@ def forward(module: models.Learner, config: TrialConfig, inputs: Any) -> Any:
         InputError: in one line, for whatever it raises.
     """
     with blamed("network", config.network, f"for {_shown(inputs)} ", defined_at(type(module.network).forward)):
-        return module(inputs)
+        return run(module, inputs)
 
 
 def few(batch: Any) -> tuple[Any, Tensor]:
     """Return a few rows of a batch."""
     inputs, targets = batch
-    return inputs[:ROWS], targets[:ROWS]
+    return cut(inputs, slice(ROWS)), targets[:ROWS]
 
 
 def _shown(inputs: Any) -> str:
     if isinstance(inputs, Tensor):
         return f"a tensor (rows{''.join(f', {size}' for size in inputs.shape[1:])})"
-    return f"a {type(inputs).__name__}"
+    parts = inputs.items() if isinstance(inputs, dict) else enumerate(inputs)
+    return ", ".join(f"{name}: {_shown(part)}" for name, part in parts)
