@@ -9,6 +9,7 @@ from rich.console import Console
 from torch import nn
 
 from kirigami import tasks
+from kirigami.errors import at
 from kirigami.search.config.settings import TrialConfig
 from kirigami.search.errors import InputError, StudyStopped, one_line
 from kirigami.search.export import card as cards
@@ -86,7 +87,8 @@ def export_trial(
     except ValueError as error:
         raise StudyStopped(f"trial {trial.number} cannot be exported: {one_line(error)}") from error
     before = len(task.notices)
-    task.setup("test")  # nothing is chosen any more
+    with at("task"):
+        task.setup("test")  # nothing is chosen any more
     for line in task.notices[before:]:
         console.print(line, highlight=False, markup=False)
     with console.status(f"trial {trial.number}: comparing all forms on the test rows"):

@@ -64,5 +64,5 @@ def unknown_class(name: str, part: str, where: str, classes: Sequence[str]) -> A
     return ArgumentError(
         "path",
         f": the {part} part holds the class {name!r} ({where}), but the train part has only ({known})."
-        f"{did_you_mean(name, classes)}",
+        f"{did_you_mean(name, classes) or did_you_mean(name.casefold(), classes)}",
     )

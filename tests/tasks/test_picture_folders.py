@@ -53,7 +53,9 @@ class TestParts:
         write(tmp_path / "train", "abc")
         write(tmp_path / part, "ab")
         (tmp_path / part / "b").rename(tmp_path / part / "B")
-        with pytest.raises(ValueError, match=rf"^path: the {part} part holds the class 'B' \(.*B.*only \(a, b, c\)"):
+        with pytest.raises(
+            ValueError, match=rf"^path: the {part} part holds the class 'B' \(.*B.*only \(a, b, c\)\. Did you mean 'b'"
+        ):
             opened(tmp_path).check_test_part()
 
     def test_test_pictures_are_checked_unopened(self, tmp_path: Path) -> None:
