@@ -7,7 +7,7 @@ denominator is zero is 0.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from inspect import isclass
@@ -219,7 +219,7 @@ METRICS: dict[str, Metric] = {
 
 
 def baselines(
-    targets: Tensor, classes: int | None = None, names: Sequence[str] | None = None
+    targets: Tensor, classes: int | None = None, scores: Mapping[str, Metric] | None = None
 ) -> dict[str, dict[str, float]]:
     """Return every metric of classes for a network that always gives the same answer, whatever its input.
 
@@ -229,18 +229,18 @@ def baselines(
     Args:
         targets: class numbers (N,), of the rows that the score beside it is of.
         classes: their number, by default that of the targets and at least 2.
-        names: of the metrics, by default those of a task of classes; those that are not ours are left out.
+        scores: metrics by name, by default those of a task of classes.
     """
     classes = max(2, int(targets.max()) + 1) if classes is None else classes
+    scores = {name: METRICS[name] for name in available("classes", classes)} if scores is None else scores
     most = int(torch.bincount(targets, minlength=classes).argmax())
     answers = {"all_positive": 1, "all_negative": 0} if classes == 2 else {"most_frequent": most}
-    scores = {}
+    constant = {}
     for name, answer in answers.items():
         outputs = torch.zeros(len(targets), classes, device=targets.device)
         outputs[:, answer] = 1
-        shown = [metric for metric in names or available("classes", classes) if metric in METRICS]
-        scores[name] = {metric: METRICS[metric].function(outputs, targets) for metric in shown}
-    return scores
+        constant[name] = {metric: score.function(outputs, targets) for metric, score in scores.items()}
+    return constant
 
 
 def build(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Metric]:

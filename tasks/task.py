@@ -325,7 +325,8 @@ class Task(pl.LightningDataModule):
         if self.kind not in ("classes", "pixels"):
             return {}
         flat = targets.detach().flatten().long()
-        return metrics.baselines(flat[flat != IGNORED], len(self.classes or "01"), self.metrics)
+        scores = {name: self._metric(name) for name in self.metrics}
+        return metrics.baselines(flat[flat != IGNORED], len(self.classes or "01"), scores)
 
     def fingerprint(self) -> str:
         """Return 16 hex digits of the SHA-256 of all train and validation rows, whatever the fraction."""

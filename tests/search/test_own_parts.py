@@ -78,6 +78,12 @@ class TestMetric:
         assert judge.is_enough(11.0, before=10.0)
         assert not judge.is_enough(12.0, before=10.0)
 
+    def test_a_constant_answer_has_it_too(self) -> None:
+        task = open_task(config_of(COST))
+        targets = task.validation.targets
+
+        assert task.baselines(targets)["all_negative"]["cost"] == 5 * int(targets.sum())
+
     def test_a_class_of_torchmetrics_forgets_the_rows_before(self) -> None:
         task = open_task(config_of(f"{KAPPA} direction: maximize}}"))
         targets = task.validation.targets
