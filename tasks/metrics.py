@@ -55,35 +55,44 @@ def accuracy(outputs: Tensor, targets: Tensor) -> float:
     return float((outputs.argmax(dim=1) == targets).sum()) / len(targets)
 
 
-def balanced_accuracy(outputs: Tensor, targets: Tensor) -> float:
-    """Return the mean recall over the classes that occur in the targets."""
-    counts = confusion(outputs, targets)
+def _balanced(counts: Tensor) -> float:
     rows = counts.sum(dim=1)
     return float(_ratio(counts.diagonal(), rows)[rows > 0].mean())
 
 
+COUNTED: dict[str, Callable[[Tensor], float]] = {
+    "balanced_accuracy": _balanced,
+    "precision": lambda counts: _of_positive(_ratio(counts.diagonal(), counts.sum(dim=0)), counts),
+    "recall": lambda counts: _of_positive(_ratio(counts.diagonal(), counts.sum(dim=1)), counts),
+    "f1": lambda counts: _of_positive(_ratio(2 * counts.diagonal(), counts.sum(dim=0) + counts.sum(dim=1)), counts),
+    "false_alarm": lambda counts: float(_ratio(counts[0, 1], counts[0].sum())),
+}
+"""Scores that the counts of `confusion` decide."""
+
+
+def balanced_accuracy(outputs: Tensor, targets: Tensor) -> float:
+    """Return the mean recall over the classes that occur in the targets."""
+    return COUNTED["balanced_accuracy"](confusion(outputs, targets))
+
+
 def precision(outputs: Tensor, targets: Tensor) -> float:
     """Return TP / (TP + FP) of the positive class, or its mean over more than two classes."""
-    counts = confusion(outputs, targets)
-    return _of_positive(_ratio(counts.diagonal(), counts.sum(dim=0)), counts)
+    return COUNTED["precision"](confusion(outputs, targets))
 
 
 def recall(outputs: Tensor, targets: Tensor) -> float:
     """Return TP / (TP + FN) of the positive class, or its mean over more than two classes."""
-    counts = confusion(outputs, targets)
-    return _of_positive(_ratio(counts.diagonal(), counts.sum(dim=1)), counts)
+    return COUNTED["recall"](confusion(outputs, targets))
 
 
 def f1(outputs: Tensor, targets: Tensor) -> float:
     """Return 2 TP / (2 TP + FP + FN) of the positive class, or its mean over more than two classes (macro)."""
-    counts = confusion(outputs, targets)
-    return _of_positive(_ratio(2 * counts.diagonal(), counts.sum(dim=0) + counts.sum(dim=1)), counts)
+    return COUNTED["f1"](confusion(outputs, targets))
 
 
 def false_alarm(outputs: Tensor, targets: Tensor) -> float:
     """Return FP / (FP + TN): the share of negatives that are called positive (two classes)."""
-    counts = confusion(outputs, targets)
-    return float(_ratio(counts[0, 1], counts[0].sum()))
+    return COUNTED["false_alarm"](confusion(outputs, targets))
 
 
 def auc(outputs: Tensor, targets: Tensor) -> float:

@@ -15,8 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kirigami.tasks.metrics import COUNTED
+
 GROUPS, FEWER = 128, 32
 MOST_HITS = 16_384  # of more rows the groups' figures are as good
+MOST_CLASSES = 64  # of which a table of counts for each group is small
+MOST_PAIRS = 2_000_000  # of which a table is small
 
 Score = Callable[[Tensor, Tensor], float]
 
@@ -66,6 +70,51 @@ def mean_parts(metric: str, outputs: Tensor, targets: Tensor, groups: "Groups") 
     whole = of_mean(values.mean())
     without = torch.where(rest > 0, of_mean((sums.sum() - sums) / rest.clamp(min=1)), whole)
     return count * whole - (count - 1) * without
+
+
+def quick_parts(metric: str, outputs: Tensor, targets: Tensor, groups: "Groups") -> Tensor | None:
+    """Return what each group of rows adds to a score of classes that counts or pairs decide; None for any other.
+
+    Args:
+        metric: its name.
+        outputs: scores (N, C).
+        targets: class numbers (N,).
+        groups: of these rows.
+    """
+    if outputs.dim() != 2 or targets.dim() != 1 or len(targets) != len(groups.of_row):
+        return None
+    outputs, targets = outputs.cpu(), targets.cpu()
+    if metric in COUNTED and outputs.shape[1] <= MOST_CLASSES:
+        return _of_counts(COUNTED[metric], outputs, targets, groups)
+    positive = targets == 1
+    if metric == "auc" and 0 < int(positive.sum()) * int((~positive).sum()) <= MOST_PAIRS:
+        return _of_pairs(outputs[:, 1] - outputs[:, 0], positive, groups)
+    return None
+
+
+def _of_counts(score: Callable[[Tensor], float], outputs: Tensor, targets: Tensor, groups: "Groups") -> Tensor:
+    classes, number = outputs.shape[1], groups.number
+    cells = (groups.of_row * classes + targets) * classes + outputs.argmax(dim=1)
+    counts = torch.bincount(cells, minlength=number * classes**2).double().view(number, classes, classes)
+    every, whole = counts.sum(0), score(counts.sum(0))
+    is_partial = ((sizes := counts.sum((1, 2))) > 0) & (sizes < every.sum())
+    without = [score(every - counts[group]) if is_partial[group] else whole for group in range(number)]
+    return number * whole - (number - 1) * torch.tensor(without, dtype=torch.double)
+
+
+def _of_pairs(scores: Tensor, positive: Tensor, groups: "Groups") -> Tensor:
+    """Return the parts of the share of (positive, negative) pairs that are in order; where none is left it is .5."""
+    number, ups, downs = groups.number, groups.of_row[positive], groups.of_row[~positive]
+    lead = scores[positive][:, None] - scores[~positive]
+    won = ((lead > 0).float() + (lead == 0).float() / 2).double()
+    within = torch.zeros(number, dtype=torch.double).index_add(0, ups, (won * (ups[:, None] == downs)).sum(1))
+    of_ups = torch.zeros(number, dtype=torch.double).index_add(0, ups, won.sum(1))
+    of_downs = torch.zeros(number, dtype=torch.double).index_add(0, downs, won.sum(0))
+    left = [len(rows) - torch.bincount(rows, minlength=number) for rows in (ups, downs)]
+    pairs = left[0] * left[1]
+    rest = (won.sum() - of_ups - of_downs + within) / pairs.clamp(min=1)
+    without = torch.where(pairs > 0, rest, torch.full_like(rest, 0.5))
+    return number * won.mean() - (number - 1) * without
 
 
 def parts(score: Score, outputs: Tensor, targets: Tensor, groups: "Groups") -> Tensor:

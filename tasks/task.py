@@ -19,7 +19,7 @@ from kirigami.tasks.coreset import check_coreset, check_kind, order
 from kirigami.tasks.fraction import check_fraction, first
 from kirigami.tasks.imbalance import Imbalance
 from kirigami.tasks.metrics import Metric
-from kirigami.tasks.row_scores import FEWER, GROUPS, Groups, mean_parts, parts
+from kirigami.tasks.row_scores import FEWER, GROUPS, Groups, mean_parts, parts, quick_parts
 from kirigami.tasks.serving import Preparation
 from kirigami.tasks.splits import strata_of, take
 from kirigami.tasks.standardise import holds
@@ -308,6 +308,8 @@ class Task(pl.LightningDataModule):
         form = self.canonical(outputs, targets)
         is_whole = not is_added and form[1].numel() == targets.numel()
         exact = mean_parts(metric, *form, groups) if is_whole else None
+        if exact is None and is_whole and self.kind == "classes":
+            exact = quick_parts(metric, *form, groups)
         score = self._metric(metric).function
         return parts(lambda *some: score(*self.canonical(*some)), outputs, targets, groups) if exact is None else exact
 

@@ -6,7 +6,7 @@ import torch
 
 from kirigami import tasks
 from kirigami.tasks import metrics
-from kirigami.tasks.row_scores import GROUPS, Groups, mean_parts
+from kirigami.tasks.row_scores import GROUPS, Groups, mean_parts, parts, quick_parts
 
 
 def task_of(kind):
@@ -67,3 +67,15 @@ def test_a_group_that_none_of_these_rows_belongs_to_adds_the_score_itself():
     score = metrics.accuracy(outputs, targets)
     assert len(parts) == 40
     assert parts[1::2].tolist() == pytest.approx([score] * 20)
+
+
+@pytest.mark.parametrize("metric", ["auc", "balanced_accuracy", "f1", "precision", "recall", "false_alarm"])
+@pytest.mark.parametrize(("rows", "classes"), [(300, 2), (40, 2), (90, 4)])
+def test_the_quick_way_gives_what_leaving_each_group_out_gives(metric, rows, classes):
+    if metric not in metrics.available("classes", classes):
+        pytest.skip("a score of two classes")
+    outputs, targets = rows_of_classes(rows, classes)
+    outputs = outputs.round(decimals=1)  # so that some are equal
+    groups = Groups.deal(rows, np.arange(rows) * 2 % 150, 150, are_apart=False)
+    slow = parts(metrics.METRICS[metric].function, outputs, targets, groups)
+    assert quick_parts(metric, outputs, targets, groups).tolist() == pytest.approx(slow.tolist(), abs=1e-9)

@@ -1,5 +1,7 @@
 """Which rows validate: a share, folds, repeats, the last ones; and all of them trained on in the end."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,8 @@ from kirigami.errors import ArgumentError
 from kirigami.tasks.splits import VALIDATION_STREAM, carve
 from kirigami.tasks.validation import Validation
 from tests.tasks.samples import write_images
+
+EXAMPLES = int(os.environ.get("KIRIGAMI_EXAMPLES", "50"))
 
 
 @pytest.fixture
@@ -38,7 +42,7 @@ def rows_of(task, split):
     return set(np.round(split.inputs[:, 0].numpy() * rules["scale"][0] + rules["mean"][0]).astype(int))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=12, max_size=80), st.integers(2, 6), st.integers(0, 99))
 def test_each_row_is_in_one_fold_and_folds_have_the_same_size_and_classes(strata, folds, seed):
     strata, how = np.array(strata), Validation.read({"folds": folds})
