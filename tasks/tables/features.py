@@ -143,7 +143,7 @@ class Features:
                     f"such as {cell!r}, {frame.place(int(rows[0]))}" if cell else f"empty, {frame.place(int(rows[0]))}"
                 )
                 lines.append(
-                    f"{category.rule.name!r} has {len(rows)} cells of a category that training did not have ({example})"
+                    f"{category.rule.name!r} has {len(rows)} cell{'s' * (len(rows) > 1)} of a category that training did not have ({example})"
                 )
         return lines
 

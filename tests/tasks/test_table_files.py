@@ -252,6 +252,17 @@ def test_of_the_test_file_the_header_alone_is_looked_at(tmp_path: Path) -> None:
         opened(tmp_path, test="short.csv").check_test_part()
 
 
+def test_the_fingerprint_is_that_of_the_data_under_all_knobs_of_columns(tmp_path: Path) -> None:
+    write(tmp_path, x=["", "NA", "3", "5"] * (ROWS // 4), c=["", "u"] * (ROWS // 2))
+    usual = opened(tmp_path).fingerprint()
+    for knobs in (
+        {"log": True, "scale": "ranks"},
+        {"missing": "zero", "indicator": True},
+        {"missing_category": "frequent"},
+    ):
+        assert opened(tmp_path, **knobs).fingerprint() == usual
+
+
 def test_a_word_that_may_be_a_gap_is_said_and_can_be_made_one(tmp_path: Path) -> None:
     write(tmp_path, fence=["None", "wood"] * (ROWS // 2))
     assert any(line.startswith("'None' in the column 'fence' (20 rows)") for line in opened(tmp_path).notices)

@@ -181,7 +181,7 @@ class TestFeatures:
         later = raw_frame(c=["v", "new", None], a=[1, 2, 3])
         assert features.raw(later, "test")[:, 1:].tolist() == [[0, 0, 1], [0, 0, 0], [1, 0, 0]]
         assert features.unseen(later) == [
-            "'c' has 1 cells of a category that training did not have (such as 'new', 't.csv', row 2)"
+            "'c' has 1 cell of a category that training did not have (such as 'new', 't.csv', row 2)"
         ]
 
     def test_statistics_come_from_the_kept_train_rows_alone(self, tmp_path: Path) -> None:
