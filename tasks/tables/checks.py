@@ -119,8 +119,11 @@ def _codes(frame: Frame, rule: Rule) -> NDArray[np.int64]:
 
 
 def _is_one_to_one(column: NDArray[np.int64], targets: NDArray[np.int64]) -> bool:
-    pairs = len(np.unique(np.stack([column, targets]), axis=1).T)
-    return pairs == len(np.unique(column)) == len(np.unique(targets))
+    kinds = len(np.unique(targets))
+    return (
+        len(np.unique(column)) == kinds
+        and len(np.unique(column * kinds + np.unique(targets, return_inverse=True)[1])) == kinds
+    )
 
 
 def _reads_same(frame: Frame, rule: Rule, labeller: Labeller) -> bool:

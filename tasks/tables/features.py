@@ -138,13 +138,10 @@ class Features:
         for category in self.categories:
             rows = np.flatnonzero(category.places(frame) < 0)
             if len(rows):
-                cell = frame.columns[category.rule.name].take(rows[:1]).texts()[0]
-                example = (
-                    f"such as {cell!r}, {frame.place(int(rows[0]))}" if cell else f"empty, {frame.place(int(rows[0]))}"
-                )
-                lines.append(
-                    f"{category.rule.name!r} has {len(rows)} cell{'s' * (len(rows) > 1)} of a category that training did not have ({example})"
-                )
+                cell, place = frame.columns[category.rule.name].take(rows[:1]).texts()[0], frame.place(int(rows[0]))
+                cells = "1 cell" if len(rows) == 1 else f"{len(rows)} cells"
+                example = f"such as {cell!r}, {place}" if cell else f"empty, {place}"
+                lines.append(f"{category.rule.name!r} has {cells} of a category that training did not have ({example})")
         return lines
 
     def to_dict(self) -> dict[str, Any]:

@@ -61,6 +61,8 @@ def learn(cells: Iterable[str], decimal: str | None, thousands: str | None) -> N
     Of several notations that fit, one is chosen only where all read the same numbers, or where one is the plain one.
     """
     distinct = [cell for cell in dict.fromkeys(cells) if not _is_infinite(cell)]
+    if decimal in (None, ".") and thousands != "." and _plain_floats(distinct) is not None:
+        return PLAIN
     parts = [_split(cell) for cell in distinct]
     if not all(parts):
         return None
@@ -116,16 +118,24 @@ def floats(
     Raises:
         LookupError: with the place of the first cell that is no number.
     """
-    if notation == PLAIN and not _FOREIGN.search("\n".join(cells)):
-        try:
-            return np.array([float(cell) if cell else math.nan for cell in cells])
-        except ValueError:
-            pass  # a lone sign or point, or a gap such as "-"
+    plain = _plain_floats(cells) if notation == PLAIN else None
+    if plain is not None:
+        return np.array(plain)
     values = {cell: _value(cell, notation, words, extra) for cell in dict.fromkeys(cells)}
     for place, cell in enumerate(cells):
         if values[cell] is None:
             raise LookupError(place)
     return np.array([values[cell] for cell in cells], dtype=np.float64)
+
+
+def _plain_floats(cells: Sequence[str]) -> list[float] | None:
+    """Return the numbers of cells, NaN for an empty one; None where one is not plainly a number. It is quick."""
+    if _FOREIGN.search("\n".join(cells)):
+        return None
+    try:
+        return [float(cell) if cell else math.nan for cell in cells]
+    except ValueError:
+        return None  # a lone sign or point, or a gap such as "-"
 
 
 def _value(cell: str, notation: Notation, words: frozenset[str], extra: dict[str, float]) -> float | None:
