@@ -98,7 +98,11 @@ class Labeller:
         targets = np.array([place.get(name, -1) for name in names], dtype=np.int64)
         if (targets < 0).any():
             row = int(np.flatnonzero(targets < 0)[0])
-            meant = did_you_mean(names[row], place) or did_you_mean(names[row].casefold(), place) or f" They have ({', '.join(list(place)[:30])})."
+            meant = (
+                did_you_mean(names[row], place)
+                or did_you_mean(names[row].casefold(), place)
+                or f" They have ({', '.join(list(place)[:30])})."
+            )
             raise complaint(
                 where,
                 f"{frame.place(row)}: the class {names[row]!r} of {self.rule.name!r} does not occur in the "
