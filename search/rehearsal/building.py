@@ -11,7 +11,7 @@ from kirigami.errors import at
 from kirigami.search.config.settings import TrialConfig
 from kirigami.search.config.study import StudySettings
 from kirigami.search.errors import InputError
-from kirigami.search.rehearsal.running import has_own_parts, parts_of, run_once, structure
+from kirigami.search.rehearsal.running import has_own_parts, has_own_preprocessing, parts_of, run_once, structure
 from kirigami.search.training.building import assemble, check_regime, open_task
 from kirigami.search.training.callbacks import build_callbacks, check_monitors
 from kirigami.search.training.checks import check_devices, check_untrained
@@ -66,7 +66,8 @@ class OwnParts:
         if has_own_parts(config) and parts_of(config) not in self.ran:
             run_once(config, task)
             self.ran.append(parts_of(config))
-        if self.exports and "_target_" in config.network and structure(config.network) not in self.exported:
+        is_own = "_target_" in config.network or has_own_preprocessing(task)
+        if self.exports and is_own and structure(config.network) not in self.exported:
             from kirigami.search.rehearsal.exporting import export_once  # ONNX comes with it
 
             export_once(config, task)

@@ -5,16 +5,18 @@ import copy
 import numpy as np
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch import Tensor, nn
+from torch import nn
 
 from kirigami import tasks
 from kirigami.models import compact, graph
 from kirigami.models.technique import network_of
 from kirigami.search.config.settings import TrialConfig
 from kirigami.search.errors import InputError, one_line
-from kirigami.search.export.parity import feed
+from kirigami.search.export import parity
+from kirigami.search.export.files import to_onnx
 from kirigami.search.export.session import open_session
 from kirigami.search.rehearsal.places import part_of, raised_at
+from kirigami.search.rehearsal.running import has_own_preprocessing
 from kirigami.search.training.building import build_module
 from kirigami.several import cut, each, run
 
@@ -43,7 +45,7 @@ def export_once(config: TrialConfig, task: tasks.Task) -> None:
 
 def _compare(network: nn.Module, task: tasks.Task) -> None:
     inputs, _ = next(iter(task.train_dataloader()))
-    rows = each(Tensor.cpu, cut(inputs, slice(ROWS[0])))
+    rows = each(lambda part: part[: ROWS[0]].cpu(), inputs)
     copied = _copied(network)
     model = graph.to_onnx(copied, rows, dequantise=False)
     small = compact.read(compact.encode(copied, extra={"graph": graph.cut(model, copied)}))
@@ -51,11 +53,15 @@ def _compare(network: nn.Module, task: tasks.Task) -> None:
         raise ValueError("its compact file does not decode to the bytes of its ONNX file")
     session = open_session(model)
     for count in ROWS:
+        some = cut(rows, slice(count))
         with torch.no_grad():
-            wanted = run(copied, cut(rows, slice(count))).numpy()
-        outputs = session.run(None, feed(session, cut(rows, slice(count))))[0]
+            wanted = run(copied, some).numpy()
+        outputs = session.run(None, parity.feed(session, some))[0]
         if outputs.shape != wanted.shape or not np.allclose(outputs, wanted, atol=CLOSE * max(1, abs(wanted).max())):
             raise ValueError(f"for {count} rows its ONNX file says something else than the network, which was traced")
+
+    if has_own_preprocessing(task):
+        to_onnx(copied, task)
 
 
 def _copied(network: nn.Module) -> nn.Module:

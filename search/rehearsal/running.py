@@ -15,7 +15,7 @@ from kirigami.search.rehearsal.loose import run_module
 from kirigami.search.rehearsal.outputs import check_outputs
 from kirigami.search.rehearsal.places import blamed, defined_at, part_of
 from kirigami.search.training.building import build_module
-from kirigami.several import cut, run
+from kirigami.several import Tensors, cut, listed, run
 
 ROWS = 8  # of a batch: what is wrong with eight is wrong with all, and a large network answers at once
 JUDGED = 4096  # rows, to which the outputs for these are repeated, so that metrics see real targets of all classes
@@ -25,6 +25,11 @@ def has_own_parts(config: TrialConfig) -> bool:
     """Tell whether what a batch goes through is not all ours."""
     parts = (config.network, config.task, config.output.loss)
     return bool(config.metrics) or any(isinstance(part, dict) and "_target_" in part for part in parts)
+
+
+def has_own_preprocessing(task: tasks.Task) -> bool:
+    """Tell whether a task of the user's own brings the module that stands before the network in a file."""
+    return isinstance(task, tasks.Task) and type(task).preprocessing is not tasks.Task.preprocessing
 
 
 def parts_of(config: TrialConfig) -> dict[str, Any]:
@@ -87,7 +92,7 @@ def _judge(module: models.Learner, config: TrialConfig, task: tasks.Task) -> Non
             task.evaluate(repeated, judged.to(outputs.device))
 
 
-def forward(module: models.Learner, config: TrialConfig, inputs: Any) -> Any:
+def forward(module: models.Learner, config: TrialConfig, inputs: Tensors) -> Any:
     """Return the outputs of a network.
 
     Raises:
@@ -103,8 +108,7 @@ def few(batch: Any) -> tuple[Any, Tensor]:
     return cut(inputs, slice(ROWS)), targets[:ROWS]
 
 
-def _shown(inputs: Any) -> str:
-    if isinstance(inputs, Tensor):
-        return f"a tensor (rows{''.join(f', {size}' for size in inputs.shape[1:])})"
-    parts = inputs.items() if isinstance(inputs, dict) else enumerate(inputs)
-    return ", ".join(f"{name}: {_shown(part)}" for name, part in parts)
+def _shown(inputs: Tensors) -> str:
+    parts = [f"a tensor (rows{''.join(f', {size}' for size in part.shape[1:])})" for part in listed(inputs)]
+    names = [f"{name}=" for name in inputs] if isinstance(inputs, dict) else [""] * len(parts)
+    return " and ".join(f"{name}{part}" for name, part in zip(names, parts, strict=True))
