@@ -138,7 +138,7 @@ def search(base: Mapping[str, Any]) -> Any:
 
 def tested(trial: Any, *, is_whole: bool, seed: int) -> float:
     """Train a trial's network again, on all rows if it is to be, and return its score on the test rows."""
-    from kirigami.search.export.finish import metrics_of
+    from kirigami.search.export.judge import metrics_of
     from kirigami.search.training.alone import train_draw
     from kirigami.search.training.job import Job
 

@@ -8,7 +8,7 @@ from kirigami import tasks
 from kirigami.errors import at
 from kirigami.search.config.settings import TrialConfig
 from kirigami.search.errors import InputError
-from kirigami.search.export.finish import metrics_of
+from kirigami.search.export.judge import metrics_of
 from kirigami.search.training import alone as trial
 from kirigami.search.training.building import load
 from kirigami.search.training.job import Job, Outcome

@@ -18,8 +18,9 @@ from kirigami.models.technique import stored_parameters
 from kirigami.search.config.identity import leaves
 from kirigami.search.config.settings import TrialConfig
 from kirigami.search.export import contents, parity
-from kirigami.search.export.files import sample, tested, timed
-from kirigami.search.export.finish import Finished, Judge
+from kirigami.search.export.files import sample, timed
+from kirigami.search.export.finish import Finished
+from kirigami.search.export.judge import Judge, outputs_of
 from kirigami.search.export.optimism import sentence
 from kirigami.search.export.session import open_session
 from kirigami.search.study import provenance
@@ -45,8 +46,8 @@ def card_of(
 ) -> dict[str, Any]:
     """Return everything that is known of an export."""
     result, ledger = result_of(trial), Ledger().read(study)
-    outputs, targets = tested(done.network, task)
-    value = task.evaluate(outputs, targets)[judge.metric]
+    outputs, targets = outputs_of(done.network, task, "test")
+    scores = judge.scores(done.network, "test", task)
     small = compact.read(files["model.kgm"])
     figures = {name: value for name, value in result.figures.items() if name in REACHED}
     return {
@@ -54,10 +55,10 @@ def card_of(
         "trial": trial.number,
         "test": {
             "metric": judge.metric,
-            "value": value,
-            "interval": list(interval(judge.metric, task, outputs, targets, value)),
+            "value": scores[judge.metric],
+            "interval": interval(judge, task, outputs, targets, scores[judge.metric]),
             "rows": agreed.rows,
-            "all": task.evaluate(outputs, targets),
+            "all": scores,
             "baselines": task.baselines(targets),
         },
         "validation": {"value": done.score, "before_last_cuts": done.before, "tolerance": judge.tolerance},
@@ -65,6 +66,7 @@ def card_of(
         "bytes": {name: len(data) for name, data in files.items()},
         "tensors": contents.table(small, compact.costs(done.network)),
         "parameters": stored_parameters(done.network),
+        "float32_bytes": 4 * stored_parameters(done.network),
         "macs": result.figures.get("macs"),
         "latency_ms": timed(files["model.onnx"], task),
         "techniques": figures,
@@ -112,22 +114,29 @@ def _interface(onnx: bytes, task: tasks.Task) -> dict[str, Any]:
 def summary(card: Mapping[str, Any]) -> str:
     """Return the card in a line or two."""
     test, twin, size = card["test"], card["dense_twin"], card["bytes"]
-    beside = ""
+    beside = f"; {_float32(card)}"
     if twin:
         beside = (
             f"; its dense twin {twin['test']:.4f} in {twin['float32_bytes']:,} bytes of float32 "
             f"({twin['float32_bytes'] / size['model.kgm']:.0f}x)"
         )
     return (
-        f"trial {card['trial']}: test {test['metric']} {test['value']:.4f} ({test['interval'][0]:.4f} to "
-        f"{test['interval'][1]:.4f}), model.kgm {size['model.kgm']:,} bytes, model.onnx {size['model.onnx']:,}{beside}"
+        f"trial {card['trial']}: test {test['metric']} {test['value']:.4f} ({_within(test)}{test['rows']} rows), "
+        f"model.kgm {size['model.kgm']:,} bytes, model.onnx {size['model.onnx']:,}{beside}"
     )
 
 
-def interval(metric: str, task: tasks.Task, outputs: Tensor, targets: Tensor, value: float) -> tuple[float, float]:
-    """Return a 95 % interval of a metric of test rows: Wilson's for accuracy, else a percentile bootstrap over rows."""
+def interval(
+    judge: Judge, task: tasks.Task, outputs: Tensor, targets: Tensor, value: float
+) -> tuple[float, float] | None:
+    """Return a 95 % interval of a metric of test rows: Wilson's for accuracy, else a percentile bootstrap over rows.
+
+    None for what a user's own LightningModule logs, which is known of all rows together.
+    """
+    if judge.logging is not None:
+        return None
     rows = len(outputs)
-    if metric == "accuracy" and task.kind == "classes":
+    if judge.metric == "accuracy" and task.kind == "classes":
         centre = (value + Z**2 / (2 * rows)) / (1 + Z**2 / rows)
         half = Z / (1 + Z**2 / rows) * math.sqrt(value * (1 - value) / rows + Z**2 / (4 * rows**2))
         return max(0.0, centre - half), min(1.0, centre + half)
@@ -135,9 +144,20 @@ def interval(metric: str, task: tasks.Task, outputs: Tensor, targets: Tensor, va
     scores = []
     for _ in range(RESAMPLES):
         drawn = torch.randint(rows, (rows,), generator=generator)
-        scores.append(task.evaluate(outputs[drawn], targets[drawn])[metric])
+        scores.append(judge.evaluate(task, outputs[drawn], targets[drawn])[judge.metric])
     low, high = torch.tensor(scores, dtype=torch.float64).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
     return float(low), float(high)
+
+
+def _within(test: Mapping[str, Any]) -> str:
+    low, high = test["interval"] or (None, None)
+    return "" if low is None else f"95 % interval {low:.4f} to {high:.4f}, "
+
+
+def _float32(card: Mapping[str, Any]) -> str:
+    """Return what its numbers would take without any technique or cut, in words."""
+    size, count = card["float32_bytes"], card["parameters"]
+    return f"in float32 its {count:,} parameters take {size:,} bytes ({size / card['bytes']['model.kgm']:.1f}x)"
 
 
 def as_json(card: Mapping[str, Any]) -> str:
@@ -148,13 +168,12 @@ def as_json(card: Mapping[str, Any]) -> str:
 def as_markdown(card: Mapping[str, Any]) -> str:
     """Return the card as a page."""
     test, twin, size = card["test"], card.get("dense_twin"), card["bytes"]
-    low, high = test["interval"]
     lines = [
         f"# {card['study']}, trial {card['trial']}",
         "",
-        f"Test {test['metric']} **{test['value']:.4f}** (95 % interval {low:.4f} to {high:.4f}, {test['rows']} rows; "
-        f"validation {card['validation']['value']:.4f}) in **{size['model.kgm']:,} bytes** (`model.kgm`); "
-        f"`model.onnx` has {size['model.onnx']:,}.",
+        f"Test {test['metric']} **{test['value']:.4f}** ({_within(test)}{test['rows']} rows; "
+        f"validation {card['validation']['value']:.4f}) in **{size['model.kgm']:,} bytes** (`model.kgm`). "
+        f"{_float32(card)[0].upper()}{_float32(card)[1:]}; `model.onnx` has {size['model.onnx']:,}.",
         "",
         *([f"Chosen: {card['choice']}.", ""] if "choice" in card else []),
         *([sentence(card), ""] if "optimism" in card["validation"] else []),
@@ -256,7 +275,8 @@ def _scores(test: Mapping[str, Any]) -> list[str]:
         return []
     names = "".join(f" {name.replace('_', ' ')} |" for name in baselines)
     rows = [
-        f"| {name} | {value:.4f} |" + "".join(f" {scores[name]:.4f} |" for scores in baselines.values())
+        f"| {name} | {value:.4f} |"
+        + "".join(f" {scores[name]:.4f} |" if name in scores else " – |" for scores in baselines.values())
         for name, value in test["all"].items()
     ]
     return [f"| test rows | this network |{names}", "| --- | --- |" + " --- |" * len(baselines), *rows, ""]

@@ -15,7 +15,7 @@ from kirigami.search.export import parity
 from kirigami.search.export.finish import Finished
 from kirigami.search.export.session import open_session
 from kirigami.search.training.building import shapes_of
-from kirigami.several import Tensors, cut, each, joined, run
+from kirigami.several import Tensors, cut, each, joined
 from kirigami.tasks.serving import Unit
 
 SERVED = ("columns", "categories", "reader", "picture", "characters", "column", "encoding")
@@ -93,11 +93,3 @@ def timed(model: bytes, task: tasks.Task) -> float:
     session = open_session(model)
     feed = parity.feed(session, cut(sample(task), slice(1)))
     return parity.latency_ms(lambda: session.run(None, feed))
-
-
-def tested(network: nn.Module, task: tasks.Task) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return outputs and targets of the test rows."""
-    batches = list(task.test_dataloader())
-    with torch.no_grad():
-        outputs = torch.cat([run(network.cpu().eval(), inputs) for inputs, _ in batches])
-    return outputs, torch.cat([targets for _, targets in batches])

@@ -8,17 +8,16 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from kirigami import models, tasks
 from kirigami.models import compact
 from kirigami.models.sharing import fold, normalise
 from kirigami.models.sharing.bank import banks
 from kirigami.search.config.settings import TrialConfig
+from kirigami.search.export.judge import Judge
 from kirigami.search.training.building import build_loss, calibrate, set_calibration
 from kirigami.search.training.trainer import build_trainer
-from kirigami.several import run
 
 ROUNDINGS: tuple[int | None, ...] = (None, 8, 7, 6, 5, 4, 3, 2)  # bits of what has no link; None leaves it as it is
 TUNING = 0.2  # of the trial's epochs, after a fold
@@ -43,45 +42,6 @@ class Finished:
     is_folded: bool = False
     is_reduced: bool = False
     notes: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Judge:
-    """Scores networks on validation rows and says what is still good enough.
-
-    Attributes:
-        tolerance: share of the trial's score that may be lost.
-    """
-
-    task: tasks.Task
-    metric: str
-    tolerance: float
-
-    def score(self, network: nn.Module) -> float:
-        """Return the validation metric."""
-        return self._metrics(network)[self.metric]
-
-    def _metrics(self, network: nn.Module) -> dict[str, float]:
-        return metrics_of(network, self.task, "validation")
-
-    def is_enough(self, score: float, before: float) -> bool:
-        """Return whether a score is within the tolerance of the one before."""
-        lost = before - score if self.task.direction(self.metric) == "maximize" else score - before
-        return lost <= self.tolerance * abs(before) + 1e-9
-
-
-def metrics_of(network: nn.Module, task: tasks.Task, rows: str) -> dict[str, float]:
-    """Return all metrics of "validation" or "test" rows; the latter must be open."""
-    return task.evaluate(*outputs_of(network, task, rows))
-
-
-def outputs_of(network: nn.Module, task: tasks.Task, rows: str = "validation") -> tuple[Tensor, Tensor]:
-    """Return outputs and targets of all "validation" or "test" rows; the latter must be open."""
-    network.eval()
-    batches = list(task.test_dataloader() if rows == "test" else task.val_dataloader())
-    with torch.no_grad():
-        outputs = torch.cat([run(network, inputs) for inputs, _ in batches])
-    return outputs, torch.cat([targets for _, targets in batches])
 
 
 def finish(network: nn.Module, config: TrialConfig, judge: Judge) -> Finished:
@@ -122,6 +82,9 @@ def cut_alike(
 def _fold(finished: Finished, config: TrialConfig, judge: Judge) -> None:
     """Fold layers that soft sharing has made alike, and fine-tune."""
     if not banks(finished.network):
+        return
+    if judge.logging is not None:
+        finished.notes.append("fold: not tried with a LightningModule, whose training is its own")
         return
     folded = copy.deepcopy(finished.network)
     done = fold(folded)

@@ -1,5 +1,7 @@
 """The `export` verb: a trial's network, cut for the last time, as files that are checked before they are kept."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,14 @@ from kirigami.search.errors import InputError, StudyStopped, one_line
 from kirigami.search.export import card as cards
 from kirigami.search.export.choosing import Pick, pick
 from kirigami.search.export.files import compare, written
-from kirigami.search.export.finish import Judge, finish, outputs_of
+from kirigami.search.export.finish import finish
 from kirigami.search.export.folder import replaced
+from kirigami.search.export.judge import judge_of, outputs_of
 from kirigami.search.export.optimism import optimism, sentence
 from kirigami.search.export.options import Options
 from kirigami.search.export.refit import refit
 from kirigami.search.export.twin import dense_twin
 from kirigami.search.storage.artifacts import Artifacts
-from kirigami.search.study import ranking
 from kirigami.search.study import study as studies
 from kirigami.search.study.provenance import origin_of
 from kirigami.search.training import trainer as trainers
@@ -75,28 +77,22 @@ def export_trial(
     except ValueError as error:
         raise InputError(f"{one_line(error)} Or say where the data lie now: path=FOLDER.") from error
     check_data(study, task)
-    judge = Judge(task, judged_by(study, task), options.tolerance)
-    with console.status(f"trial {trial.number}: last cuts, judged on validation rows"):
+    judge = judge_of(study, config, task, options.tolerance)
+    with console.status(f"trial {trial.number}: last cuts, judged on validation rows"), _exporting(trial):
         judged = done = finish(network, config, judge)
     is_refit = options.refit or task.draws > 1
     if is_refit:
         with console.status(f"trial {trial.number}: training it again on all rows but the test rows"):
             done, recipes, task = refit(trained, trial, judged)
-    try:
+    with _exporting(trial):
         files = written(done, config.network, recipes, task)
-    except ValueError as error:
-        raise StudyStopped(f"trial {trial.number} cannot be exported: {one_line(error)}") from error
-    before = len(task.notices)
-    with at("task"):
-        task.setup("test")  # nothing is chosen any more
-    for line in task.notices[before:]:
-        console.print(line, highlight=False, markup=False)
-    with console.status(f"trial {trial.number}: comparing all forms on the test rows"):
+    _open_test_rows(task, console)  # nothing is chosen any more
+    with console.status(f"trial {trial.number}: comparing all forms on the test rows"), _exporting(trial):
         agreed = compare(done.network, files, task)
-    twin = dense_twin(config, task, judge.metric, console) if options.twin and config.methods else None
+    twin = dense_twin(config, task, judge, console) if options.twin and config.methods else None
     card = cards.card_of(study, trial, done, files, task, judge, agreed, twin, config)
     tested = outputs_of(done.network, task, "test")
-    card["validation"] |= optimism(trial, judged, judge, tested, is_refit=is_refit)
+    card["validation"] |= optimism(trial, judged, judge, tested, card["test"]["value"], is_refit=is_refit)
     card |= {"choice": picked.reason, "refit": is_refit}
     console.print(sentence(card), highlight=False)
     for name, data in files.items():
@@ -104,6 +100,34 @@ def export_trial(
     (into / "card.json").write_text(cards.as_json(card))
     (into / "card.md").write_text(cards.as_markdown(card))
     return card
+
+
+@contextmanager
+def _exporting(trial: FrozenTrial) -> Iterator[None]:
+    """Turn whatever a network, or what writes and runs its files, raises into a line.
+
+    Raises:
+        StudyStopped: naming the trial and the reason.
+    """
+    try:
+        yield
+    except (InputError, StudyStopped, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise StudyStopped(f"trial {trial.number} cannot be exported: {one_line(error)}") from error
+
+
+def _open_test_rows(task: tasks.Task, console: Console) -> None:
+    """Read the test rows, and say what is to be known of them.
+
+    Raises:
+        ArgumentError: naming the file, the row and the column that cannot be read.
+    """
+    before = len(task.notices)
+    with at("task"):
+        task.setup("test")
+    for line in task.notices[before:]:
+        console.print(line, highlight=False, markup=False)
 
 
 def obtain(
@@ -152,9 +176,3 @@ def check_data(study: Study, task: tasks.Task) -> None:
         InputError: where the fingerprints differ.
     """
     studies.check_data(study, task.fingerprint())
-
-
-def judged_by(study: Study, task: tasks.Task) -> str:
-    """Return the first objective that is one of the task's metrics."""
-    names = [name for name in ranking.metric_names(study) if name in task.metrics]
-    return names[0] if names else task.default_metric

@@ -15,7 +15,8 @@ from kirigami.search.config.resolve import resolve
 from kirigami.search.config.settings import TrialConfig
 from kirigami.search.export import parity
 from kirigami.search.export.files import compare, to_onnx, written
-from kirigami.search.export.finish import Finished, Judge, finish
+from kirigami.search.export.finish import Finished, finish
+from kirigami.search.export.judge import Judge
 from kirigami.search.export.predict import predict
 from kirigami.search.training.building import build_network
 

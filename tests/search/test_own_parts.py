@@ -16,7 +16,7 @@ from kirigami.search.config.own_code import check_targets
 from kirigami.search.config.resolve import resolve
 from kirigami.search.config.settings import TrialConfig
 from kirigami.search.errors import InputError
-from kirigami.search.export.finish import Judge
+from kirigami.search.export.judge import Judge
 from kirigami.search.rehearsal.building import rehearse_trial
 from kirigami.search.rehearsal.objectives import check_objectives, directions
 from kirigami.search.training import alone
