@@ -1,7 +1,7 @@
 """Predictions of an exported file for a table, pictures or a text, with nothing but ONNX Runtime behind it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from kirigami.search.export.session import open_session
 from kirigami.search.files import check_place, write_text
 from kirigami.tasks.pictures.folders import is_picture
 
+Feed = Mapping[str, NDArray[Any]]
 AT_ONCE = 1024  # rows; more would take memory for what lies between the layers of all of them
 
 
@@ -43,13 +44,13 @@ def predict(file: Path, data: Path, to: Path | None) -> Path | None:
     arguments, rules = session.get_inputs(), json.loads(metadata.get("preparation", "{}"))
 
     def run(rows: NDArray[Any]) -> NDArray[Any]:
-        return _outputs(data, session, {arguments[0].name: rows})
+        return _outputs(data, session, _batches({arguments[0].name: rows}))
 
     if "characters" in rules:
         table = pandas.DataFrame(answer_texts(data, rules, int(arguments[0].shape[1]), run))
     else:
-        names, feed = _feed(data, arguments, rules)
-        table = pandas.DataFrame({"input": names, **columns(_outputs(data, session, feed), metadata)})
+        names, batches = _feed(data, arguments, rules)
+        table = pandas.DataFrame({"input": names, **columns(_outputs(data, session, batches), metadata)})
     if to is None:
         print(table.to_csv(index=False), end="")
         return None
@@ -80,39 +81,44 @@ def onnx_bytes(file: Path) -> bytes:
         raise InputError(f"{file}: {one_line(error)}") from error
 
 
-def _outputs(data: Path, session: Any, feed: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    """Return the network's outputs for all rows, some of them at a time."""
-    count = len(next(iter(feed.values())))
-    if not count:
+def _outputs(data: Path, session: Any, batches: Iterable[Feed]) -> NDArray[Any]:
+    """Return the network's outputs for all rows."""
+    outputs = [session.run(None, dict(batch))[0] for batch in batches]
+    if not outputs:
         raise InputError(f"{data}: has no rows.")
-    cuts = [slice(first, first + AT_ONCE) for first in range(0, count, AT_ONCE)]
-    return np.concatenate([session.run(None, {name: rows[cut] for name, rows in feed.items()})[0] for cut in cuts])
+    return np.concatenate(outputs)
 
 
-def _feed(
-    data: Path, arguments: Sequence[Any], rules: Mapping[str, Any]
-) -> tuple[Sequence[Any], dict[str, NDArray[Any]]]:
-    """Return the names of the rows, and the rows by the names of the network's inputs."""
+def _batches(feed: Feed) -> Iterator[Feed]:
+    count = len(next(iter(feed.values())))
+    for first in range(0, count, AT_ONCE):
+        yield {name: rows[first : first + AT_ONCE] for name, rows in feed.items()}
+
+
+def _feed(data: Path, arguments: Sequence[Any], rules: Mapping[str, Any]) -> tuple[Sequence[Any], Iterator[Feed]]:
+    """Return the names of the rows, and batches of the rows by the names of the network's inputs."""
     if data.suffix.lower() in ARRAYS:
         feed = read_arrays(data, arguments)
-        return range(len(next(iter(feed.values())))), feed
+        return range(len(next(iter(feed.values())))), _batches(feed)
     if len(arguments) > 1:
         needed = ", ".join(argument.name for argument in arguments)
         raise InputError(f"{data}: must be an .npz with the arrays ({needed}), since the network has several inputs.")
-    names, rows = _rows(data, arguments[0], rules)
-    return names, {arguments[0].name: rows}
+    name = arguments[0].name
+    pictures = _pictures(data, rules)
+    if pictures is not None:
+        return pictures[0], ({name: batch} for batch in pictures[1])
+    names, rows = read_table(data, arguments[0], rules)
+    return names, _batches({name: rows})
 
 
-def _rows(data: Path, argument: Any, rules: Mapping[str, Any]) -> tuple[Sequence[Any], NDArray[Any]]:
+def _pictures(data: Path, rules: Mapping[str, Any]) -> tuple[Sequence[Any], Iterator[NDArray[Any]]] | None:
+    """Return the names of pictures and batches of them; None for a table."""
     if data.is_dir() or is_picture(data):
         if "picture" not in rules:
             raise InputError(f"{data}: the network's file has no rules for pictures. It takes rows of a table.")
         return read_pictures(data, rules["picture"])
-    suffixes = ", *".join([*TABLES, *ARRAYS])
     if "columns" not in rules and data.suffix.lower() not in TABLES:
+        suffixes = ", *".join([*TABLES, *ARRAYS])
         raise InputError(f"{data}: must be a folder of pictures, a picture, or one of (*{suffixes}).")
-    if "picture" in rules and data.suffix.lower() == ".parquet":
-        pictures = read_picture_rows(data, rules["picture"])
-        if pictures is not None:
-            return pictures
-    return read_table(data, argument, rules)
+    is_parquet = data.suffix.lower() == ".parquet"
+    return read_picture_rows(data, rules["picture"]) if "picture" in rules and is_parquet else None

@@ -51,7 +51,7 @@ def walk(folder: Path) -> Walk:
 
 def _files(folder: Path) -> Iterator[Path]:
     seen = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
         real = os.path.realpath(place)
         if real in seen:  # a link that leads back up
             folders.clear()
@@ -59,6 +59,11 @@ def _files(folder: Path) -> Iterator[Path]:
         seen.add(real)
         folders[:] = [name for name in folders if not is_leftover(name)]
         yield from (Path(place, name) for name in names)
+
+
+def _refuse(error: OSError) -> None:
+    """Say which folder cannot be opened: its pictures would be left out."""
+    raise ArgumentError("path", f": {str(error.filename)!r} cannot be opened: {error.strerror}.")
 
 
 def class_folders(folder: Path) -> dict[str, Path]:

@@ -58,9 +58,9 @@ def test_training_and_predict_see_the_same(drawn: list[Drawn], channels: int | N
             write_parquet(folder / "rows.parquet", [picture.encoded for picture in drawn])
             answer = read_picture_rows(folder / "rows.parquet", rules)
             assert answer is not None
-            rows = answer[1]
+            rows = np.concatenate(list(answer[1]))
         else:
-            rows = read_pictures(folder, rules)[1]
+            rows = np.concatenate(list(read_pictures(folder, rules)[1]))
         assert sorted(row.tobytes() for row in rows) == sorted(seen)
         assert all(np.isfinite(row.astype(float)).all() for row in rows)
 
@@ -95,8 +95,9 @@ def test_answers_are_those_of_the_trained_network(modes: tuple[str, ...], tmp_pa
 def test_another_size_is_refused_where_training_refused_it(tmp_path: Path) -> None:
     image_of("L", 7, 5, seed=0).save(tmp_path / "x.png")
     with pytest.raises(InputError, match=r"x\.png is 7x5 pixels, not 6x6\. Resize it, or .* task\.size=6"):
-        read_pictures(tmp_path, Rules(1, 6, 6).to_dict())
-    assert read_pictures(tmp_path, Rules(1, 6, 6, resize=True).to_dict())[1].shape == (1, 1, 6, 6)
+        list(read_pictures(tmp_path, Rules(1, 6, 6).to_dict())[1])
+    _, batches = read_pictures(tmp_path, Rules(1, 6, 6, resize=True).to_dict())
+    assert next(batches).shape == (1, 1, 6, 6)
 
 
 def test_which_column_is_read(tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ def test_which_column_is_read(tmp_path: Path) -> None:
     for column, first in (("photo", 0), ("mask", 3)):
         answer = read_picture_rows(file, {**rules, "column": column})
         assert answer is not None
-        assert np.array_equal(answer[1][0, 0], np.asarray(image_of("L", 6, 6, first)))
+        assert np.array_equal(next(answer[1])[0, 0], np.asarray(image_of("L", 6, 6, first)))
     with pytest.raises(InputError, match=r"which column of '.*' holds the pictures\? \(photo, mask\)"):
         read_picture_rows(file, rules)
     pandas.DataFrame({**table, "mask": [cells[3], None, cells[4]]}).to_parquet(file)

@@ -55,7 +55,8 @@ def _codes(file: Path, rules: Mapping[str, Any], alphabet: NDArray[np.uint32], l
     try:
         points = code_points(read_text([file], rules.get("column", "text"), rules.get("encoding")))
     except ArgumentError as error:
-        raise InputError(error.problem.removeprefix(": ")) from error
+        is_file = error.argument == "path"
+        raise InputError(error.problem.removeprefix(": ") if is_file else f"{file}: {error}") from error
     if len(points) < length:
         raise InputError(f"{file}: has {len(points)} characters, but the network reads {length} at a time.")
     unknown = unknown_in_words(points, alphabet)
