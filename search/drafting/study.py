@@ -11,6 +11,7 @@ from kirigami.search.drafting.looking import Look
 from kirigami.search.drafting.sizes import FORMS, Sizes, objective_of
 
 MOST_CLASSES = 8
+FEW_ROWS, FOLDS = 1_000, 5
 
 
 def summary(data: Path, look: Look) -> str:
@@ -43,6 +44,7 @@ def text_of(data: Path, look: Look, sizes: Sizes) -> str:
         f"objective: {objective_of(look)}",
         "task:",
         *(f"  {_pair(key, value)}" for key, value in ({**look.knobs, **share}).items()),
+        *_hint(look),
         f"trainer: {_flow({'epochs': sizes.epochs, 'batch_size': sizes.batch_size})}",
         f"# the first {sizes.startup} trials are trained in full, later ones while they are no worse than the median",
         f"pruner: {_flow({'n_startup_trials': sizes.startup, 'n_warmup_steps': sizes.warmup})}",
@@ -53,6 +55,14 @@ def text_of(data: Path, look: Look, sizes: Sizes) -> str:
         *(f"    {_pair(key, value)}" for key, value in form.space.items()),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _hint(look: Look) -> list[str]:
+    """Return a line on folds where few rows would judge."""
+    rows = len(look.task.train.targets) + len(look.task.validation.targets)
+    if rows >= FEW_ROWS or look.name not in ("table", "images"):
+        return []
+    return [f"  # or validation: {{folds: {FOLDS}}}, so that every row judges once: {FOLDS} networks a trial"]
 
 
 def _pair(key: str, value: Any) -> str:

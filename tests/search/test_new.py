@@ -51,6 +51,7 @@ def test_a_table(table, capsys):
     assert "'since' holds dates" in shown
     assert "2 classes (no " in shown
     assert config["objective"] == "balanced_accuracy"
+    assert "# or validation: {folds: 5}, so that every row judges once" in Path("conf/study/churn.yaml").read_text()
     assert 0 < config["pruner"]["n_startup_trials"] < config["budget"]["trials"]
     assert config["pruner"]["n_warmup_steps"] < config["trainer"]["epochs"]
     assert 2000 < config["budget"]["bytes"] < 20000
