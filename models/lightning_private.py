@@ -14,6 +14,15 @@ def load_data(trainer: Trainer) -> None:
         trainer.fit_loop.setup_data()
 
 
+def resumed(trainer: Trainer) -> None:
+    """Let a run that was resumed count its first epoch as any other.
+
+    Lightning leaves schedules that step once an epoch alone at the end of an epoch that was resumed in its midst, and of
+    any one of a run limited by steps, since the metrics that some of them watch are not in its checkpoints.
+    """
+    trainer.fit_loop._restarting = False
+
+
 def rewind(checkpoint: dict[str, Any], batches: int) -> None:
     """Set the loop counters of a checkpoint to the start of the next epoch or step.
 

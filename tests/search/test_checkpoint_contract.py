@@ -18,7 +18,14 @@ NEEDED = {
     "sparsity=influence": ("sparsity.schedule=gradual", "sparsity.updates=4"),
     "sparsity=structured": ("sparsity.updates=4",),
     "regime": ("regime.joint=0.3",),
+    "optimizer=own": ("optimizer._target_=torch.optim.NAdam",),
+    "schedule=own": ("schedule._target_=torch.optim.lr_scheduler.ExponentialLR", "+schedule.gamma=0.7"),
 }
+OWN_PARTS = (
+    *("optimizer._target_=torch.optim.RAdam", "output.loss._target_=torch.nn.CrossEntropyLoss"),
+    *("schedule._target_=torch.optim.lr_scheduler.ReduceLROnPlateau", "+schedule.patience=0", "schedule.monitor=loss"),
+    "trainer.callbacks=[{_target_: lightning.pytorch.callbacks.EarlyStopping, monitor: loss, patience: 9}]",
+)
 GROUPS = ("growth", "sharing", "sparsity", "bits", "regime")
 
 
@@ -34,13 +41,16 @@ def cases() -> Iterator[tuple[str, ...]]:
         for option in options(group):
             yield option, *NEEDED.get(group, ()), *NEEDED.get(option, ())
     for pair in zip_longest(options("optimizer"), options("schedule")):
-        yield tuple(option for option in pair if option is not None)
+        chosen = [option for option in pair if option is not None]
+        yield *chosen, *(needed for option in chosen for needed in NEEDED.get(option, ()))
     yield *BLOCKS, "sharing=soft", "sharing.pattern=found", "sharing.pressure=1", "sparsity=continuous", "bits=smol"
     yield "network.norm=batch", "weight_entropy=true", "init=closed_form", "imbalance=oversample"
     yield "bits=uniform", "bits.activation_bits=4", "task.coreset=herding", *STEPS
     yield "schedule=lipschitz", "sparsity=structured", "trainer.gradient_clip=0.5", *STEPS
     yield "regime=greedy", "optimizer=adamw", *STEPS
     yield "bits=smol", "sparsity=gradual", "trainer.val_every=2"
+    yield OWN_PARTS
+    yield *OWN_PARTS, *STEPS
 
 
 @pytest.mark.parametrize("overrides", list(cases()), ids=" ".join)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from kirigami.models.lightning_private import rewind
+from kirigami.models.lightning_private import resumed, rewind
 from kirigami.search.training.checkpoints.state import (
     KEY,
     Bytes,
@@ -182,6 +182,7 @@ class CheckpointCallback(Callback):
         if self._resume is None:
             return False
         set_random_state(self._resume["random"])
+        resumed(trainer)
         if self._resume["batches"]:
             trainer.train_dataloader.epoch = self._resume["pass"]  # type: ignore[union-attr]
         self._resume = None
