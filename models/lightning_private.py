@@ -17,8 +17,8 @@ def load_data(trainer: Trainer) -> None:
 def resumed(trainer: Trainer) -> None:
     """Let a run that was resumed count its first epoch as any other.
 
-    Lightning leaves schedules that step once an epoch alone at the end of an epoch that was resumed in its midst, and of
-    any one of a run limited by steps, since the metrics that some of them watch are not in its checkpoints.
+    Lightning leaves schedules that step once an epoch alone at the end of an epoch that was resumed in its midst, and
+    of any one of a run limited by steps, since the metrics that some of them watch are not in its checkpoints.
     """
     trainer.fit_loop._restarting = False
 
