@@ -48,10 +48,13 @@ def masked(text: str) -> str:
 
 
 def _masked_word(word: str) -> str:
-    address = word.find("//")
-    begin = word.find(":", max(0, address + 2 if address >= 0 else 0))
-    end = word.rfind("@")
-    return word if begin < 0 or end < begin else f"{word[:begin]}:***{word[end:]}"
+    file = word.find("sqlite:///")
+    start = 0 if file < 0 else file + len("sqlite:///")
+    place = word[start:]
+    address = place.find("//")
+    begin, end = place.find(":", max(0, address + 2 if address >= 0 else 0)), place.rfind("@")
+    is_path = address < 0 and "/" in place[: max(0, begin)]
+    return word if begin < 0 or end < begin or is_path else f"{word[:start]}{place[:begin]}:***{place[end:]}"
 
 
 def one_of(path: str, value: Any, allowed: Any) -> InputError:

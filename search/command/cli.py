@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,7 +16,10 @@ from kirigami.search.errors import TRACEBACK, InputError, failure_of, masked, tr
 
 
 def entry() -> None:
-    """Run the command and exit with its code."""
+    """Run the command and exit with its code; what a terminal cannot show is written as `\\xe9` instead of raised."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(main(sys.argv[1:]))
 
 

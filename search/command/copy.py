@@ -34,14 +34,14 @@ def run(call: Call, options: Options) -> int:
         InputError: where there is no such study, it is being searched, or the target cannot take it.
     """
     import optuna
-    from rich.console import Console
 
     from kirigami.search import storage
+    from kirigami.search.report.tables import plain_console
     from kirigami.search.study import copying
     from kirigami.search.study.ledger import Ledger
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # our lines say what was made
-    (name, settings), console = call.named(), Console(soft_wrap=True)
+    (name, settings), console = call.named(), plain_console(soft_wrap=True)
     target = _target(settings, options.to)
     source = copying.settled(settings, name)
     try:

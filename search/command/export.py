@@ -7,9 +7,8 @@ from kirigami.search.loading import quickly
 
 def run(call: Call, options: Options) -> int:
     """Write a trial's network as files that run elsewhere."""
-    from rich.console import Console
-
     from kirigami.search.config import own_code
+    from kirigami.search.report.tables import plain_console
     from kirigami.search.storage.artifacts import open_artifacts
 
     named = call.named()
@@ -19,5 +18,5 @@ def run(call: Call, options: Options) -> int:
         from kirigami.search.export.run import export_study  # torch comes with it: after what can be said without
 
     own_code.add_folders(call.folders())
-    print(export_study(study, named.folder, options, Console(soft_wrap=True), shared))
+    print(export_study(study, named.folder, options, plain_console(soft_wrap=True), shared))
     return 0

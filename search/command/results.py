@@ -19,13 +19,12 @@ class Options(Group):
 
 def run(call: Call, options: Options) -> int:
     """Print the results of a study."""
-    from rich.console import Console
-
     from kirigami.search.report import results
+    from kirigami.search.report.tables import plain_console
 
     study = open_study(call.named())
     if options.format == "json":
         results.print_json(study, options.top)
     else:
-        results.print_table(study, options.top, Console())
+        results.print_table(study, options.top, plain_console())
     return 0

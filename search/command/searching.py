@@ -16,6 +16,7 @@ from kirigami.search.config.study import checked
 from kirigami.search.errors import StudyStopped
 from kirigami.search.report import results
 from kirigami.search.report.progress import Progress
+from kirigami.search.report.tables import plain_console
 from kirigami.search.report.wording import counted
 from kirigami.search.study import study as studies
 from kirigami.search.study.ledger import Ledger
@@ -37,7 +38,7 @@ def run_study(raw: dict[str, Any], folders: Sequence[Path]) -> int:
         StudyStopped: where the study cannot go on.
     """
     settings = checked(raw)
-    config, console = settings.config, Console(soft_wrap=True)
+    config, console = settings.config, plain_console(soft_wrap=True)
     read = reader(config.storage, config.name)
     console.print(f"study {config.name}  store {storage.shown(config.storage.url)}", highlight=False)
     for line in storage.warnings_of(config.storage):

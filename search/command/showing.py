@@ -9,6 +9,7 @@ from rich.table import Table
 from kirigami.search.command.verb import Call
 from kirigami.search.config import own_code
 from kirigami.search.files import as_json
+from kirigami.search.report.tables import plain_console
 from kirigami.search.training import trainer
 from kirigami.search.training.job import Interrupted
 
@@ -36,7 +37,7 @@ def run(
         table: of the result.
         sentences: about it.
     """
-    progress = Console(stderr=True, soft_wrap=True)
+    progress = plain_console(stderr=True, soft_wrap=True)
     try:
         result = compute(progress)
     except Interrupted:
@@ -51,7 +52,7 @@ def show(result: Result, form: str, table: Table, lines: Sequence[str]) -> None:
     if form == "json":
         print(as_json(result))
         return
-    console = Console(soft_wrap=True)
-    Console(width=max(WIDTH, console.width)).print(table)
+    console = plain_console(soft_wrap=True)
+    plain_console(width=max(WIDTH, console.width)).print(table)
     for line in lines:
         console.print(line, highlight=False, markup=False)

@@ -9,15 +9,15 @@ Options = NoOptions
 def run(call: Call, _options: NoOptions) -> int:
     """List the studies in the store."""
     import optuna
-    from rich.console import Console
 
     from kirigami.search import storage
     from kirigami.search.report import results
+    from kirigami.search.report.tables import plain_console
 
     named = call.named()
     store = open_store(named)
     print(f"store {storage.shown(named.storage.url)}")
     names = sorted(optuna.get_all_study_names(store))
     studies = [optuna.load_study(study_name=name, storage=store) for name in names]
-    Console().print(results.studies_table([results.summary(study) for study in studies]))
+    plain_console().print(results.studies_table([results.summary(study) for study in studies]))
     return 0

@@ -65,6 +65,9 @@ def look(data: Path, target: str, knobs: Mapping[str, Any]) -> Look:
     """
     if not data.exists():
         raise InputError(f"{data}: no such file or folder.")
+    named = next((key for key in ("name", "path", "train", "target", "_target_") if key in knobs), None)
+    if named is not None:
+        raise InputError(f"task.{named} is said by the file and target=. Leave it out here.")
     try:
         return _look(data, target, knobs)
     except ArgumentError as error:
@@ -105,7 +108,10 @@ def _table(data: Path, target: str, knobs: dict[str, Any]) -> Look:
         missing_words=None if words is None else tuple(str(word).casefold() for word in words),
     )
     frame = reader.read("train", (data,), reading)
-    dropped = list(knobs.pop("drop", []))
+    dropped = knobs.pop("drop", [])
+    dropped = [dropped] if isinstance(dropped, str) else dropped
+    if not isinstance(dropped, list):
+        raise InputError(f"task.drop must be a list of columns, but got {dropped!r}. Set task.drop=[COLUMN].")
     reasons = {
         name: why for name, why in naming_rows(frame.drop(tuple(dropped)), target, reading).items() if name != target
     }

@@ -12,6 +12,7 @@ from kirigami.search.errors import InputError, one_line
 from kirigami.search.export import contents
 from kirigami.search.export.predict import onnx_bytes
 from kirigami.search.files import check_place, write_bytes
+from kirigami.search.report.tables import plain_console
 
 LARGEST = 1 << 31  # bytes; what is larger is no file of ours
 
@@ -22,7 +23,7 @@ def inspect_file(file: Path, *, unpack: bool, to: Path | None) -> None:
     Raises:
         InputError: where the file is damaged or foreign, in one line.
     """
-    console = Console(soft_wrap=True)
+    console = plain_console(soft_wrap=True)
     if to is not None:
         check_place(to, "to")
     data = _bytes(file)

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kirigami.search.report.results import amount, cost_line, cost_of
-from kirigami.search.report.tables import number
+from kirigami.search.report.tables import number, plain_console
 from kirigami.search.study.attempts import device_seconds_of, devices_of, price_of
 from kirigami.search.study.ledger import Ledger
 from kirigami.search.study.record import GivenUp, Worker, figure_of, result_of
@@ -101,7 +101,7 @@ def print_account(study: Study, folder: Path, by: str, form: str) -> None:
         writer.writeheader()
         writer.writerows(costs["rows"])
     else:
-        _print_table(costs, by, Console())
+        _print_table(costs, by, plain_console())
 
 
 def _print_table(costs: dict[str, Any], by: str, console: Console) -> None:

@@ -5,7 +5,13 @@ from math import isfinite
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
+
+
+def plain_console(**options: Any) -> Console:
+    """Return a console on which names and paths stand as they are: brackets in them are no markup, colons no emoji."""
+    return Console(markup=False, emoji=False, **options)
 
 
 def narrow(title: str) -> Table:

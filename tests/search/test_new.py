@@ -68,6 +68,8 @@ def test_it_writes_over_nothing_and_leaves_nothing_behind(table, capsys):
         (): "target= is not set: the column of .* Columns: .*churned. Set target=churned, say",
         ("target=churned", "name=a/b"): "name must be a name that a file can have",
         ("target=churned", "task.missing=some"): r"task\.missing must be one of",
+        ("target=churned", "task.drop=3"): r"task\.drop must be a list of columns, but got 3",
+        ("target=churned", "task.train=a.csv"): r"task\.train is said by the file",
         ("target=churned", "trainer.epochs=3"): "new takes DATA, but got 2 of them: .*, trainer.epochs=3",
     }
     for words, line in refused.items():

@@ -55,6 +55,9 @@ def test_other_spellings_hide_it_too(text):
         "postgresql://me@host:5432/db is away",
         "line 3: no such column. Ask me@example.org",
         "sqlite:////a/b/studies.db",
+        "storage.url=sqlite:////tmp/a:b@c/studies.db is no database",
+        "/tmp/a:b@c/rows.csv: no such file",
+        "'my files/a:b@c.csv'",
     ],
 )
 def test_what_is_no_password_stays(text):
