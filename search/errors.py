@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import sysconfig
 import traceback
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -81,6 +82,9 @@ def failure_of(error: BaseException) -> Failure:
         return Failure("there is not enough memory for this. Set trainer.batch_size= or task.fraction= lower.", 1)
     if isinstance(error, ModuleNotFoundError) and not _is_ours(error.name):
         return Failure(f"the package {error.name} is not installed. Install it: pip install {error.name}.", 2)
+    own = _of_own_code(error)
+    if own is not None:
+        return Failure(own, 2)
     place = _place(error)
     if isinstance(error, ValueError | OSError) or _is_of(error, LIBRARIES):
         return Failure(_flat(error) if place.is_ours else f"{_said_by(error)} ({TRACEBACK}=1 shows where.)", 2)
@@ -121,6 +125,16 @@ def _is_of(error: BaseException, libraries: Sequence[str]) -> bool:
 
 def _is_ours(module: str | None) -> bool:
     return module is None or module.partition(".")[0] == "kirigami"
+
+
+def _of_own_code(error: BaseException) -> str | None:
+    """Return the line for an error that a file of the user's raised; None for one of ours or of a library."""
+    frames = traceback.extract_tb(error.__traceback__)
+    file = frames[-1].filename if frames else ""
+    installed = (f"{os.sep}kirigami{os.sep}", f"{os.sep}site-packages{os.sep}", sysconfig.get_path("stdlib"), "<")
+    if not frames or any(place in file for place in installed):
+        return None
+    return f"{file}, line {frames[-1].lineno} raised {type(error).__name__}: {_said_by(error)}"
 
 
 class _Place(NamedTuple):

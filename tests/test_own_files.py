@@ -94,6 +94,15 @@ def test_an_error_is_explained_by_composing_once_more_at_most(override, tmp_path
     assert len(calls) <= 2
 
 
+def test_a_file_that_is_called_or_lies_otherwise_is_found(tmp_path):
+    written(tmp_path, HEAD.encode()).joinpath("study/mine.yaml").rename(tmp_path / "study" / "mine.yml")
+    (tmp_path / "other.yaml").write_text(HEAD)
+
+    assert "study/mine.yml is there: call it " in refused("study=mine", folder=tmp_path)
+    assert "study/other.yaml." in refused("study=other", folder=tmp_path)
+    assert "which is a file" in refused("study=mine", folder=tmp_path / "other.yaml")
+
+
 def test_a_users_file_takes_the_place_of_ours(tmp_path):
     written(tmp_path, f"{HEAD}seed: 31\n".encode(), "digits")
     (tmp_path / "config.yaml").write_text("seed: 99\n")

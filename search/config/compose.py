@@ -16,6 +16,7 @@ from kirigami.errors import did_you_mean
 from kirigami.search.config.groups import GROUPS, KEYS
 from kirigami.search.config.identity import leaves
 from kirigami.search.config.overrides import grammatical
+from kirigami.search.config.own_files import shown
 from kirigami.search.config.own_folders import searched
 from kirigami.search.errors import InputError, one_line
 
@@ -65,7 +66,8 @@ def _own_options(overrides: Sequence[str]) -> list[str]:
 
 def _existing(folder: Path) -> Path:
     if not folder.is_dir():
-        raise InputError(f"--config-dir must be a folder, but got {str(folder)!r}, which does not exist.")
+        wrong = "is a file" if folder.exists() else "does not exist"
+        raise InputError(f"--config-dir must be a folder, but got {str(folder)!r}, which {wrong}.")
     return folder.resolve()
 
 
@@ -88,7 +90,8 @@ def _explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path]
         group, _, option = match[1].rpartition("/")
         options = names_of(group, folders)
         listed = f" Choose one of ({', '.join(options)})." if options else ""
-        return f"{group or 'config'}={option}: no such file in the config.{did_you_mean(option, options)}{listed}"
+        near = _misplaced(group, option, folders) or did_you_mean(option, options)
+        return f"{group or 'config'}={option}: no such file in the config.{near}{listed}"
     if match := re.search(r"Could not (?:override|delete from config\.?) '([^']+)'", text):
         meant = _nearest_key(match[1], overrides, folders)
         return f"{match[1]}: no such key in the config.{meant} To add one, write +{match[1]}=VALUE."
@@ -132,6 +135,16 @@ def names_of(group: str, folders: Sequence[Path]) -> list[str]:
     places = [importlib.resources.files("kirigami.conf").joinpath(group), *(folder / group for folder in folders)]
     files = [file.name for place in places if place.is_dir() for file in place.iterdir()]
     return sorted({name.removesuffix(".yaml") for name in files if name.endswith(".yaml")})
+
+
+def _misplaced(group: str, option: str, folders: Sequence[Path]) -> str:
+    """Return a sentence about a file of that name that Hydra does not see; nothing where there is none."""
+    places = [place for folder in folders for place in (folder / group / option, folder / option)]
+    files = [place.with_name(f"{place.name}{suffix}") for place in places for suffix in (".yml", ".yaml")]
+    for file, folder in ((file, folder) for file in files for folder in folders if file.is_relative_to(folder)):
+        if file.is_file():
+            return f" {shown(file)} is there: call it {shown(folder / group / option)}.yaml."
+    return ""
 
 
 def _nearest_key(path: str, overrides: Sequence[str], folders: Sequence[Path]) -> str:

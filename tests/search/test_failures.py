@@ -17,10 +17,10 @@ from kirigami.search.workers import worker
 from kirigami.search.workers.launchers.base import Patience
 
 
-def raised(error: BaseException) -> BaseException:
-    """Return an error that has been raised."""
+def raised(error: BaseException, file: str = "/somewhere/site-packages/other.py") -> BaseException:
+    """Return an error that has been raised in a file."""
     try:
-        raise error
+        exec(compile("raise error", file, "exec"), {"error": error})
     except BaseException as caught:
         return caught
 
@@ -51,13 +51,22 @@ ERRORS = {
 }
 
 
+THROW = compile("raise error", "/somewhere/site-packages/other.py", "exec")
+
+
+def test_a_file_of_the_users_is_named():
+    failure = failure_of(raised(KeyError("columns"), "/home/me/net.py"))
+    assert failure == ("/home/me/net.py, line 1 raised KeyError: 'columns'.", 2)
+    assert "fault of kirigami" in failure_of(raised(KeyError("x"), "/a/site-packages/kirigami/search/a.py")).line
+
+
 @pytest.mark.parametrize(("error", "code", "pattern"), ERRORS.values(), ids=ERRORS)
 def test_an_error_is_one_line(error, code, pattern, monkeypatch, capsys):
     failure = failure_of(raised(error))
     assert failure.code == code
     assert re.search(pattern, failure.line)
 
-    monkeypatch.setattr(Verb, "run", lambda *_: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(Verb, "run", lambda *_: exec(THROW, {"error": error}))
     assert main(["results"]) == code
     assert re.fullmatch(r"kirigami: [^\n]+\n", capsys.readouterr().err)
     monkeypatch.setenv(TRACEBACK, "1")

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from optuna.trial import TrialState, create_trial
 from rich.console import Console
+from rich.table import Table
 
 from kirigami.search.report import results
 from kirigami.search.report.dashboard import note
 from kirigami.search.report.page import page
 from kirigami.search.report.progress import Progress
-from kirigami.search.report.tables import number, score, settings
+from kirigami.search.report.tables import number, plain_console, score, settings
 from kirigami.search.report.wording import counted, excess, why
 from kirigami.search.study import study as studies
 from kirigami.search.study.ledger import Ledger
@@ -148,3 +149,17 @@ def memory_study(request, name):
         trial.set_constraint("bytes", float(draw.integers(-3, 2)))
         made.add_trial(trial)
     return made
+
+
+def test_brackets_and_colons_in_a_name_are_printed_as_they_are():
+    written = io.StringIO()
+    console = plain_console(file=written, width=80)
+    table = Table("a", title="[red] :smile:")
+    table.add_row("[/b]")
+
+    console.print("folder/[/b] :smile:", highlight=False)
+    console.print(table)
+
+    assert written.getvalue().startswith("folder/[/b] :smile:\n")
+    assert "[red] :smile:" in written.getvalue()
+    assert "[/b]" in written.getvalue().partition("\n")[2]
