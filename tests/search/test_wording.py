@@ -154,7 +154,7 @@ def memory_study(request, name):
 def test_brackets_and_colons_in_a_name_are_printed_as_they_are():
     written = io.StringIO()
     console = plain_console(file=written, width=80)
-    table = Table("a", title="[red] :smile:")
+    table = Table("a column that is wide", title="[red] :smile:")
     table.add_row("[/b]")
 
     console.print("folder/[/b] :smile:", highlight=False)
