@@ -50,7 +50,7 @@ def walk(folder: Path) -> Walk:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    seen = set()
+    seen = {os.path.realpath(parent) for parent in folder.absolute().parents}
     for place, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
         real = os.path.realpath(place)
         if real in seen:  # a link that leads back up

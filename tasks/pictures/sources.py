@@ -3,7 +3,8 @@ the Hugging Face hub."""
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kirigami.errors import ArgumentError
+from kirigami.errors import ArgumentError, choose
 from kirigami.tasks.files import count_rows, expanded, find_part_folders, find_parts, first_line, near
 from kirigami.tasks.pictures.folders import class_folders, class_name, is_leftover, is_picture, others_in_words, walk
 from kirigami.tasks.pictures.labels import class_of, in_order
@@ -43,12 +44,29 @@ def parts_of(path: str) -> tuple[str, ...]:
 
 def open_part(path: str, part: str, columns: Columns, drop: tuple[str, ...]) -> Source:
     """Open one part of a source without the classes of `drop`; no other part is read."""
-    place = _locate(path)[part]
+    parts = _locate(path)
+    place = parts[part]
     if isinstance(place, Path):
-        return _open_folder(place, part, drop)
-    if isinstance(place, tuple):
-        return open_parquet(place, *columns).without(drop)
-    return _open_hub(place, part, *columns).without(drop)
+        source = _open_folder(place, part, drop)
+        names = {name for folder in parts.values() for name in class_folders(folder)}
+        beside = _beside(expanded(path), parts) if part == "train" else ()
+        return replace(_known(source, names, drop), passed_over=(*source.passed_over, *beside))
+    source = open_parquet(place, *columns) if isinstance(place, tuple) else _open_hub(place, part, *columns)
+    return (_known(source, source.classes, drop) if part == "train" else source).without(drop)
+
+
+def _known(source: Source, names: Collection[str], drop: tuple[str, ...]) -> Source:
+    for name in drop:
+        choose("drop", name, sorted(names))
+    return source
+
+
+def _beside(folder: Path, parts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say which folders lie beside those of the parts, and are not read."""
+    if folder in parts.values():
+        return ()
+    others = [name for name, child in class_folders(folder).items() if child not in parts.values()]
+    return (f"the folders ({', '.join(others)}) beside it were passed over.",) if others else ()
 
 
 def check_classes(path: str, part: str, columns: Columns, drop: tuple[str, ...], classes: tuple[str, ...]) -> None:
@@ -130,8 +148,9 @@ def _passed_over(folder: Path, walks: Iterable[Any]) -> tuple[str, ...]:
 
 
 def _hub_splits(path: str, place: Path) -> dict[str, Any]:
-    if not HUB_NAME.fullmatch(path) or place.exists():
-        what = "is no folder and no Parquet file" if place.exists() else f"is not there.{near(place)}"
+    is_near = place.parent != Path() and place.parent.is_dir()
+    if not HUB_NAME.fullmatch(path) or place.exists() or is_near:
+        what = "is no folder and no Parquet file." if place.exists() else f"is not there.{near(place)}"
         raise ArgumentError("path", f": {path!r} {what}", ("path", "FOLDER"))
     return _asked_splits(path)
 

@@ -154,6 +154,35 @@ class TestFolders:
         assert opened(tmp_path, drop=["notes"]).classes == ("a", "b", "c")
         assert opened(tmp_path, drop=["notes", "b"]).classes == ("a", "c")
 
+    def test_a_name_to_drop_that_is_not_there_is_refused(self, tmp_path: Path) -> None:
+        write(tmp_path / "train", "ab")
+        write(tmp_path / "test", "abc")
+        with pytest.raises(ValueError, match=r"^drop must be one of \(a, b, c\), but got 'd'"):
+            opened(tmp_path, drop=["d"])
+        opened(tmp_path, drop=["c"]).check_test_part()
+
+    def test_links_are_followed_but_not_upwards(self, tmp_path: Path) -> None:
+        write(tmp_path / "data", "ab")
+        write(tmp_path / "elsewhere", "c")
+        (tmp_path / "data" / "c").symlink_to(tmp_path / "elsewhere" / "c")
+        (tmp_path / "data" / "a" / "up").symlink_to(tmp_path / "data")
+        task = opened(tmp_path / "data")
+        assert task.classes == ("a", "b", "c")
+        assert len(task.train.targets) + len(task.validation.targets) + len(task.load_test().targets) == 18
+
+    def test_folders_beside_the_parts_are_said(self, tmp_path: Path) -> None:
+        write(tmp_path / "train", "ab")
+        write(tmp_path / "extra", "c")
+        assert "train: the folders (extra) beside it were passed over." in opened(tmp_path).notices
+
+    def test_a_path_that_is_mistyped_is_not_asked_of_the_hub(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write(tmp_path / "pictures" / "train", "ab")
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(ValueError, match=r"^path: 'pictures/trian' is not there\. Did you mean 'train'\?"):
+            opened(Path("pictures/trian"))
+
     def test_folders_in_a_class_belong_to_it(self, tmp_path: Path) -> None:
         write(tmp_path, "ab")
         write(tmp_path / "a", "c")
