@@ -11,7 +11,10 @@ import torch
 from PIL import Image
 from torch import nn
 
+from kirigami import tasks
 from kirigami.models import build_network, compact, graph
+from kirigami.search.export.files import written
+from kirigami.search.export.finish import Finished
 
 pytestmark = pytest.mark.usefixtures("operators_once")
 
@@ -35,9 +38,22 @@ def save(network: nn.Module, sample: torch.Tensor, folder: Path, **rules: object
     (folder / "model.kgm").write_bytes(compact.encode(network, extra=extra))
 
 
+def save_mixed(folder: Path) -> None:
+    """Write a table of gaps, dates and categories, and both forms of a network that is fed with it."""
+    lines = [f"{n * n if n % 7 else ''},2024-01-0{1 + n % 9},{'red' if n % 2 else 'green'},{n % 2}" for n in range(60)]
+    (folder / "mixed.csv").write_text("\n".join(["size,when,colour,good", *lines]) + "\n")
+    task = tasks.build({"name": "table", "train": str(folder / "mixed.csv"), "target": "good"}, seed=0)
+    task.setup("fit")
+    config = {"name": "mlp", "width": 4, "depth": 1}
+    network = build_network(config, in_shape=task.in_shape, out_features=task.out_features).eval()
+    (folder / "mixed").mkdir()
+    for name, content in written(Finished(network, 0.0, 0.0), config, [], task).items():
+        (folder / "mixed" / name).write_bytes(content)
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> dict[str, Path]:
-    """Write networks of three kinds of tasks, and rows for each; return the rows by the network's folder."""
+    """Write networks of four kinds of tasks, and rows for each; return the rows by the network's folder."""
     drawn = np.random.default_rng(0)
     mlp = build_network({"name": "mlp", "width": 4, "depth": 1}, in_shape=(3,), out_features=2)
     save(mlp, torch.zeros(2, 3), tmp_path / "table")
@@ -49,7 +65,9 @@ def data(tmp_path: Path) -> dict[str, Path]:
     text = build_network({"name": "gru", "width": 4, "depth": 1}, in_shape=(6,), out_features=9, vocabulary=9)
     save(text, torch.zeros(2, 6, dtype=torch.int64), tmp_path / "text", characters="abcdefgh")
     (tmp_path / "text.txt").write_text("bad cabbage fed")
-    return {"table": tmp_path / "rows.csv", "pictures": tmp_path / "one.png", "text": tmp_path / "text.txt"}
+    save_mixed(tmp_path)
+    rows = {"table": "rows.csv", "pictures": "one.png", "text": "text.txt", "mixed": "mixed.csv"}
+    return {kind: tmp_path / file for kind, file in rows.items()}
 
 
 def test_nothing_heavy_is_loaded(data: dict[str, Path], tmp_path: Path) -> None:
