@@ -98,31 +98,48 @@ class BitWriter:
         """Return the chances of bits, and (contexts, ones, all) after them for each link of the chain."""
         chances = numpy.full(bits.size, HALF, numpy.int64)
         counts = []
+        groups: _Groups | None = None
         for table, context, strength in zip(self.tables[model], contexts, model.strengths, strict=True):
-            ones, totals, after = _counted(context, bits, table)
+            if groups is None or not groups.are_those_of(context):
+                groups = _Groups(context, bits)
+            ones, totals, after = groups.counted(context, table)
             counts.append(after)
             chances = (PART * WHOLE * ones + strength * chances) // (PART * totals + strength)
         return numpy.clip(chances, EDGE, WHOLE - EDGE), counts
 
 
-def _counted(
-    context: Numbers, bits: Numbers, table: Table
-) -> tuple[Numbers, Numbers, tuple[Numbers, Numbers, Numbers]]:
-    """Return (ones, all) counted in its context before each bit, and the table's counts after all bits."""
-    order = numpy.argsort(context, kind="stable")
-    sorted_context, sorted_bits = context[order], bits[order]
-    is_new = numpy.ones(bits.size, bool)
-    numpy.not_equal(sorted_context[1:], sorted_context[:-1], out=is_new[1:])
-    starts = numpy.flatnonzero(is_new)
-    lengths = numpy.diff(starts, append=bits.size)
-    keys = sorted_context[starts]
-    before = table.counts(keys)
-    running = numpy.cumsum(sorted_bits) - sorted_bits
-    ones, totals = numpy.empty_like(bits), numpy.empty_like(bits)
-    ones[order] = running + numpy.repeat(before[:, 0] - running[starts], lengths)
-    totals[order] = numpy.arange(bits.size) + numpy.repeat(before[:, 1] - starts, lengths)
-    added = numpy.add.reduceat(sorted_bits, starts) if bits.size else sorted_bits
-    return ones, totals, (keys, before[:, 0] + added, before[:, 1] + lengths)
+class _Groups:
+    """Bits by their contexts, and how many ones and how many bits stand before each in its group.
+
+    Links of a chain often part the bits alike, their contexts being higher by one number: then this is done once.
+    """
+
+    def __init__(self, context: Numbers, bits: Numbers) -> None:
+        self.context = context
+        order = numpy.argsort(context, kind="stable")
+        in_order, bits_in_order = context[order], bits[order]
+        is_new = numpy.ones(bits.size, bool)
+        numpy.not_equal(in_order[1:], in_order[:-1], out=is_new[1:])
+        starts = numpy.flatnonzero(is_new)
+        self.lengths = numpy.diff(starts, append=bits.size)
+        self.firsts = order[starts]
+        running = numpy.cumsum(bits_in_order) - bits_in_order
+        self.members, self.ones, self.totals = (numpy.empty(bits.size, numpy.int64) for _ in range(3))
+        self.members[order] = numpy.repeat(numpy.arange(starts.size), self.lengths)
+        self.ones[order] = running - numpy.repeat(running[starts], self.lengths)
+        self.totals[order] = numpy.arange(bits.size) - numpy.repeat(starts, self.lengths)
+        self.added = numpy.add.reduceat(bits_in_order, starts) if bits.size else bits_in_order
+
+    def are_those_of(self, context: Numbers) -> bool:
+        """Return whether other contexts are these and a number."""
+        return bool((context - self.context == context[:1] - self.context[:1]).all())
+
+    def counted(self, context: Numbers, table: Table) -> tuple[Numbers, Numbers, tuple[Numbers, Numbers, Numbers]]:
+        """Return (ones, all) counted in its context before each bit, and the table's counts after all bits."""
+        keys = context[self.firsts]
+        ones, totals = table.counts(keys).T
+        counts_after = (keys, ones + self.added, totals + self.lengths)
+        return self.ones + ones[self.members], self.totals + totals[self.members], counts_after
 
 
 class BitReader:
