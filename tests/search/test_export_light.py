@@ -73,6 +73,7 @@ def data(tmp_path: Path) -> dict[str, Path]:
 def test_nothing_heavy_is_loaded(data: dict[str, Path], tmp_path: Path) -> None:
     files = [(kind, tmp_path / kind / name) for kind in data for name in ("model.onnx", "model.kgm")]
     calls = [["predict", str(file), str(data[kind]), f"to={file}.csv"] for kind, file in files]
+    calls += [["inspect", str(file)] for _, file in files]
     code = PREDICT.format(calls=calls)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=600)
     assert done.returncode == 0, done.stderr
