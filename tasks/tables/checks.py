@@ -15,6 +15,7 @@ from kirigami.tasks.tables.numbers import GAPS, PLAIN
 FEWEST = 10
 """Rows in which a column must equal the target before that is no chance."""
 _UNNAMED = re.compile(r"(unnamed: \d+(_level_\d+)?|level_0|index|row\.?_?names)(\.\d+)?", re.IGNORECASE)
+_CODE = re.compile(r"0\d+")
 _SAME = {"no": 0, "n": 0, "false": 0, "f": 0, "0": 0, "negative": 0, "neg": 0, "off": 0}
 _SAME |= {"yes": 1, "y": 1, "true": 1, "t": 1, "1": 1, "positive": 1, "pos": 1, "on": 1}
 
@@ -168,7 +169,20 @@ def alike_but_for_capitals(names: tuple[str, ...], what: str) -> list[str]:
 def dates(rules: Mapping[str, Rule]) -> list[str]:
     """Say which columns are read as dates."""
     names = [name for name, rule in rules.items() if rule.kind == "date"]
-    return [f"the column {name!r} holds dates, read as seconds since 1970." for name in names]
+    return [f"the column {name!r} holds dates or times, read as seconds." for name in names]
+
+
+def codes(frame: Frame, rules: Mapping[str, Rule]) -> list[str]:
+    """Say which columns of numbers are written with zeros before them, as codes are, and which names occur again."""
+    repeated = [(name, first) for name, first in frame.repeated.items() if name in rules]
+    lines = [f"the column {name!r} is a second one of the name {first!r}." for name, first in repeated]
+    for name, rule in rules.items():
+        cells = frame.columns[name]
+        if rule.kind == "number" and cells.kind == "text":
+            code = next((cell for cell in cells.values if _CODE.fullmatch(cell)), None)
+            if code is not None:
+                lines.append(f"the column {name!r} holds numbers such as {code!r}: a code belongs in task.drop.")
+    return lines
 
 
 def notations(rules: Mapping[str, Rule]) -> list[str]:
@@ -230,8 +244,8 @@ def refuse_collapse(
             largest = rows[np.abs(values).argmax()]
             raise complaint(
                 where,
-                f"the column {name!r} holds {raw[one, column]:.17g} ({frame.place(int(one))}) and "
-                f"{raw[two, column]:.17g} ({frame.place(int(two))}), which float32 cannot tell apart beside "
+                f"the column {name!r} holds {float(raw[one, column])!r} ({frame.place(int(one))}) and "
+                f"{float(raw[two, column])!r} ({frame.place(int(two))}), which float32 cannot tell apart beside "
                 f"{raw[largest, column]:.15g} ({frame.place(int(largest))}). Set task.scale=ranks, "
                 "or add it to task.drop.",
             )

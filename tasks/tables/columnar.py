@@ -123,7 +123,7 @@ def _moments(column: Any, kind: Any, written: str) -> Cells:
     seconds = np.array(
         [np.nan if value is None else value // parts + (value % parts) / parts for value in whole.to_pylist()]
     )
-    return Cells("date" if types.is_date(kind) or types.is_timestamp(kind) else "number", seconds, written)
+    return Cells("number" if types.is_duration(kind) else "date", seconds, written)
 
 
 def _texts(values: list[Any]) -> NDArray[np.object_]:

@@ -252,10 +252,11 @@ def _require_no_numbers(name: str, frame: Frame, present: list[str]) -> None:
     cell = other or next((cell for cell in present if numbers.number(cell) is None), present[0])
     row = list(frame.columns[name].values).index(cell)
     if other is None:
+        usual = next(text for text in present if text != cell)
         raise complaint(
             "train",
-            f"{frame.place(row)}: {cell!r} in the column {name!r} is no number in the notation of the others. Set "
-            "task.decimal and task.thousands, make them alike, or add the column to task.drop.",
+            f"{frame.place(row)}: {cell!r} in the column {name!r} is not written as others are, such as {usual!r}. "
+            "Make them alike, set task.decimal or task.thousands, or add the column to task.drop.",
         )
     raise complaint(
         "train",

@@ -4,14 +4,14 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, timezone
 
-ORDERS = ("ymd", "dmy", "mdy")
+ORDERS = ("ymd", "dmy", "mdy", "clock")
 _TIME = r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<part>\d{1,9}))?)?\s*(?P<half>[AaPp][Mm])?"
 _ZONE = r"(?P<zone>Z|UTC|[+-]\d{2}:?(?:\d{2})?)?"
 _YMD = r"(?P<y>\d{4})(?P<mark>[-/.])(?P<m>\d{1,2})(?P=mark)(?P<d>\d{1,2})"
 _DMY = r"(?P<first>\d{1,2})(?P<mark>[-/.])(?P<middle>\d{1,2})(?P=mark)(?P<y>\d{4})"
 _PATTERNS = {
-    order: re.compile(rf"{_YMD if order == 'ymd' else _DMY}(?:(?:\s+|T){_TIME}\s*{_ZONE})?") for order in ORDERS
-}
+    order: re.compile(rf"{_YMD if order == 'ymd' else _DMY}(?:(?:\s+|T){_TIME}\s*{_ZONE})?") for order in ORDERS[:3]
+} | {"clock": re.compile(_TIME)}
 
 
 def orders(cells: Iterable[str]) -> list[str]:
@@ -23,18 +23,20 @@ def orders(cells: Iterable[str]) -> list[str]:
 
 
 def seconds(cell: str, order: str) -> float | None:
-    """Return the seconds from the start of 1970 (UTC, where no zone is said) to a date, or None."""
+    """Return the seconds from the start of 1970 (UTC, where no zone is said), of a time from midnight; or None."""
     match = _PATTERNS[order].fullmatch(cell)
     if match is None:
         return None
     try:
-        moment = datetime(*_day(match, order), *_clock(match), tzinfo=_zone(match["zone"]))
+        moment = datetime(*_day(match, order), *_clock(match), tzinfo=_zone(match.groupdict().get("zone")))
     except ValueError:
         return None
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(seconds=1) + float(f"0.{match['part'] or 0}")
 
 
 def _day(match: re.Match[str], order: str) -> tuple[int, int, int]:
+    if order == "clock":
+        return 1970, 1, 1
     if order == "ymd":
         return int(match["y"]), int(match["m"]), int(match["d"])
     day, month = (match["first"], match["middle"]) if order == "dmy" else (match["middle"], match["first"])

@@ -97,6 +97,7 @@ def rules_of(source: Source) -> Rules:
         *whole.remarks,
         *reasons.values(),
         *checks.counting(frame, rules),
+        *checks.codes(frame, rules),
         *checks.dates(rules),
         *checks.notations({**rules, source.target: labeller.rule}),
         *checks.words_as_categories(frame, {**rules, source.target: labeller.rule}),

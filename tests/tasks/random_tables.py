@@ -3,6 +3,8 @@
 import csv
 import gzip
 import io
+from collections.abc import Callable
+from datetime import date, datetime
 from pathlib import Path
 
 import pyarrow as arrow
@@ -46,6 +48,20 @@ CELLS: dict[str, st.SearchStrategy[str]] = {
 }
 
 
+def _values(read: Callable[[str], object]) -> Callable[[list[str]], list[object]]:
+    return lambda cells: [None if cell in GAPS else read(cell) for cell in cells]
+
+
+TYPED: dict[str, Callable[[list[str]], list[object]]] = {
+    **dict.fromkeys(("floats", "tiny"), _values(float)),
+    **dict.fromkeys(("counts", "stamps"), _values(int)),
+    "flags": _values(lambda cell: cell in ("True", "true", "1")),
+    "days": _values(date.fromisoformat),
+    "moments": _values(datetime.fromisoformat),
+}
+"""What a Parquet file holds in place of texts."""
+
+
 @st.composite
 def tables(draw: st.DrawFn) -> dict[str, list[str]]:
     """Draw columns of cells, some with gaps, and a target of two classes."""
@@ -74,7 +90,8 @@ def write(folder: Path, name: str, columns: dict[str, list[str]], form: dict[str
     """Write a table in a format."""
     file = folder / f"{name}{form['suffix']}"
     if form["suffix"] == ".parquet":
-        parquet.write_table(arrow.table(columns), file)
+        typed = {name: TYPED.get(name.split()[0], list)(cells) for name, cells in columns.items()}
+        parquet.write_table(arrow.table(typed), file)
         return file
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter=form["separator"])

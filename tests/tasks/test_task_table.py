@@ -266,7 +266,7 @@ def test_dates_are_read_as_seconds(tmp_path: Path) -> None:
     frame.to_parquet(tmp_path / "t.parquet")
     frame.to_csv(tmp_path / "t.csv", index=False)
     task = table(tmp_path, train="t.parquet")
-    assert "the column 'when' holds dates, read as seconds since 1970." in task.notices
+    assert "the column 'when' holds dates or times, read as seconds." in task.notices
     assert task.fingerprint() == table(tmp_path).fingerprint()
     assert float(task.raw_test().min()) >= 1577836800
 

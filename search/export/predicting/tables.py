@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from kirigami.search.errors import InputError, one_line
 from kirigami.search.export.predicting.notices import say
 from kirigami.search.export.predicting.types import numpy_type
+
+if TYPE_CHECKING:
+    from kirigami.tasks.tables.cells import Frame
 
 TABLES = (".csv", ".parquet")
 
@@ -44,19 +47,39 @@ def _by_rules(data: Path, rules: Mapping[str, Any]) -> tuple[Sequence[Any], NDAr
 
 def _as_it_stands(data: Path, argument: Any) -> tuple[Sequence[Any], NDArray[Any]]:
     """Read a table of as many numbers a row as the network takes."""
-    import pandas
+    from kirigami.tasks.tables import reader
+    from kirigami.tasks.tables.columns import Reading
 
     try:
-        frame = pandas.read_csv(data) if data.suffix.lower() == ".csv" else pandas.read_parquet(data)
-    except (ValueError, OSError) as error:
-        raise InputError(f"{data}: cannot be read ({one_line(error)}).") from error
+        frame = reader.read("", (data,), Reading())
+    except ValueError as error:
+        raise InputError(one_line(error)) from error
     shape = [int(size) for size in argument.shape[1:]]
-    numbers = frame.select_dtypes("number").to_numpy(np.float64)
+    columns = [column for name in frame.names if (column := _plain_numbers(frame, name)) is not None]
+    numbers = np.stack(columns, axis=1) if columns else np.empty((len(frame), 0))
     if numbers.shape[1] != int(np.prod(shape)):
         raise InputError(
             f"{data}: has {numbers.shape[1]} columns of numbers, but the network takes {int(np.prod(shape))} a row."
         )
     return range(len(frame)), _cast(data, numbers, numpy_type(argument)).reshape(-1, *shape)
+
+
+def _plain_numbers(frame: "Frame", name: str) -> NDArray[np.float64] | None:
+    """Return a column of numbers (N,), or None where it is none.
+
+    Raises:
+        InputError: where a number is missing.
+    """
+    from kirigami.tasks.tables.columns import Rule
+
+    try:
+        values = Rule(name, "number").floats(frame, "")
+    except ValueError:
+        return None
+    gaps = np.flatnonzero(np.isnan(values))
+    if 0 < len(gaps) < len(values):
+        raise InputError(f"{frame.place(int(gaps[0]))}: the column {name!r} is empty, and the network fills no gaps.")
+    return None if len(gaps) else values
 
 
 def _cast(data: Path, numbers: NDArray[Any], kind: type) -> NDArray[Any]:
