@@ -46,6 +46,8 @@ class Answers:
         if kind == "values":
             if array.dtype.kind not in "iufb" or array.ndim > 2:
                 raise ArgumentError("kind", f"=values needs numbers (rows,) or (rows, D), but got {_shown(array)}.")
+            if (array == array[:1]).all():
+                raise ArgumentError("_target_", f"gives all train rows the same value, {array.flat[0].item()!r}.")
             return cls(kind)
         if kind == "labels":
             if array.ndim != 2 or not _is_binary(array):
@@ -160,8 +162,23 @@ def _kind_of(array: NDArray[Any]) -> str:
     raise ArgumentError("kind", f"must be said, one of ({', '.join(KINDS)}), for targets of {_shown(array)}.")
 
 
+def array_of(what: str, value: Any) -> NDArray[Any]:
+    """Return an array of what a user gives: a tensor, an array, a frame, or lists of one length.
+
+    Raises:
+        ArgumentError: it is none of these, or empty.
+    """
+    try:
+        array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    except ValueError as error:
+        raise ArgumentError("_target_", f"gives {what} of different lengths or shapes. Pad or cut them.") from error
+    if not array.shape or not len(array):
+        raise ArgumentError("_target_", f"gives no rows for {what}.")
+    return array
+
+
 def _array(targets: Any) -> NDArray[Any]:
-    array = targets.detach().cpu().numpy() if isinstance(targets, Tensor) else np.asarray(targets)
+    array = array_of("the targets", targets)
     if array.dtype.kind not in "OT":
         return array
     if all(isinstance(value, str) for value in array.flat):

@@ -13,8 +13,8 @@ from torch import Tensor
 from kirigami.arguments import accept, names
 from kirigami.errors import ArgumentError
 from kirigami.several import Tensors, joined
-from kirigami.targets import KEY, located, run
-from kirigami.tasks.answers import KINDS, Answers
+from kirigami.targets import KEY, blamed, located, run
+from kirigami.tasks.answers import KINDS, Answers, array_of
 from kirigami.tasks.sources import PARTS, Source, source_of
 from kirigami.tasks.splits import TEST_STREAM, carve, check_amount, rows_of, strata_of, take
 from kirigami.tasks.standardise import Standardiser
@@ -139,7 +139,7 @@ def _entries(inputs: Tensors) -> list[tuple[str, Tensor]]:
 
 def _tensor(part: str, name: str, value: Any, vocabulary: int | None) -> Tensor:
     """Return numbers as float32, uint8 included, or as int64 below a vocabulary; nothing is lost in silence."""
-    array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    array = array_of(f"{part} {name}", value)
     if array.dtype.kind not in "iufb" or array.ndim < 1:
         raise ArgumentError(KEY, f"gives {part} {name} of {array.dtype}, but numbers of one shape are needed.")
     if array.ndim == 1:
@@ -240,7 +240,8 @@ class Arrays(Task):
         return self._rules.validation.draws
 
     def _load(self, fold: int | None) -> Parts:
-        self._learnt = _learn(self._recipe, self._rules, self.seed, self.test_seed, fold)
+        with blamed(self._recipe.path):
+            self._learnt = _learn(self._recipe, self._rules, self.seed, self.test_seed, fold)
         self.notices = self._learnt.notices
         return self._learnt.parts
 
@@ -248,10 +249,11 @@ class Arrays(Task):
         """Read the test rows."""
         if self._learnt.test is not None:
             return self._learnt.test
-        rows = _source(self._recipe).rows("test")
-        if rows is None:
-            raise ArgumentError(KEY, f"={self._recipe.path} gives no rows for test.")
-        return _split("test", rows, self._learnt.answers, self._rules)
+        with blamed(self._recipe.path):
+            rows = _source(self._recipe).rows("test")
+            if rows is None:
+                raise ArgumentError(KEY, f"={self._recipe.path} gives no rows for test.")
+            return _split("test", rows, self._learnt.answers, self._rules)
 
     def fit_statistics(self, train: Split) -> None:
         """Learn mean and deviation of values to learn."""

@@ -159,7 +159,9 @@ def _joined(part: str, batches: list[Any]) -> tuple[Any, Any]:
         raise ArgumentError("_target_", f"gives no rows for {part}.")
     for batch in batches:
         if not isinstance(batch, tuple | list) or len(batch) != 2:
-            raise ArgumentError("_target_", f"must give rows of {part} as pairs (input, target): {_described(batch)}.")
+            raise ArgumentError(
+                "_target_", f"must give rows of {part} as pairs (input, target), but gave {_described(batch)}."
+            )
     inputs, targets = zip(*batches, strict=True)
     return _together(inputs), _together(targets)
 

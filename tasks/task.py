@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from kirigami.errors import ArgumentError
 from kirigami.several import Tensors, joined, listed, shape_of
+from kirigami.targets import blamed
 from kirigami.tasks import metrics
 from kirigami.tasks.batches import Batches, Transform
 from kirigami.tasks.coreset import check_coreset, check_kind, order
@@ -198,10 +200,12 @@ class Task(pl.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Load train and validation rows once; "test" loads the test rows too. Repeated calls cost nothing."""
-        if self._parts is None:
-            self._setup_fit()
-        if stage == "test" and self.test is None:
-            self.test = self.prepare(self.load_test())
+        of = type(self)
+        with nullcontext() if of.__module__.startswith("kirigami.") else blamed(f"{of.__module__}.{of.__qualname__}"):
+            if self._parts is None:
+                self._setup_fit()
+            if stage == "test" and self.test is None:
+                self.test = self.prepare(self.load_test())
 
     def _setup_fit(self) -> None:
         parts = self.load() if self.fold is not None else self.load_whole()

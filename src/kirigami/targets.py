@@ -1,7 +1,8 @@
 """What a `_target_` names: anybody's class or function, imported and called, with errors a user can act on."""
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from kirigami.arguments import accept, names
@@ -66,8 +67,19 @@ def run(path: object, target: Callable[..., Any], arguments: Mapping[str, Any], 
     Raises:
         ArgumentError: it raised something.
     """
-    try:
+    with blamed(path):
         return target(*first, **arguments)
+
+
+@contextmanager
+def blamed(path: object) -> Iterator[None]:
+    """Turn whatever is raised meanwhile into one line that names a target, which did that.
+
+    Raises:
+        ArgumentError: something was raised.
+    """
+    try:
+        yield
     except ArgumentError:
         raise
     except Exception as error:

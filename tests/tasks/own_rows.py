@@ -132,6 +132,16 @@ def spoilt(how: str) -> Any:
         return (inputs, targets), (inputs, targets)
     if how == "nothing":
         return None
+    if how == "ragged":
+        return [[1.0, 2.0], [3.0]], [0, 1]
+    if how == "empty":
+        return inputs[:0], targets[:0]
+    if how == "constant":
+        return inputs, np.full(60, 2.5)
+    if how == "dictionaries":
+        return {"train": DataLoader([{"x": 1.0}] * 8)}  # type: ignore[arg-type]
+    if how == "later":
+        return {"train": lambda: inputs.no_such_thing}  # type: ignore[attr-defined]
     if how == "raises":
         raise RuntimeError("the disk\nis away")
     return inputs, targets
@@ -169,3 +179,7 @@ class Own(Task):
 
     def load_test(self) -> Split:
         return untouchable()  # type: ignore[return-value]
+
+
+class Unfinished(Task):
+    """A task whose `load` is not there yet."""

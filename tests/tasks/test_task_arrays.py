@@ -72,7 +72,7 @@ class TestForms:
         task = ready("mapping")
 
         assert [len(task.train.targets), len(task.validation.targets)] == [60, 30]
-        with pytest.raises(AssertionError, match="a test row was read"):
+        with pytest.raises(ValueError, match="a test row was read"):
             task.setup("test")
 
     def test_a_data_module_makes_its_test_loader_last(self) -> None:
@@ -108,6 +108,10 @@ class TestForms:
 
         assert isinstance(task, own_rows.Own)
         assert (task.seed, task.out_features) == (3, 4)
+
+    def test_what_a_task_of_the_users_raises_is_one_line(self) -> None:
+        with pytest.raises(ValueError, match=r"_target_=.*Unfinished raised NotImplementedError"):
+            ready("Unfinished")
 
     def test_a_function_of_a_package(self) -> None:
         task = tasks.build({"_target_": "sklearn.datasets.load_wine", "return_X_y": True}, seed=0)
@@ -152,6 +156,11 @@ class TestInputs:
             ("keras", "must return a pair .* but returned a tuple of 2"),
             ("nothing", "must return a pair .* but returned a NoneType"),
             ("raises", "raised RuntimeError: the disk is away"),
+            ("later", "_target_=.*spoilt raised AttributeError: .*no_such_thing"),
+            ("ragged", "gives train the inputs of different lengths or shapes"),
+            ("empty", "gives no rows for"),
+            ("constant", "gives all train rows the same value, 2.5"),
+            ("dictionaries", "must give rows of train as pairs .* but gave a dict"),
         ],
     )
     def test_what_is_wrong_is_one_line(self, how: str, line: str) -> None:
