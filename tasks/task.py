@@ -334,6 +334,12 @@ class Task(pl.LightningDataModule):
         scores = {name: self._metric(name) for name in self.metrics}
         return metrics.baselines(flat[flat != IGNORED], len(self.classes or "01"), scores)
 
+    def judged_rows(self) -> bytes:
+        """Return the raw targets of the validation rows: the same rows have the same, whatever is trained on."""
+        self.setup("fit")
+        assert self._parts is not None
+        return self._parts.validation.targets.contiguous().numpy().tobytes()
+
     def fingerprint(self) -> str:
         """Return 16 hex digits of the SHA-256 of all train and validation rows, whatever the fraction."""
         self.setup("fit")

@@ -36,4 +36,4 @@ def row_figures(
         return {}
     if not values.isfinite().all():
         return {}
-    return {"rows": Rows.build(metric, targets.contiguous().numpy().tobytes(), values.numpy()).to_plain()}
+    return {"rows": Rows.build(metric, task.judged_rows(), values.numpy()).to_plain()}

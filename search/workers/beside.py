@@ -156,9 +156,8 @@ def _rows(rival: rivals.Rival, task: "tasks.Task", metric: str) -> dict[str, Any
 
     from kirigami.search.study.rows import Rows
 
-    targets = task.validation.targets
-    values = task.row_scores(metric, from_numpy(rival.outputs), targets)
-    whole = Rows.build(metric, targets.contiguous().numpy().tobytes(), values.numpy())
+    values = task.row_scores(metric, from_numpy(rival.outputs), task.validation.targets)
+    whole = Rows.build(metric, task.judged_rows(), values.numpy())
     return whole.to_plain() if values.isfinite().all() else {}
 
 

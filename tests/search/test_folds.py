@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kirigami.search.study.record import Result
-from kirigami.search.study.rows import Rows
+from kirigami.search.study.rows import Rows, p_worse
 from kirigami.search.training import alone
 from kirigami.search.training.job import Pruned
 from tests.search.checkpointed import Kept, measured
@@ -107,3 +107,13 @@ def test_the_whole_is_trained_on_all_but_the_test_rows(data):
     last, other = (list(each.network.parameters())[-1].detach() for each in (assembly, plain))
     assert float((other - last)[1]) == pytest.approx(math.log(0.3 / 0.7), rel=1e-4)
     assert torch.equal(other[:1], last[:1])
+
+
+def test_figures_of_the_same_rows_pair_whatever_share_is_trained_on(data):
+    rows = []
+    for share in (0.5, 1.0):
+        job = job_of(data, "0.25", "task.target=b", f"task.fraction={share}", metric="rmse")
+        alone.train(job)
+        rows.append(Rows.from_plain(job.details["rows"]))
+    assert rows[0].of == rows[1].of
+    assert p_worse(*rows, sign=1) is not None
