@@ -1,21 +1,29 @@
 """`predict` on a text: what comes next, and the bits a character that the task would measure."""
 
+import json
+import os
+import re
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kirigami import models, tasks
 from kirigami.search.command import cli
 from kirigami.search.errors import InputError
 from kirigami.search.export.files import to_onnx
 from kirigami.search.export.predict import predict
+from kirigami.search.export.predicting.texts import answer_texts
 
 pytestmark = pytest.mark.usefixtures("operators_once")
 SENTENCE = "the quick brown fox jumps over the lazy dog, naïvely.\n"
 LENGTH = 8
+EXAMPLES = int(os.environ.get("KIRIGAMI_EXAMPLES", "50"))
 
 
 def opened(path: Path, **arguments: object) -> tasks.Task:
@@ -98,3 +106,43 @@ def test_a_text_is_read_from_a_column_as_in_training(model: Path, tmp_path: Path
         answers.append(to.read_text())
     assert answers[0] == answers[1]
     assert answers[0].count("\n") > 2
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=80),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=5, max_size=60),
+    st.sampled_from([None, "utf-8-sig", "utf-16", "utf-16-be", "utf-32", "gb18030"]),
+    st.booleans(),
+)
+def test_training_and_predict_number_the_same_characters(
+    train: str, test: str, encoding: str | None, in_rows: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        texts = {"train": train * 40, "validation": test * 2, "test": test * 2}
+        for part, text in texts.items():
+            if in_rows:
+                pandas.DataFrame({"text": [text]}).to_parquet(Path(name, f"{part}.parquet"))
+            else:
+                Path(name, f"{part}.txt").write_bytes(text.encode(encoding or "utf-8"))
+        task = tasks.build({"name": "text", "path": name, "length": 4, "encoding": encoding}, seed=0)
+        try:
+            task.setup("test")
+        except ValueError as error:  # a text that shrinks below a window where line ends become one character
+            line = str(error)
+            assert re.match("length must be below|path: .* holds null characters|path: .* cannot be read as", line), (
+                line
+            )
+            return
+        rules = json.loads(json.dumps(task.preparation()))
+        seen: list[np.ndarray] = []
+
+        def run(rows: np.ndarray) -> np.ndarray:
+            seen.append(rows)
+            return np.zeros((*rows.shape, task.out_features))
+
+        answer = answer_texts(Path(name, "test.parquet" if in_rows else "test.txt"), rules, 4, run)
+        assert task.test is not None
+        wanted = task.test.inputs.numpy()
+        assert np.array_equal(seen[0][: len(wanted)], wanted)
+        assert answer["bits"][0] == pytest.approx(np.log2(task.out_features), abs=1e-3)
