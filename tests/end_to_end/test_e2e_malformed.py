@@ -43,7 +43,7 @@ OWN = [CANCER, "~space.network"]
 CASES: dict[str, tuple[list[str], list[str]]] = {
     # what is asked for
     "verb": (["serach"], ["serach", "search"]),
-    "no verb": ([], ["VERB"]),
+    "no verb": (["--config-dir", "."], ["VERB"]),
     "option": (["search", "--worker", "2"], ["--worker"]),
     "word without a key": (["search", "digits"], ["'digits'", "study=digits"]),
     "study": (["search", "study=digitss"], ["study=digitss", "Did you mean 'digits'?"]),
