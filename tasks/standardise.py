@@ -10,6 +10,7 @@ from torch import Tensor
 SCALES = ("standard", "robust", "ranks")
 KNOTS = 33
 AT_ONCE = 4096
+LAST_DIGITS = 2.0**-50  # of float64: columns that differ by less hold one number
 _NORMAL_QUARTILES = 1.3489795  # between the quartiles of a normal distribution of deviation 1
 
 
@@ -32,16 +33,15 @@ class Standardiser:
         """
         rows = rows.double()
         mean, scale = rows.mean(dim=0), rows.std(dim=0, correction=0)
+        rounding = LAST_DIGITS * rows.abs().amax(dim=0)
         if is_robust:
             low, mean, high = (_quantile(rows, share) for share in (0.25, 0.5, 0.75))
             distance = (high - low) / _NORMAL_QUARTILES
-            scale = torch.where(distance > 1e-12 * mean.abs().clamp(min=1), distance, scale)
-        still = scale <= 1e-12 * mean.abs().clamp(min=1)
-        scale[still] = 1
+            scale = torch.where(distance > rounding, distance, scale)
+        scale[(rows.amax(dim=0) - rows.amin(dim=0) <= rounding) | (scale == 0)] = 1
         if skip:
             mean[-skip:], scale[-skip:] = 0, 1
-        short = mean.float().double()
-        return cls(torch.where((short - mean).abs() <= 1e-6 * scale, short, mean), scale.float().double())
+        return cls(_shorter(mean, scale), _shorter(scale, scale))
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Return standardised rows (N, F), float32."""
@@ -136,6 +136,12 @@ def _knots(column: Tensor) -> tuple[Tensor, Tensor]:
     below, upto = torch.searchsorted(values, knots), torch.searchsorted(values, knots, right=True)
     scores = torch.special.ndtri((below + upto).double() / (2 * len(values)))
     return knots, scores.float().double()
+
+
+def _shorter(values: Tensor, unit: Tensor) -> Tensor:
+    """Return what float32 holds of values where that is as good, which makes files smaller; all (F,)."""
+    short = values.float().double()
+    return torch.where((short - values).abs() <= 1e-6 * unit, short, values)
 
 
 def _quantile(rows: Tensor, share: float) -> Tensor:

@@ -42,6 +42,12 @@ class Reading:
         return numbers.GAPS if self.missing_words is None else frozenset(self.missing_words)
 
     @property
+    def gap_numbers(self) -> list[float]:
+        """The numbers that stand for nothing, such as -999, however a file writes them."""
+        values = (numbers.number(word) for word in self.missing_words or ())
+        return [value for value in values if value is not None]
+
+    @property
     def text_gaps(self) -> frozenset[str]:
         """The words that stand for no category."""
         return frozenset(self.missing_words or ())
@@ -78,15 +84,21 @@ class Rule:
         cells = frame.columns[self.name]
         if cells.kind != "text":
             self._require_readable(frame, where)
-            return np.asarray(cells.values, dtype=np.float64)
+            return self._without_gaps(np.array(cells.values, dtype=np.float64))
         try:
             if self.kind == "date":
                 return self._seconds(cells)
             words = numbers.WORDS if self.kind == "boolean" else {}
-            return numbers.floats(cells.values.tolist(), self.notation, self.reading.number_gaps, words)
+            return self._without_gaps(
+                numbers.floats(cells.values.tolist(), self.notation, self.reading.number_gaps, words)
+            )
         except LookupError as error:
             row = int(error.args[0])
             raise self._unread(frame, row, where) from None
+
+    def _without_gaps(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        values[np.isin(values, self.reading.gap_numbers)] = np.nan
+        return values
 
     def _require_readable(self, frame: Frame, where: str) -> None:
         """Refuse cells whose type is another kind than that of the train rows."""
@@ -125,10 +137,9 @@ class Rule:
         return [texts[text] for text in cells.texts()]
 
     def _key(self, text: str) -> str:
-        if text.casefold() in self.reading.text_gaps:
-            return ""
         match = _WHOLE.fullmatch(text)
-        return match[1] if match else text
+        key = match[1] if match else text
+        return "" if {text.casefold(), key.casefold()} & self.reading.text_gaps else key
 
     def to_dict(self) -> dict[str, Any]:
         """Return what is not as usual, as plain values."""

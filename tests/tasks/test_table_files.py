@@ -253,6 +253,16 @@ def test_of_the_test_file_the_header_alone_is_looked_at(tmp_path: Path) -> None:
         opened(tmp_path, test="short.csv").check_test_part()
 
 
+def test_a_number_that_stands_for_nothing_does_so_however_it_is_written(tmp_path: Path) -> None:
+    write(tmp_path, x=["-999", "1.5", "2", "3"] * (ROWS // 4))
+    write(tmp_path, "u.csv", x=["-999.0", "1.5", "2.0", "3"] * (ROWS // 4))
+    x = arrow.array([-999, 1.5, 2, 3] * (ROWS // 4))
+    parquet.write_table(arrow.table({"size": list(map(float, SIZES)), "x": x, "kind": KINDS}), tmp_path / "t.parquet")
+    shapes = {opened(tmp_path, file, missing_words=[-999]).fingerprint() for file in ("t.csv", "u.csv", "t.parquet")}
+    assert len(shapes) == 1
+    assert opened(tmp_path, missing_words=[-999], indicator=True).in_shape == (3,)
+
+
 def test_the_fingerprint_is_that_of_the_data_under_all_knobs_of_columns(tmp_path: Path) -> None:
     write(tmp_path, x=["", "NA", "3", "5"] * (ROWS // 4), c=["", "u"] * (ROWS // 2))
     usual = opened(tmp_path).fingerprint()

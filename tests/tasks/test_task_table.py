@@ -197,6 +197,14 @@ class TestFeatures:
         rows = torch.tensor([[5.0, 1.0], [5.0, 2.0]])
         assert Standardiser.fit(rows)(rows).tolist() == [[0.0, -1.0], [0.0, 1.0]]
 
+    @pytest.mark.parametrize("robust", [False, True])
+    @pytest.mark.parametrize(("start", "step"), [(0.0, 1e-100), (0.0, 1e-14), (2.0**60, 1024.0), (1.7e12, 1.0)])
+    def test_little_differences_count_as_much_as_large_ones(self, start: float, step: float, robust: bool) -> None:
+        rows = (start + step * torch.arange(40, dtype=torch.float64)).unsqueeze(1)
+        usual = torch.arange(40, dtype=torch.float64).unsqueeze(1)
+        scaled, wanted = (Standardiser.fit(part, is_robust=robust)(part) for part in (rows, usual))
+        torch.testing.assert_close(scaled, wanted, rtol=0, atol=0.02)
+
     def test_undo(self) -> None:
         rows = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)) * 7 + 3
         standardiser = Standardiser.fit(rows)
