@@ -71,6 +71,7 @@ def measure() -> dict[str, Any]:
 def arms(folder: Path, project: str, versions: list[str], unseen: str, seed: int) -> list[dict[str, Any]]:
     """Search by each way to validate; return what the best and the default choice score on validation and test rows."""
     from kirigami.search.study.choice import chosen
+    from kirigami.search.study.record import figure_of
 
     rows = []
     for way in WAYS:
@@ -82,7 +83,7 @@ def arms(folder: Path, project: str, versions: list[str], unseen: str, seed: int
         for pick, trial in (("best", choice.best), ("default", choice.trial)):
             test = tested(trial, is_whole=way != "share", seed=seed)
             row = {"validation": trial.values[0], "test": test, "optimism": trial.values[0] - test}
-            size = trial.user_attrs["outcome"]["bytes"]
+            size = figure_of(trial, "bytes")
             rows.append({"arm": f"{unseen} {way} {pick}", "project": project, "seed": seed, "bytes": size, **row})
         line = "  ".join(f"{row['arm']} {row['validation']:.3f} - {row['test']:.3f}" for row in rows[-2:])
         print(f"{project:<7} {seed} {line}", flush=True)
@@ -139,10 +140,11 @@ def search(base: Mapping[str, Any]) -> Any:
 def tested(trial: Any, *, is_whole: bool, seed: int) -> float:
     """Train a trial's network again, on all rows if it is to be, and return its score on the test rows."""
     from kirigami.search.export.judge import metrics_of
+    from kirigami.search.study.provenance import origin_of
     from kirigami.search.training.alone import train_draw
     from kirigami.search.training.job import Job
 
-    job = Job(trial.number, trial.user_attrs["origin"]["config"], lambda fidelity, metrics: None)
+    job = Job(trial.number, origin_of(trial).config, lambda fidelity, metrics: None)
     assembly = train_draw(job, None if is_whole else 0)
     assembly.task.setup("test")
     return float(metrics_of(assembly.network, assembly.task, "test")[METRIC])
