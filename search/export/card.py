@@ -17,7 +17,7 @@ from kirigami.models import compact
 from kirigami.models.technique import stored_parameters
 from kirigami.search.config.identity import leaves
 from kirigami.search.config.settings import TrialConfig
-from kirigami.search.export import contents, parity
+from kirigami.search.export import contents, parity, serving
 from kirigami.search.export.files import sample, timed
 from kirigami.search.export.finish import Finished
 from kirigami.search.export.judge import Judge, outputs_of
@@ -72,7 +72,7 @@ def card_of(
         "techniques": figures,
         "notes": done.notes,
         "parity": agreed.differences,
-        **_interface(files["model.onnx"], task),
+        **interface(files["model.onnx"], task),
         "search": {
             "trials": ledger.finished,
             "wall_s": round(ledger.wall_seconds(), 1),
@@ -89,20 +89,24 @@ def card_of(
     }
 
 
-def _interface(onnx: bytes, task: tasks.Task) -> dict[str, Any]:
+def interface(onnx: bytes, task: tasks.Task) -> dict[str, Any]:
     """Return the inputs and outputs of a network."""
-    arguments, rows = open_session(onnx).get_inputs(), sample(task)
+    session, rows = open_session(onnx), sample(task)
+    arguments = session.get_inputs()
+    rules = json.loads(session.get_modelmeta().custom_metadata_map.get("preparation", "{}"))
     inputs = [
         {
             "name": argument.name,
             "shape": [size if isinstance(size, int) else None for size in argument.shape],
             "type": str(part.numpy().dtype),
-            "what": f"raw rows of {tuple(part.shape[1:])}, as the data have them",
+            "what": serving.what(rules, tuple(part.shape[1:]), str(part.numpy().dtype)),
         }
         for argument, part in zip(arguments, listed(rows), strict=True)
     ]
     return {
         "inputs": inputs,
+        "columns": [dict(zip(("places", "column", "coding"), row, strict=True)) for row in serving.columns(rules)],
+        "preparation": rules,
         "output": {
             "kind": task.kind,
             "classes": list(task.classes or ()),
@@ -197,14 +201,8 @@ def as_markdown(card: Mapping[str, Any]) -> str:
         + ", ".join(f"{name} {value:.3g}" for name, value in card["parity"].items())
         + ".",
         "",
-        "## How to load it",
-        "",
-        "```python",
-        *_loading(card),
-        "```",
-        "",
-        *(f"Input `{argument['name']}`: {argument['what']}." for argument in card["inputs"]),
-        f"Output: {card['output']['what']}.",
+        *serving.page(card),
+        "With Kirigami:",
         "",
         "```python",
         'from kirigami.models import load  # checks every byte\n\nnetwork = load("model.kgm")  # a torch module',
@@ -284,30 +282,3 @@ def _scores(test: Mapping[str, Any]) -> list[str]:
 
 def _count(value: Any) -> str:
     return "–" if value is None else f"{value:,.0f}"
-
-
-def _loading(card: Mapping[str, Any]) -> list[str]:
-    lines, feed = [], []
-    for place, argument in enumerate(card["inputs"]):
-        variable = "rows" if len(card["inputs"]) == 1 else f"rows_{place}"
-        shape = ", ".join(map(str, argument["shape"][1:]))
-        lines.append(f"{variable} = np.zeros((1, {shape}), np.{argument['type']})  # your rows")
-        feed.append(f'"{argument["name"]}": {variable}')
-    return [
-        "import numpy as np",
-        "import onnxruntime",
-        "",
-        'session = onnxruntime.InferenceSession("model.onnx")',
-        *lines,
-        f"outputs = session.run(None, {{{', '.join(feed)}}})[0]",
-        f"print({_decided(card['output'])})",
-    ]
-
-
-def _decided(output: Mapping[str, Any]) -> str:
-    """Return how answers are read off the outputs, in Python."""
-    if output["kind"] in ("classes", "characters"):
-        return "outputs.argmax(-1)"
-    if output["kind"] == "pixels" and output["classes"]:
-        return "outputs.argmax(1)"
-    return "outputs > 0" if output["kind"] in ("labels", "pixels") else "outputs"

@@ -9,6 +9,7 @@ import onnxruntime
 import pandas
 import pytest
 import torch
+from PIL import Image
 
 from kirigami import models, tasks
 from kirigami.search.command import cli
@@ -95,12 +96,15 @@ def test_folder_holds_what_a_stranger_needs(exported: Path) -> None:
     assert "masks | save size, not time" in page
 
 
-def test_snippet_of_the_card_runs(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_snippet_of_the_card_runs(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     snippet = (exported / "card.md").read_text().split("```python\n")[1].split("```")[0]
-    monkeypatch.chdir(exported)
+    (tmp_path / "model.onnx").write_bytes((exported / "model.onnx").read_bytes())
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) * 4).save(tmp_path / "picture.png")
+    monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     exec(snippet, names)
     assert names["outputs"].shape == (1, 10)  # type: ignore[attr-defined]
+    assert float(names["rows"].max()) == pytest.approx(63 * 4 / 255 * 16)  # type: ignore[attr-defined]
 
 
 def test_all_forms_score_what_the_card_says(exported: Path) -> None:
@@ -188,7 +192,6 @@ def test_rows_of_a_table_are_classified(name: str, exported: Path, tmp_path: Pat
 
 
 def test_images_are_classified(exported: Path, tmp_path: Path) -> None:
-    from PIL import Image
 
     for number in range(3):
         Image.fromarray(np.full((8, 8), number, np.uint8)).save(tmp_path / f"{number}.png")
@@ -199,8 +202,6 @@ def test_images_are_classified(exported: Path, tmp_path: Path) -> None:
 
 def test_images_in_a_parquet_are_classified(exported: Path, tmp_path: Path) -> None:
     import io
-
-    from PIL import Image
 
     cells = []
     for number in range(3):
