@@ -114,6 +114,19 @@ class TestCallbacks:
         assert [fidelity for fidelity, _ in run(stop)[1].curve] == [1, 2]
         assert [fidelity for fidelity, _ in run(stop)[1].curve] == [1, 2]
 
+    def test_the_scores_of_a_trial_that_one_stops_early_are_those_of_the_hard_form(self) -> None:
+        stop = f"trainer.callbacks=[{{_target_: {HERE}.StopAfter, epochs: 1}}]"
+        sparse = ["sparsity=magnitude", "sparsity.density=0.05"]
+        with pytest.warns(UserWarning, match="before harden_at"):
+            outcome, job = run(stop, *sparse)
+        network, task = outcome.trained.network.eval(), outcome.trained.task
+        with torch.no_grad():
+            outputs = network(task.validation.inputs)
+
+        assert outcome.trained.techniques[0].hard
+        assert outcome.metrics["f1"] == pytest.approx(task.evaluate(outputs, task.validation.targets)["f1"])
+        assert outcome.metrics["f1"] != job.curve[-1][1]["f1"]
+
     @pytest.mark.parametrize(
         ("callback", "line"),
         [
