@@ -1,7 +1,8 @@
 """Techniques: callbacks with a soft and a hard form, and the links in the chains of weights that most consist of."""
 
-from kirigami.models.technique.base import Least, Technique, hook
+from kirigami.models.technique.base import Least, Technique
 from kirigami.models.technique.groups import regroup, withdraw
+from kirigami.models.technique.hooks import hook
 from kirigami.models.technique.layers import WEIGHTED, chosen, network_of, note_hard, note_soft, soft_titles, weighted
 from kirigami.models.technique.link import ORDER, Link, chain, check_order, incoming, stored_parameters
 from kirigami.models.technique.linked import Linked

@@ -6,26 +6,20 @@ It needs no cooperation, so it works on anybody's network:
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, final
+from typing import Any, final
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
 from kirigami.errors import ArgumentError
+from kirigami.models.technique.hooks import hook
 from kirigami.models.technique.judges import judge_anew
 from kirigami.models.technique.layers import network_of
+from kirigami.models.technique.plain_names import with_plain_names
 from kirigami.models.technique.run import Run, progress_of
-
-Method = TypeVar("Method", bound=Callable[..., Any])
-
-
-def hook(method: Method) -> Method:
-    """Mark a method that does nothing by default, for at most one subclass in a line to define."""
-    method.is_hook = True  # type: ignore[attr-defined]
-    return method
 
 
 @dataclass(frozen=True)
@@ -213,6 +207,8 @@ class Technique(Callback, ABC):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Attach before the optimisers are made, so that they see the links' parameters."""
         self.attach(network_of(pl_module))
+        if stage == "fit":
+            with_plain_names(pl_module)
 
     @final
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:

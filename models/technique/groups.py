@@ -3,9 +3,13 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+
+RATES = ("base_lrs", "_last_lr", "max_lrs", "min_lrs")  # a number for each group, in torch's schedules
+ALIKE = ("base_momenta", "base_momentums", "max_momentums", "lr_lambdas")
 
 
 def withdraw(optimizer: Optimizer, parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
@@ -23,23 +27,42 @@ def regroup(
     parameters: Iterable[nn.Parameter],
     settings: Mapping[str, Any],
 ) -> None:
-    """Move parameters to a group of their own that differs from the first one by the settings, under its schedules.
-
-    Parameters that the optimiser does not hold are left alone.
+    """Give parameters a group of their own that differs from the first one by the settings, under its schedules.
 
     Args:
+        parameters: those of other groups leave them.
         settings: keys of the group; `lr_scale` multiplies the first group's rates.
+
+    Raises:
+        ValueError: where the optimiser has no groups.
     """
-    held = withdraw(optimizer, parameters)
-    if not held:
+    listed = [*parameters]
+    if not listed:
         return
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise ValueError("LBFGS takes one group of parameters, and this technique needs another. Take SGD or Adam.")
+    held = withdraw(optimizer, listed)
+    held += [parameter for parameter in listed if all(parameter is not other for other in held)]
     changed = dict(settings)
     scale = changed.pop("lr_scale", 1.0)
     first = {key: value for key, value in optimizer.param_groups[0].items() if key != "params"}
     rates = {key: first[key] * scale for key in ("lr", "initial_lr", "max_lr", "min_lr") if key in first}
     optimizer.add_param_group({**first, **rates, **changed, "params": held})
     for schedule in schedules:
-        for name, factor in (("base_lrs", scale), ("_last_lr", scale), ("base_momenta", 1), ("lr_lambdas", None)):
-            values = getattr(schedule, name, None)
-            if isinstance(values, list) and values:
-                values.append(values[0] if factor is None else values[0] * factor)
+        _extend(schedule, scale)
+
+
+def held_by(optimizer: Optimizer, parameters: Iterable[nn.Parameter]) -> bool:
+    """Return whether an optimiser holds one of the parameters."""
+    wanted = {id(parameter) for parameter in parameters}
+    return any(id(parameter) in wanted for group in optimizer.param_groups for parameter in group["params"])
+
+
+def _extend(schedule: Any, scale: float) -> None:
+    """Let a schedule, and its parts, count another group, whose rates are the first one's times a scale."""
+    for part in getattr(schedule, "_schedulers", ()):
+        _extend(part, scale)
+    for name in (*RATES, *ALIKE):
+        values = getattr(schedule, name, None)
+        if isinstance(values, list) and values:
+            values.append(values[0] * scale if name in RATES else values[0])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrize import ParametrizationList
 
-from kirigami.models.technique.base import hook
+from kirigami.models.technique.hooks import hook
 from kirigami.models.technique.layers import weighted
 
 ORDER = ("share", "mask", "quantise")

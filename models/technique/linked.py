@@ -1,7 +1,7 @@
 """Techniques that consist of links in the chains of weights."""
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Generic, TypeVar, final
 
 from lightning.pytorch import LightningModule, Trainer
@@ -10,8 +10,9 @@ from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from kirigami.models.technique.base import Technique, hook
-from kirigami.models.technique.groups import regroup, withdraw
+from kirigami.models.technique.base import Technique
+from kirigami.models.technique.groups import held_by, regroup, withdraw
+from kirigami.models.technique.hooks import hook
 from kirigami.models.technique.layers import chosen
 from kirigami.models.technique.link import Link, check_order, incoming
 from kirigami.models.technique.run import Run, add_gradient
@@ -132,7 +133,16 @@ class Linked(Technique, Generic[AnyLink]):
                 withdraw(optimizer, self.learned())
                 continue
             followers = [schedule for schedule in schedules if schedule.optimizer is optimizer]
-            regroup(optimizer, followers, self.learned(), {"weight_decay": 0.0, "lr_scale": self.lr_scale})
+            settings = {"weight_decay": 0.0, "lr_scale": self.lr_scale}
+            regroup(optimizer, followers, self._learned_by(optimizer, trainer.optimizers), settings)
+
+    def _learned_by(self, optimizer: Optimizer, optimizers: Sequence[Optimizer]) -> list[nn.Parameter]:
+        """Return the learned parameters that an optimiser holds, and those of its weights that no optimiser holds."""
+        learned, layers = self.learned(), self.layers.values()
+        held = [parameter for parameter in learned if held_by(optimizer, [parameter])]
+        others = [parameter for parameter in learned if not any(held_by(other, [parameter]) for other in optimizers)]
+        weights = [weight for layer in layers if (weight := stored(Place(layer, "weight"))) is not None]
+        return [*held, *(others if held_by(optimizer, weights) else [])]
 
     @final
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
