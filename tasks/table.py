@@ -248,7 +248,16 @@ class Table(Task):
     def prepare(self, split: Split) -> Split:
         """Scale the numbers, and the values to learn, in float64, and cast them to float32."""
         targets = split.targets if self._values is None else self._values(split.targets)
-        return Split(self._inputs(split.inputs), targets)
+        inputs = self._inputs(split.inputs)
+        if not bool(torch.isfinite(inputs).all()):
+            row, column = (~torch.isfinite(inputs)).nonzero()[0].tolist()
+            number = split.inputs[row, column].item()
+            raise ArgumentError(
+                "train",
+                f": {number:.15g} in the column {self._learnt.filling.columns[column]!r} is too far from the train rows "
+                "for float32. Mend it, set task.scale=ranks, or add the column to task.drop.",
+            )
+        return Split(inputs, targets)
 
     def canonical(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Bring values back to their own unit before they are scored."""
