@@ -209,6 +209,7 @@ class Table(Task):
 
     def fingerprint(self) -> str:
         """Return 16 hex digits of the SHA-256 of all train and validation rows, whatever the knobs of columns are."""
+        self.setup("fit")
         usual = replace(
             self._source, log=False, missing="median", missing_category="own", indicator=False, scale="ranks"
         )
@@ -251,11 +252,11 @@ class Table(Task):
         inputs = self._inputs(split.inputs)
         if not bool(torch.isfinite(inputs).all()):
             row, column = (~torch.isfinite(inputs)).nonzero()[0].tolist()
-            number = split.inputs[row, column].item()
+            number, name = split.inputs[row, column].item(), self._learnt.filling.columns[column]
             raise ArgumentError(
                 "train",
-                f": {number:.15g} in the column {self._learnt.filling.columns[column]!r} is too far from the train rows "
-                "for float32. Mend it, set task.scale=ranks, or add the column to task.drop.",
+                f": {number:.15g} in the column {name!r} is too far from the train rows for float32. Mend it, set "
+                "task.scale=ranks, or add the column to task.drop.",
             )
         return Split(inputs, targets)
 
