@@ -42,7 +42,7 @@ FORMS = {
         {"width": 32, "depth": 2},
         {
             "width": {"low": 4, "high": 64, "log": True},
-            "depth": {"low": 1, "high": 3},
+            "depth": {"low": 0, "high": 3},  # of 0 it is a linear model
             "dropout": {"low": 0.0, "high": 0.3},
             "norm": {"choices": ["none", "batch"]},
         },

@@ -17,7 +17,7 @@ from kirigami.models import compact
 from kirigami.models.technique import stored_parameters
 from kirigami.search.config.identity import leaves
 from kirigami.search.config.settings import TrialConfig
-from kirigami.search.export import contents, parity, serving
+from kirigami.search.export import beside, contents, parity, serving
 from kirigami.search.export.files import sample, timed
 from kirigami.search.export.finish import Finished
 from kirigami.search.export.judge import Judge, outputs_of
@@ -60,6 +60,7 @@ def card_of(
             "rows": agreed.rows,
             "all": scores,
             "baselines": task.baselines(targets),
+            "rivals": beside.rivals_of(study, config, judge, task, outputs, targets),
         },
         "validation": {"value": done.score, "before_last_cuts": done.before, "tolerance": judge.tolerance},
         "dense_twin": twin,
@@ -116,18 +117,19 @@ def interface(onnx: bytes, task: tasks.Task) -> dict[str, Any]:
 
 
 def summary(card: Mapping[str, Any]) -> str:
-    """Return the card in a line or two."""
+    """Return the card in a line or two, and each simple model that is ahead in one of its own."""
     test, twin, size = card["test"], card["dense_twin"], card["bytes"]
-    beside = f"; {_float32(card)}"
+    smaller = f"; {_float32(card)}"
     if twin:
-        beside = (
+        smaller = (
             f"; its dense twin {twin['test']:.4f} in {twin['float32_bytes']:,} bytes of float32 "
             f"({twin['float32_bytes'] / size['model.kgm']:.0f}x)"
         )
-    return (
+    first = (
         f"trial {card['trial']}: test {test['metric']} {test['value']:.4f} ({_within(test)}{test['rows']} rows), "
-        f"model.kgm {size['model.kgm']:,} bytes, model.onnx {size['model.onnx']:,}{beside}"
+        f"model.kgm {size['model.kgm']:,} bytes, model.onnx {size['model.onnx']:,}{smaller}"
     )
+    return "\n".join([first, *beside.leads(card)])
 
 
 def interval(
@@ -187,6 +189,7 @@ def as_markdown(card: Mapping[str, Any]) -> str:
         "",
         *([f"The dense twin: {twin['what']}.", ""] if twin else []),
         *_scores(test),
+        *(f"- {line}." for line in beside.sentences(card)),
         *_tensors(card),
         *(f"- {note}" for note in card["notes"]),
         "",
@@ -267,17 +270,17 @@ def _beside(card: Mapping[str, Any], twin: Mapping[str, Any] | None) -> list[str
 
 
 def _scores(test: Mapping[str, Any]) -> list[str]:
-    """Return every metric of the test rows beside what always giving the same answer scores on them."""
-    baselines = test["baselines"]
-    if not baselines:
+    """Return every metric of the test rows beside what simple models, and always the same answer, score on them."""
+    columns = beside.columns(test)
+    if not columns:
         return []
-    names = "".join(f" {name.replace('_', ' ')} |" for name in baselines)
     rows = [
         f"| {name} | {value:.4f} |"
-        + "".join(f" {scores[name]:.4f} |" if name in scores else " – |" for scores in baselines.values())
+        + "".join(f" {scores[name]:.4f} |" if name in scores else " – |" for scores in columns.values())
         for name, value in test["all"].items()
     ]
-    return [f"| test rows | this network |{names}", "| --- | --- |" + " --- |" * len(baselines), *rows, ""]
+    names = "".join(f" {name} |" for name in columns)
+    return [f"| test rows | this network |{names}", "| --- | --- |" + " --- |" * len(columns), *rows, ""]
 
 
 def _count(value: Any) -> str:

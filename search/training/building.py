@@ -138,6 +138,18 @@ def open_task(
     return task
 
 
+def open_whole(config: TrialConfig, fold: int | None = 0) -> tasks.Task:
+    """Build the task on the CPU with all its train rows as the data have them, whatever share a trial takes of them.
+
+    Args:
+        config: of a trial.
+        fold: which of its draws of validation rows; None has all rows but the test rows among the train rows.
+    """
+    share = {"fraction": 1.0} if "fraction" in config.task else {}
+    changes = {"task": share, "imbalance": {"method": "none"}, "trainer": {"device": "cpu"}}
+    return open_task(config.with_changes(**changes), fold=fold)
+
+
 def build_module(config: TrialConfig, task: tasks.Task) -> LightningModule:
     """Build what Lightning trains: a user's own LightningModule as it is, any other network inside a `Learner`."""
     network = build_network(config, task)

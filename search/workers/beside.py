@@ -77,16 +77,14 @@ def begin(loop: "Loop") -> Beside | None:
     from kirigami.search.config.settings import TrialConfig
     from kirigami.search.study.facts import facts_of
     from kirigami.search.study.study import note_rivals
-    from kirigami.search.training.building import open_task
+    from kirigami.search.training.building import open_whole
 
     if facts_of(loop.study).rivals is not None:
         return None
     config = TrialConfig.from_resolved(loop.prepare({}))
-    all_rows = {"fraction": 1.0} if "fraction" in config.task else {}
-    plain = config.with_changes(task=all_rows, imbalance={"method": "none"}, trainer={"device": "cpu"})
     try:
-        first = open_task(plain)
-        draws = [first, *(open_task(plain, fold=fold) for fold in range(1, first.draws))]
+        first = open_whole(config)
+        draws = [first, *(open_whole(config, fold) for fold in range(1, first.draws))]
         tables = [rivals.offer(task, task.validation) for task in draws]
     except (ValueError, RuntimeError, OSError) as error:
         print(f"no simple models are fitted beside the trials: {error}", flush=True)

@@ -111,7 +111,9 @@ def test_they_learn_from_all_train_rows_and_are_joined_over_folds(study, tmp_pat
     smaller = ["task.validation={folds: 3}", "task.fraction=0.5", "imbalance=oversample"]
     settings = checked(compose([*changes, *smaller]))
     loop = SimpleNamespace(study=study, prepare=settings.resolved)
-    beside.begin(loop).finish(lambda: False)
+    begun = beside.begin(loop)
+    begun.process.wait()
+    assert begun.look()
     linear, _ = rivals_of(study)
     assert (linear.fitted_on, linear.train_rows) == (32, 32)  # of 48 that are not test rows
     assert len(Rows.from_plain(linear.rows).values) == 48
