@@ -209,6 +209,7 @@ class Table(Task):
 
     def fingerprint(self) -> str:
         """Return 16 hex digits of the SHA-256 of all train and validation rows, whatever the knobs of columns are."""
+        self.setup("fit")
         usual = replace(
             self._source, log=False, missing="median", missing_category="own", indicator=False, scale="ranks"
         )
@@ -248,7 +249,16 @@ class Table(Task):
     def prepare(self, split: Split) -> Split:
         """Scale the numbers, and the values to learn, in float64, and cast them to float32."""
         targets = split.targets if self._values is None else self._values(split.targets)
-        return Split(self._inputs(split.inputs), targets)
+        inputs = self._inputs(split.inputs)
+        if not bool(torch.isfinite(inputs).all()):
+            row, column = (~torch.isfinite(inputs)).nonzero()[0].tolist()
+            number, name = split.inputs[row, column].item(), self._learnt.filling.columns[column]
+            raise ArgumentError(
+                "train",
+                f": {number:.15g} in the column {name!r} is too far from the train rows for float32. Mend it, set "
+                "task.scale=ranks, or add the column to task.drop.",
+            )
+        return Split(inputs, targets)
 
     def canonical(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Bring values back to their own unit before they are scored."""

@@ -15,5 +15,5 @@ def wait_until(condition: Callable[[], T]) -> T:
     end = time.monotonic() + GUARD_SECONDS
     while not (value := condition()):
         assert time.monotonic() < end, "what was waited for did not come"
-        time.sleep(0.01)
+        time.sleep(0.03)
     return value

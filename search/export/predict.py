@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kirigami.search.errors import InputError, one_line
-from kirigami.search.export.predicting.answers import columns
+from kirigami.search.export.predicting.answers import columns, require_numbers
 from kirigami.search.export.predicting.arrays import ARRAYS, read_arrays
 from kirigami.search.export.predicting.pictures import read_picture_rows, read_pictures
 from kirigami.search.export.predicting.tables import TABLES, read_table
@@ -50,7 +50,8 @@ def predict(file: Path, data: Path, to: Path | None) -> Path | None:
         table = pandas.DataFrame(answer_texts(data, rules, int(arguments[0].shape[1]), run))
     else:
         names, batches = _feed(data, arguments, rules)
-        table = pandas.DataFrame({"input": names, **columns(_outputs(data, session, batches), metadata)})
+        outputs = require_numbers(_outputs(data, session, batches), names, data)
+        table = pandas.DataFrame({"input": names, **columns(outputs, metadata)})
     if to is None:
         print(table.to_csv(index=False), end="")
         return None

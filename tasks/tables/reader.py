@@ -9,13 +9,22 @@ from kirigami.tasks.tables.cells import Frame, complaint, joined
 from kirigami.tasks.tables.columns import Reading
 
 
-@lru_cache(maxsize=4)
 def read(where: str, files: tuple[Path, ...], reading: Reading) -> Frame:
     """Read tables of the same columns below one another; `where` is the argument that names them.
 
     Raises:
         ArgumentError: where one cannot be read, or lacks a column that the first has.
     """
+    try:
+        stamps = tuple((state.st_mtime_ns, state.st_size) for state in (file.stat() for file in files))
+    except OSError as error:
+        raise complaint(where, f"{str(error.filename)!r} cannot be read: {error.strerror}.") from None
+    return _read_all(where, files, reading, stamps)
+
+
+@lru_cache(maxsize=4)
+def _read_all(where: str, files: tuple[Path, ...], reading: Reading, stamps: tuple[tuple[int, int], ...]) -> Frame:
+    """Read files once for as long as they stay as they are, which `stamps` tell."""
     frames = [_read(where, file, reading) for file in files]
     for frame in frames[1:]:
         require_columns(where, frame.files[0], frame.names, frames[0].names)

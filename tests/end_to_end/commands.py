@@ -149,10 +149,23 @@ def wait_for(what: Callable[[], Any], process: "subprocess.Popen[str] | None" = 
 
 def running(folder: Folder, study: str, number: int) -> FrozenTrial | None:
     """Return a trial that is being trained, of at least this number; None where there is none."""
+    if not _is_any_running(folder.path / "studies.db", number):  # Optuna takes long, and it is asked often
+        return None
     for trial in folder.trials(study):
         if trial.number >= number and trial.state is TrialState.RUNNING and "origin" in trial.user_attrs:
             return trial
     return None
+
+
+def _is_any_running(store: Path, number: int) -> bool:
+    if not store.exists():
+        return False
+    query = "SELECT count(*) FROM trials WHERE state = 'RUNNING' AND number >= ?"
+    with closing(sqlite3.connect(store, timeout=120)) as connection:
+        try:
+            return bool(connection.execute(query, [number]).fetchone()[0])
+        except sqlite3.OperationalError:
+            return False
 
 
 def state_of(trial: FrozenTrial) -> str:

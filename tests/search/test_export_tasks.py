@@ -32,7 +32,7 @@ def table(tmp_path: Path) -> Path:
     rows["price"] = 100 + 7 * rows["size"] + drawn.normal(size=120)
     rows.loc[rows["size"] > 7, "good"] = "yes"
     rows.loc[::9, "size"] = np.nan
-    rows.to_csv(tmp_path / "rows.csv", index=False)
+    rows.to_csv(tmp_path / "rows.csv", index=False, sep=";", decimal=",")  # as spreadsheets of many lands write it
     return tmp_path / "rows.csv"
 
 
@@ -59,7 +59,7 @@ def test_a_table_is_served_from_raw_columns(target: str, drop: str, table: Path,
     assert compare(network, files, task).rows == len(task.raw_test())
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
-    rows = pandas.read_csv(table)
+    rows = pandas.read_csv(table, sep=";")
     found = {}
     for name in files:
         to = predict(tmp_path / name, table, tmp_path / f"{name}.csv")
@@ -76,9 +76,22 @@ def test_a_table_is_served_from_raw_columns(target: str, drop: str, table: Path,
 def test_a_table_without_a_column_is_refused(table: Path, tmp_path: Path) -> None:
     task = opened(table, "good", "price")
     (tmp_path / "model.onnx").write_bytes(to_onnx(network_for(task), task))
-    pandas.read_csv(table).drop(columns=["colour"]).to_csv(tmp_path / "other.csv", index=False)
+    pandas.read_csv(table, sep=";").drop(columns=["colour"]).to_csv(tmp_path / "other.csv", index=False)
     with pytest.raises(ValueError, match=r"'other\.csv' has no column 'colour'"):
         predict(tmp_path / "model.onnx", tmp_path / "other.csv", None)
+
+
+def test_a_table_of_categories_alone_is_served_and_what_is_new_is_said(tmp_path: Path, capsys) -> None:
+    rows = {"colour": ["red", "blue", "", "red"] * 10, "shape": ["round", "flat"] * 20, "kind": ["yes", "no"] * 20}
+    pandas.DataFrame(rows).to_csv(tmp_path / "rows.csv", index=False)
+    task = tasks.build({"name": "table", "train": str(tmp_path / "rows.csv"), "target": "kind"}, seed=0)
+    task.setup("fit")
+    (tmp_path / "model.onnx").write_bytes(to_onnx(network_for(task), task))
+    (tmp_path / "new.txt").write_text("shape|colour\nround|red\nflat|green\nround|\n")
+    assert predict(tmp_path / "model.onnx", tmp_path / "new.txt", None) is None
+    answers, said = capsys.readouterr()
+    assert len(answers.splitlines()) == 4
+    assert "'colour' has 1 cell of a category that training did not have (such as 'green', 'new.txt', row 2)" in said
 
 
 def test_layers_that_are_alike_fold_at_the_end(tmp_path: Path) -> None:

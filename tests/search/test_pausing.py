@@ -253,7 +253,7 @@ def test_workers_that_are_killed_lose_no_paused_trial(child, make_loop, bowl, sq
             team[kills % count].wait()
             kills += 1
             team[(kills - 1) % count] = start()
-        time.sleep(0.01)
+        time.sleep(0.05)
     assert [worker.communicate(timeout=120)[0] for worker in team] == ["budget.trials=12 is met\n"] * count
     ledger = Ledger(trials_of(watching))
     assert (ledger.finished, ledger.open, ledger.count("failed")) == (12, 0, 0)

@@ -49,7 +49,6 @@ def numbers_of(folder: Path, cells: list[str], **knobs: str) -> list[float]:
     (folder / "numbers.csv").write_text("\n".join(lines))
     frame = reader.read("train", (folder / "numbers.csv",), Reading(**knobs))
     rules = learn_all(frame.drop(["kind"]), Reading(**knobs))
-    reader.read.cache_clear()
     assert rules["x"].kind in ("number", "boolean", "date"), rules["x"]
     return rules["x"].floats(frame, "train").tolist()
 

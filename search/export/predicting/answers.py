@@ -1,11 +1,29 @@
 """The answers of a network as columns of a table."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from kirigami.search.errors import InputError
+
+
+def require_numbers(outputs: NDArray[Any], names: Sequence[Any], data: Path) -> NDArray[Any]:
+    """Return outputs, all of which are numbers.
+
+    Raises:
+        InputError: naming the first row whose answer is none.
+    """
+    wrong = ~np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
+    if wrong.any():
+        raise InputError(
+            f"{data}: input {names[int(wrong.argmax())]}: the network's answer is no number. A value of it is missing, "
+            "or far from those of training."
+        )
+    return outputs
 
 
 def columns(outputs: NDArray[Any], metadata: Mapping[str, str]) -> dict[str, Any]:
