@@ -122,8 +122,9 @@ def test_which_column_is_read(tmp_path: Path) -> None:
 def test_rows_of_pixels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     argument = SimpleNamespace(shape=["batch", 1, 1, 2], type="tensor(uint8)")
     for row, wrong in (("7,300", "300"), ("0.5,7", "0.5"), ("-1,7", "-1")):
-        (tmp_path / "rows.csv").write_text(f"a,b\n1,255\n{row}\n")
+        file = tmp_path / f"{wrong}.csv"
+        file.write_text(f"a,b\n1,255\n{row}\n")
         with pytest.raises(InputError, match=rf"row 1, number \d: {wrong} is no whole number of 0 to 255"):
-            read_table(tmp_path / "rows.csv", argument, {})
+            read_table(file, argument, {})
     (tmp_path / "rows.csv").write_text("a,b\n1,255\n")
     assert read_table(tmp_path / "rows.csv", argument, {})[1].tolist() == [[[[1, 255]]]]
