@@ -14,7 +14,11 @@ from kirigami.tasks.tables.numbers import GAPS, PLAIN
 
 FEWEST = 10
 """Rows in which a column must equal the target before that is no chance."""
-_UNNAMED = re.compile(r"(unnamed: \d+(_level_\d+)?|level_0|index|row\.?_?names)(\.\d+)?", re.IGNORECASE)
+_UNNAMED = re.compile(
+    r"(unnamed: \d+(_level_\d+)?|level_0|index|idx|id|obs|#|s\.?\s?no\.?|nr\.?|no\.?"
+    r"|(row|record)[ ._]?(names?|id|nr|no|num|number|index)?)(\.\d+)?",
+    re.IGNORECASE,
+)
 _CODE = re.compile(r"0\d+")
 _SAME = {"no": 0, "n": 0, "false": 0, "f": 0, "0": 0, "negative": 0, "neg": 0, "off": 0}
 _SAME |= {"yes": 1, "y": 1, "true": 1, "t": 1, "1": 1, "positive": 1, "pos": 1, "on": 1}

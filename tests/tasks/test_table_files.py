@@ -163,6 +163,13 @@ def test_decimals_of_parquet_are_numbers_and_lists_are_refused(tmp_path: Path) -
     assert "target: the column 'l' is of the type list<" in refused(tmp_path, train="t.parquet", target="l")
 
 
+def test_a_row_number_of_a_usual_name_is_left_out_where_it_counts(tmp_path: Path) -> None:
+    write(tmp_path, id=list(range(1, ROWS + 1)), index=[str(row % 7) for row in range(ROWS)])
+    task = opened(tmp_path)
+    assert task._learnt.features.columns == ("size", "index")  # type: ignore[attr-defined]
+    assert "the column 'id' numbers the rows, and is left out." in task.notices
+
+
 def test_a_row_number_without_a_name_is_left_out(tmp_path: Path) -> None:
     columns = {"": list(range(ROWS)), "size": SIZES, "kind": KINDS}
     lines = [columns.keys(), *zip(*columns.values(), strict=True)]
