@@ -17,7 +17,7 @@ from kirigami.tasks.files import UNSET
 from kirigami.tasks.pictures.decode import Rules
 from kirigami.tasks.pictures.folders import class_name
 from kirigami.tasks.pictures.source import Source
-from kirigami.tasks.pictures.sources import check_classes, counts_of, parts_of
+from kirigami.tasks.pictures.sources import Stamp, check_classes, counts_of, parts_of, stamp_of
 from kirigami.tasks.pictures.store import PictureStore, learn_rules, open_source, open_store
 from kirigami.tasks.pictures.wording import changes_in_words, repeated_in_words, table_of_classes
 from kirigami.tasks.splits import LIMIT_STREAM, TEST_STREAM, carve, check_amount, rows_of
@@ -41,19 +41,20 @@ class _Settings:
     channels: int | None
     size: int | None
     background: int
+    stamp: Stamp
 
     @property
     def columns(self) -> tuple[str | None, str | None]:
         return self.image_column, self.label_column
 
     def source(self, part: str) -> Source:
-        return open_source(self.path, part, self.columns, self.drop)
+        return open_source(self.path, part, self.columns, self.drop, self.stamp)
 
     def rules(self) -> Rules:
-        return learn_rules(self.path, self.columns, self.drop, self.channels, self.size, self.background)
+        return learn_rules(self.path, self.columns, self.drop, self.stamp, self.channels, self.size, self.background)
 
     def store(self, part: str) -> PictureStore:
-        return open_store(self.path, part, self.columns, self.drop, self.rules())
+        return open_store(self.path, part, self.columns, self.drop, self.stamp, self.rules())
 
 
 @lru_cache(maxsize=8)
@@ -197,7 +198,7 @@ class Images(Task):
         self.augment, self.flip = augment, flip
         self._settings = _Settings(
             *(str(path), rows, how, test_share, image_column, label_column, _names(drop)),
-            *(channels, size, background),
+            *(channels, size, background, stamp_of(str(path))),
         )
 
     def load(self) -> Parts:

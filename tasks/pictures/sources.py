@@ -29,7 +29,25 @@ from kirigami.tasks.pictures.parquet import (
 from kirigami.tasks.pictures.source import Source, unknown_class
 
 Columns = tuple[str | None, str | None]
+Stamp = tuple[tuple[int, int], ...]
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+def stamp_of(path: str) -> Stamp:
+    """Return what changes when files of a source come, go or are written: times and sizes, none for the hub.
+
+    Of folders of classes their own times are looked at, not those of all pictures in them.
+    """
+    place = expanded(path)
+    if not place.is_dir():
+        return _stamps([place]) if place.exists() else ()
+    folders = [place, *find_part_folders(place).values()]
+    return _stamps([*folders, *(child for folder in folders for child in sorted(folder.iterdir()))])
+
+
+def _stamps(places: Iterable[Path]) -> Stamp:
+    stats = [place.stat() for place in places if place.exists()]
+    return tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
 
 
 def parts_of(path: str) -> tuple[str, ...]:

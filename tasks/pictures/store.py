@@ -15,7 +15,7 @@ from kirigami.errors import ArgumentError
 from kirigami.tasks.pictures.decode import EIGHT, SIXTEEN, Rules, decode, size_of
 from kirigami.tasks.pictures.modes import UnusablePicture, kind_of
 from kirigami.tasks.pictures.source import Source
-from kirigami.tasks.pictures.sources import Columns, no_pictures, open_part
+from kirigami.tasks.pictures.sources import Columns, Stamp, no_pictures, open_part
 
 
 class PictureStore:
@@ -85,8 +85,8 @@ def _as_argument(size: int) -> Iterator[None]:
 
 
 @lru_cache(maxsize=6)
-def open_source(path: str, part: str, columns: Columns, drop: tuple[str, ...]) -> Source:
-    """Open one part, once in a process.
+def open_source(path: str, part: str, columns: Columns, drop: tuple[str, ...], stamp: Stamp) -> Source:
+    """Open one part, once in a process as long as its files stay as `stamp` says.
 
     Raises:
         ArgumentError: where it holds no pictures.
@@ -98,14 +98,22 @@ def open_source(path: str, part: str, columns: Columns, drop: tuple[str, ...]) -
 
 
 @lru_cache(maxsize=6)
-def open_store(path: str, part: str, columns: Columns, drop: tuple[str, ...], rules: Rules) -> PictureStore:
-    """Open the pictures of one part, once in a process."""
-    return PictureStore(open_source(path, part, columns, drop), rules)
+def open_store(
+    path: str, part: str, columns: Columns, drop: tuple[str, ...], stamp: Stamp, rules: Rules
+) -> PictureStore:
+    """Open the pictures of one part, once in a process as long as its files stay as `stamp` says."""
+    return PictureStore(open_source(path, part, columns, drop, stamp), rules)
 
 
 @lru_cache(maxsize=6)
 def learn_rules(
-    path: str, columns: Columns, drop: tuple[str, ...], channels: int | None, size: int | None, background: int
+    path: str,
+    columns: Columns,
+    drop: tuple[str, ...],
+    stamp: Stamp,
+    channels: int | None,
+    size: int | None,
+    background: int,
 ) -> Rules:
     """Learn from all pictures of the train part, by their headers, what pictures are brought to.
 
@@ -114,7 +122,7 @@ def learn_rules(
     Raises:
         ArgumentError: where one cannot be opened, or they have no scale in common.
     """
-    source = open_source(path, "train", columns, drop)
+    source = open_source(path, "train", columns, drop, stamp)
     with _as_argument(0):
         kinds = _kinds(source)
         first = next(iter(source.read(np.array([0]))))

@@ -208,6 +208,15 @@ class TestFolders:
 
 
 class TestContent:
+    def test_what_has_changed_is_read_again(self, tmp_path: Path) -> None:
+        write(tmp_path / "data", "ab")
+        assert opened(tmp_path / "data").classes == ("a", "b")
+        write(tmp_path / "data", "c")
+        assert opened(tmp_path / "data").classes == ("a", "b", "c")
+        (tmp_path / "data" / "a" / "0.png").unlink()
+        task = opened(tmp_path / "data")
+        assert len(task.train.targets) + len(task.validation.targets) + len(task.load_test().targets) == 17
+
     def test_pictures_of_two_parts_and_missing_classes_are_said(self, tmp_path: Path) -> None:
         write(tmp_path / "train", "abc")
         for part, names in (("validation", "ab"), ("test", "c")):
