@@ -80,7 +80,7 @@ def refuse_names_of_target(frame: Frame, target: str) -> None:
 def refuse_copies_of_target(frame: Frame, rules: Mapping[str, Rule], labeller: Labeller) -> list[str]:
     """Refuse columns that equal the target in every row; return a line for each that tells it in other words.
 
-    A column of numbers that codes the classes, such as 0 and 1 for no and yes, equals them.
+    A column of numbers that counts the classes, such as 0 and 1 for no and yes, equals them.
 
     Raises:
         ArgumentError: naming the column.
@@ -94,7 +94,7 @@ def refuse_copies_of_target(frame: Frame, rules: Mapping[str, Rule], labeller: L
             if not rule.is_category and np.allclose(rule.floats(frame, "train"), targets, rtol=1e-9, atol=0):
                 raise _copy(name, labeller)
         elif _is_one_to_one(_codes(frame, rule), targets):
-            if not rule.is_category or _reads_same(frame, rule, labeller):
+            if _reads_same(frame, rule, labeller):
                 raise _copy(name, labeller)
             row = [int(np.flatnonzero(targets == label)[0]) for label in np.unique(targets)[:2]]
             pairs = ", ".join(f"{frame.columns[name].texts()[at]!r} is {_class(labeller, targets[at])}" for at in row)
@@ -132,7 +132,10 @@ def _is_one_to_one(column: NDArray[np.int64], targets: NDArray[np.int64]) -> boo
 
 
 def _reads_same(frame: Frame, rule: Rule, labeller: Labeller) -> bool:
-    """Return whether two columns of words hold the same ones, or words for yes and no that mean the same."""
+    """Return whether a column holds the target's words, words for yes and no that mean the same, or its code."""
+    if not rule.is_category:
+        codes, count = np.unique(rule.floats(frame, "train")), len(labeller.classes or ())
+        return any(np.array_equal(codes, code) for code in (np.arange(count), np.arange(1, count + 1), [-1, 1]))
     ours = [_meaning(text) for text in frame.columns[rule.name].texts()]
     theirs = [_meaning(text) for text in frame.columns[labeller.rule.name].texts()]
     return ours == theirs
@@ -244,12 +247,12 @@ def refuse_collapse(
         order = np.argsort(values, kind="stable")
         first = _merged(values[order], results[order], len(frame))
         if first is not None:
-            one, two = rows[order[first]], rows[order[first + 1]]
+            low, high = rows[order[first]], rows[order[first + 1]]
             largest = rows[np.abs(values).argmax()]
             raise complaint(
                 where,
-                f"the column {name!r} holds {float(raw[one, column])!r} ({frame.place(int(one))}) and "
-                f"{float(raw[two, column])!r} ({frame.place(int(two))}), which float32 cannot tell apart beside "
+                f"the column {name!r} holds {float(raw[low, column])!r} ({frame.place(int(low))}) and "
+                f"{float(raw[high, column])!r} ({frame.place(int(high))}), which float32 cannot tell apart beside "
                 f"{raw[largest, column]:.15g} ({frame.place(int(largest))}). Set task.scale=ranks, "
                 "or add it to task.drop.",
             )

@@ -133,9 +133,9 @@ def _undecoded(where: str, file: Path, error: UnicodeDecodeError) -> Exception:
 def _header(where: str, file: Path, lines: _Lines, separator: str | None) -> tuple[list[str], str]:
     """Return the names and the separator, which a line `sep=;` may say, as spreadsheets write it."""
     line = lines.first()
-    said = re.fullmatch(r'"?sep=(.)"?\s*', line)
-    if said is not None:
-        line, separator = lines.first(), separator or said[1]
+    announced = re.fullmatch(r'"?sep=(.)"?\s*', line)
+    if announced is not None:
+        line, separator = lines.first(), separator or announced[1]
     if not line:
         raise complaint(where, f"{str(file)!r} cannot be read as CSV: it is empty.")
     separator = separator or separator_of(line)

@@ -146,13 +146,15 @@ class Features:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the rules as plain values, those that are as usual left out."""
-        rules = {rule.name: rule.to_dict() for rule in (*self.numbers, *(one.rule for one in self.categories))}
+        rules = {
+            rule.name: rule.to_dict() for rule in (*self.numbers, *(category.rule for category in self.categories))
+        }
         reader = {
             "separator": self.reading.separator,
             "encoding": self.reading.encoding,
             "missing_words": None if self.reading.missing_words is None else list(self.reading.missing_words),
             "rules": {name: rule for name, rule in rules.items() if rule},
-            "instead": {one.rule.name: one.instead for one in self.categories if one.instead is not None},
+            "instead": {part.rule.name: part.instead for part in self.categories if part.instead is not None},
             "strict": self.is_strict,
         }
         return {

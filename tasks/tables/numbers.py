@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -70,7 +70,7 @@ def learn(cells: Iterable[str], decimal: str | None, thousands: str | None) -> N
     unit = max(units, key=len, default="")
     if len(units - {""}) > 1 or (units == {"", unit} and unit in ("%", "‰")):
         return None
-    fitting = [Notation(one.decimal, one.thousands, unit) for one in notations(decimal, thousands)]
+    fitting = [replace(notation, unit=unit) for notation in notations(decimal, thousands)]
     fitting = [notation for notation in fitting if all(number(cell, notation) is not None for cell in distinct)]
     if not fitting or (fitting[0].decimal, fitting[0].thousands) == (".", ""):
         return fitting[0] if fitting else None
