@@ -74,7 +74,7 @@ class Learnt:
     notices: tuple[str, ...]
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)
 def _learn(recipe: Recipe, rules: Rules, seed: int, test_seed: int, fold: int | None) -> Learnt:
     """Read the parts; without a fold, all rows but the test rows are train rows."""
     source = _source(recipe)
