@@ -8,21 +8,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kirigami.arguments import accept, names
-from kirigami.errors import ArgumentError
-from kirigami.several import Tensors, joined
-from kirigami.targets import KEY, blamed, located, run
+from kirigami.errors import ArgumentError, at
+from kirigami.several import Tensors, cut, each, joined
+from kirigami.several import run as run_module
+from kirigami.targets import KEY, blamed, called, located, run
 from kirigami.tasks.answers import KINDS, Answers, array_of
 from kirigami.tasks.sources import PARTS, Source, source_of
 from kirigami.tasks.splits import TEST_STREAM, carve, check_amount, rows_of, strata_of, take
 from kirigami.tasks.standardise import Standardiser
-from kirigami.tasks.task import Parts, Split, Task
+from kirigami.tasks.task import Parts, Split, Task, empty_rows
 from kirigami.tasks.validation import Validation
 
 CLOSE = 1e-3  # of a column's deviation that float32 may round off
 PART = "part"
+AT_ONCE = 1024  # rows that are prepared together
 
 
 @dataclass(frozen=True)
@@ -60,17 +62,19 @@ class Rules:
     kind: str | None
     classes: tuple[str, ...] | None
     vocabulary: str
+    preprocessing: str
     validation: Validation
     test_share: float
 
 
 @dataclass(frozen=True)
 class Learnt:
-    """What the train rows decide: their parts, how targets are read, and the test rows where they are of the same."""
+    """What the train rows decide: parts, how targets are read, raw test rows where these are drawn from the same."""
 
     parts: Parts
     answers: Answers
     test: Split | None
+    sample: Tensors
     notices: tuple[str, ...]
 
 
@@ -82,28 +86,63 @@ def _learn(recipe: Recipe, rules: Rules, seed: int, test_seed: int, fold: int | 
     if rows is None:
         raise ArgumentError(KEY, f"={recipe.path} gives no rows for train.")
     answers = Answers.learn(rows[1], rules.kind, rules.classes)
-    train, test, places = _split("train", rows, answers, rules), None, None
+    raw, test, places = _split("train", rows, answers, rules), None, None
     if not source.has_test:
-        strata = strata_of(train.targets, answers.kind)
+        strata = strata_of(raw.targets, answers.kind)
         aside = rows_of("test_share", rules.test_share, len(strata))
         kept, taken = carve(strata, aside, seed=test_seed, stream=TEST_STREAM)
-        train, test = _taken(train, kept), _taken(train, taken)
+        raw, test = _taken(raw, kept), _taken(raw, taken)
+    train = _prepared("train", raw, rules)
     given = source.rows("validation")
     if given is not None:
         if rules.validation.draws > 1:
             raise ArgumentError("validation", f"={rules.validation} is not used: {recipe.path} gives validation rows.")
-        validation = _split("validation", given, answers, rules)
+        validation = _prepared("validation", _split("validation", given, answers, rules), rules)
         train = train if fold is not None else Split(*(joined(pair) for pair in zip(train, validation, strict=True)))
     else:
         drawn = rules.validation.draw(strata_of(train.targets, answers.kind), seed=seed, fold=fold or 0)
         places, validation = rules.validation.places(drawn, len(train.targets)), _taken(train, drawn.validation)
         train = train if fold is None else _taken(train, drawn.train)
     parts = Parts(answers.kind, train, validation, answers.classes, json.loads(rules.vocabulary), places)
-    return Learnt(parts, answers, test, (_described(parts, rules), *source.notices))
+    return Learnt(parts, answers, test, each(empty_rows, raw.inputs), (_described(parts, rules), *source.notices))
 
 
 def _taken(split: Split, rows: np.ndarray) -> Split:
     return Split(take(split.inputs, rows), take(split.targets, rows))
+
+
+def _module(rules: Rules) -> nn.Module | None:
+    """Build the module that prepares inputs.
+
+    Raises:
+        ArgumentError: it cannot be built, or would have to be trained.
+    """
+    config = json.loads(rules.preprocessing)
+    if config is None:
+        return None
+    if not isinstance(config, Mapping) or KEY not in config:
+        raise ArgumentError("preprocessing", f"must be a mapping with a {KEY}, but got {config!r}.")
+    with at("preprocessing"):
+        module = called(config, {})
+        if not isinstance(module, nn.Module) or any(True for _ in module.parameters()):
+            raise ArgumentError(KEY, f"must build a torch.nn.Module without parameters to train: {config[KEY]}.")
+    return module.eval()
+
+
+@torch.no_grad()
+def _prepared(part: str, split: Split, rules: Rules) -> Split:
+    """Return a part with its inputs as the network takes them."""
+    module = _module(rules)
+    if module is None:
+        return split
+    cuts = [slice(first, first + AT_ONCE) for first in range(0, len(split.targets), AT_ONCE)]
+    with blamed(json.loads(rules.preprocessing)[KEY]):
+        inputs = joined([run_module(module, cut(split.inputs, rows)) for rows in cuts])
+    for name, tensor in _entries(inputs):
+        if len(tensor) != len(split.targets) or not tensor.isfinite().all():
+            rows = f"{len(tensor)} rows" if len(tensor) != len(split.targets) else "numbers that are not finite"
+            raise ArgumentError("preprocessing", f"gives {rows} in {name} for {len(split.targets)} rows of {part}.")
+    return Split(inputs, split.targets)
 
 
 def _split(part: str, rows: tuple[Any, Any], answers: Answers, rules: Rules) -> Split:
@@ -195,6 +234,8 @@ class Arrays(Task):
         classes: names of class numbers or labels.
         vocabulary: below which the inputs are whole numbers, for an embedding; of several inputs one for each, by name
             or in a list, None where an input is numbers.
+        preprocessing: `{_target_: package.Module, ...}`: a torch.nn.Module without parameters, from the inputs that
+            the target gives to those of the network. Exported files hold it.
         validation: share or number of rows that select, folds or repeats, where the target gives none.
         test_share: the same of test rows.
     """
@@ -207,6 +248,7 @@ class Arrays(Task):
         kind: str | None = None,
         classes: Sequence[str] | None = None,
         vocabulary: Any = None,
+        preprocessing: Any = None,
         validation: Any = 0.2,
         test_share: float = 0.2,
         seed: int = 0,
@@ -223,7 +265,9 @@ class Arrays(Task):
         accept(function, options, name=target, provided=provided)
         self._recipe = Recipe(target, json.dumps(dict(options), sort_keys=True), seed if "seed" in provided else None)
         words = None if classes is None else tuple(map(str, classes))
-        self._rules = Rules(kind, words, json.dumps(vocabulary), Validation.read(validation), test_share)
+        known = json.dumps(vocabulary), json.dumps(preprocessing)
+        self._rules = Rules(kind, words, *known, Validation.read(validation), test_share)
+        _module(self._rules)
         self._values: Standardiser | None = None
 
     def load(self) -> Parts:
@@ -247,6 +291,13 @@ class Arrays(Task):
 
     def load_test(self) -> Split:
         """Read the test rows."""
+        return _prepared("test", self._raw_test(), self._rules)
+
+    def raw_test(self) -> Tensors:
+        """Return the test inputs as the target gives them."""
+        return self._raw_test().inputs
+
+    def _raw_test(self) -> Split:
         if self._learnt.test is not None:
             return self._learnt.test
         with blamed(self._recipe.path):
@@ -254,6 +305,14 @@ class Arrays(Task):
             if rows is None:
                 raise ArgumentError(KEY, f"={self._recipe.path} gives no rows for test.")
             return _split("test", rows, self._learnt.answers, self._rules)
+
+    def raw_sample(self) -> Tensors:
+        """Return two zero rows of the shape and type of the inputs as the target gives them."""
+        return self._learnt.sample
+
+    def preprocessing(self) -> nn.Module | None:
+        """Return the module that prepares inputs, as the config names it."""
+        return _module(self._rules)
 
     def fit_statistics(self, train: Split) -> None:
         """Learn mean and deviation of values to learn."""

@@ -233,6 +233,10 @@ class Table(Task):
         """Return the test rows, float64: numbers (NaN where one is missing), then 0/1 for each category."""
         return torch.from_numpy(self._learnt.features.raw(self._test_frame(), "test"))
 
+    def raw_sample(self) -> Tensor:
+        """Return two zero rows, float64, of as many numbers as raw rows have: flags of gaps are none of them."""
+        return torch.zeros(2, self.in_shape[0] - len(self._learnt.filling.indicators), dtype=torch.float64)
+
     def _test_frame(self) -> Frame:
         return self._source.test_frame() if self._learnt.test is None else self._learnt.test
 

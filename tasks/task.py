@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kirigami.errors import ArgumentError
-from kirigami.several import Tensors, joined, listed, shape_of
+from kirigami.several import Tensors, each, joined, listed, shape_of
 from kirigami.targets import blamed
 from kirigami.tasks import metrics
 from kirigami.tasks.batches import Batches, Transform
@@ -27,6 +27,12 @@ from kirigami.tasks.splits import strata_of, take
 from kirigami.tasks.standardise import holds
 
 IGNORED = -100  # the class number of a pixel that does not count, as torch's losses have it
+
+
+def empty_rows(inputs: Tensor) -> Tensor:
+    """Return two zero rows like those of inputs, numbers as float32."""
+    dtype = torch.float32 if inputs.dtype.is_floating_point else inputs.dtype
+    return torch.zeros(2, *inputs.shape[1:], dtype=dtype)
 
 
 class Split(NamedTuple):
@@ -190,9 +196,13 @@ class Task(pl.LightningDataModule):
         """Say in plain values how a raw sample becomes the network's input, for whoever uses the network later."""
         return {}
 
-    def preprocessing(self) -> nn.Module:
+    def preprocessing(self) -> nn.Module | None:
         """Return the module that exported files hold before the network: from raw inputs to those of the network."""
-        return Preparation(self.preparation()) if isinstance(self.train.inputs, Tensor) else nn.Identity()
+        return Preparation(self.preparation()) if isinstance(self.train.inputs, Tensor) else None
+
+    def raw_sample(self) -> Tensors:
+        """Return two zero rows of the shape and type of raw inputs; no test row is opened."""
+        return each(empty_rows, self.train.inputs)
 
     def raw_test(self) -> Tensors:
         """Return the raw test inputs, as a user of the network has them: the input of `preparation`."""

@@ -35,7 +35,7 @@ def to_onnx(
     Weights that are whole numbers times a scale are stored as INT2, INT4, INT8 or INT16, those that float16 holds as
     float16, equal ones once; the operators see the very weights that the network has. What was removed from the network
     is not in the graph, and nothing of the exporter's metadata is left. The input is called input, the output output;
-    several inputs have the names that the network has for them.
+    several inputs have the names that the network, or what stands before it, has for them.
 
     Args:
         network: any module of one output, its links hard; a LightningModule that holds one as `network`.
@@ -65,16 +65,16 @@ def to_onnx(
     weights.place(model, weights_by_value, state, dequantise)
     model.metadata = {restore.CLASSES: restore.listed(list(map(str, classes)))} if classes else {}
     if len(inputs) > 1:
-        model.metadata[INPUTS] = json.dumps(by_name or places(hardened, len(inputs)))
+        model.metadata[INPUTS] = json.dumps(by_name or places(preprocessing or hardened, len(inputs)))
     model.metadata |= dict(metadata or {})
     return model.to_bytes()
 
 
-def places(network: nn.Module, count: int) -> list[str]:
-    """Return the names that a network has for its first inputs; those that have none are numbered."""
+def places(module: nn.Module, count: int) -> list[str]:
+    """Return the names that a module has for its first inputs; those that have none are numbered."""
     names = [
         name
-        for name, parameter in inspect.signature(network.forward).parameters.items()
+        for name, parameter in inspect.signature(module.forward).parameters.items()
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     ]
     return names[:count] if len(names) >= count else [f"input_{place}" for place in range(count)]

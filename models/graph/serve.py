@@ -29,19 +29,16 @@ class Served(nn.Module):
         names: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.preprocessing = copy.deepcopy(preprocessing) or nn.Identity()
+        self.preprocessing = copy.deepcopy(preprocessing)
         self.network = network
         self.postprocessing = copy.deepcopy(postprocessing) or nn.Identity()
         self.names = tuple(names)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Map raw inputs (N, ...), of which there may be several, to outputs (N, ...)."""
-        prepared = self.preprocessing(inputs[0]) if len(inputs) == 1 else self._by_name(inputs)
+        raw: Tensors = dict(zip(self.names, inputs, strict=True)) if self.names else inputs
+        prepared = raw if self.preprocessing is None else run(self.preprocessing, raw)
         return self.postprocessing(run(self.network, prepared))
-
-    def _by_name(self, inputs: tuple[Tensor, ...]) -> Tensors:
-        """Prepare several inputs, in the form in which the network takes them."""
-        return self.preprocessing(dict(zip(self.names, inputs, strict=True)) if self.names else inputs)
 
 
 class _Recurrent(nn.Module):

@@ -18,7 +18,7 @@ from kirigami.models.technique import stored_parameters
 from kirigami.search.config.identity import leaves
 from kirigami.search.config.settings import TrialConfig
 from kirigami.search.export import beside, contents, parity, serving
-from kirigami.search.export.files import sample, timed
+from kirigami.search.export.files import timed
 from kirigami.search.export.finish import Finished
 from kirigami.search.export.judge import Judge, outputs_of
 from kirigami.search.export.optimism import sentence
@@ -92,7 +92,7 @@ def card_of(
 
 def interface(onnx: bytes, task: tasks.Task) -> dict[str, Any]:
     """Return the inputs and outputs of a network."""
-    session, rows = open_session(onnx), sample(task)
+    session, rows = open_session(onnx), task.raw_sample()
     arguments = session.get_inputs()
     rules = json.loads(session.get_modelmeta().custom_metadata_map.get("preparation", "{}"))
     inputs = [

@@ -15,7 +15,7 @@ from kirigami.search.export import parity
 from kirigami.search.export.finish import Finished
 from kirigami.search.export.session import open_session
 from kirigami.search.training.building import shapes_of
-from kirigami.several import Tensors, cut, each, joined
+from kirigami.several import cut, each, joined
 from kirigami.tasks.serving import Unit
 
 SERVED = ("columns", "categories", "reader", "picture", "characters", "column", "encoding")
@@ -38,26 +38,13 @@ def to_onnx(network: nn.Module, task: tasks.Task) -> bytes:
     preparation = task.preparation()
     return graph.to_onnx(
         network,
-        sample(task),
+        task.raw_sample(),
         preprocessing=task.preprocessing(),
         postprocessing=Unit(preparation["values"]) if "values" in preparation else None,  # type: ignore[arg-type]
         classes=task.classes or (),
         metadata=metadata(task, preparation),
         dequantise=False,  # ONNX Runtime dequantises at every call; casts it does once, when it loads the file
     )
-
-
-def sample(task: tasks.Task) -> Tensors:
-    """Return two zero rows of the shape and type of raw inputs; no test row is opened."""
-    rules, inputs = task.preparation(), task.train.inputs
-    if isinstance(inputs, tuple | dict):
-        return each(lambda part: torch.zeros(2, *part.shape[1:], dtype=part.dtype), inputs)
-    if task.vocabulary:
-        return torch.zeros(2, *task.in_shape, dtype=torch.int64)
-    if "columns" in rules:
-        width = task.in_shape[0] - len(rules["indicators"])  # type: ignore[arg-type]
-        return torch.zeros(2, width, dtype=torch.float64)
-    return torch.zeros(2, *task.in_shape, dtype=None if inputs.dtype.is_floating_point else inputs.dtype)
 
 
 def metadata(task: tasks.Task, preparation: Mapping[str, Any]) -> dict[str, str]:
@@ -91,5 +78,5 @@ def compare(network: nn.Module, files: Mapping[str, bytes], task: tasks.Task) ->
 def timed(model: bytes, task: tasks.Task) -> float:
     """Return the median milliseconds of one sample in ONNX Runtime, on one thread."""
     session = open_session(model)
-    feed = parity.feed(session, cut(sample(task), slice(1)))
+    feed = parity.feed(session, cut(task.raw_sample(), slice(1)))
     return parity.latency_ms(lambda: session.run(None, feed))

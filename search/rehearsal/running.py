@@ -29,7 +29,8 @@ def has_own_parts(config: TrialConfig) -> bool:
 
 def has_own_preprocessing(task: tasks.Task) -> bool:
     """Tell whether a task of the user's own brings the module that stands before the network in a file."""
-    return isinstance(task, tasks.Task) and type(task).preprocessing is not tasks.Task.preprocessing
+    is_own = isinstance(task, tasks.Task) and type(task).preprocessing is not tasks.Task.preprocessing
+    return is_own and task.preprocessing() is not None
 
 
 def parts_of(config: TrialConfig) -> dict[str, Any]:

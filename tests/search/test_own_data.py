@@ -9,18 +9,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kirigami.models.graph import to_onnx
+from kirigami.models import graph
 from kirigami.search.config.compose import compose
 from kirigami.search.config.resolve import resolve
 from kirigami.search.config.settings import TrialConfig
 from kirigami.search.errors import InputError
-from kirigami.search.export.card import _interface, _loading
-from kirigami.search.export.files import compare, written
+from kirigami.search.export import serving
+from kirigami.search.export.card import interface
+from kirigami.search.export.files import compare, to_onnx, written
 from kirigami.search.export.finish import Judge, finish
 from kirigami.search.export.predict import predict
+from kirigami.search.export.session import open_session
 from kirigami.search.rehearsal.building import rehearse_trial
 from kirigami.search.training import alone
-from kirigami.search.training.building import Assembly
+from kirigami.search.training.building import Assembly, open_task
 from kirigami.search.training.job import Job
 
 HERE = __name__
@@ -69,12 +71,33 @@ class Words(nn.Module):
         return self.last(torch.cat((self.embedding(word[:, 0]), place), dim=1))
 
 
+class Squares(nn.Module):
+    """Prepares rows: each number over a width, and its square beside it."""
+
+    def __init__(self, width: float = 1.0) -> None:
+        super().__init__()
+        self.register_buffer("width", torch.tensor(width))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        scaled = inputs / self.width
+        return torch.cat((scaled, scaled.square()), dim=1)
+
+
+class Joined(nn.Module):
+    """Makes one input of two."""
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return torch.cat((a, b), dim=1)
+
+
+PREPARED = f"+task.preprocessing={{_target_: {HERE}.Squares, width: 2.0}}"
 CASES = {
     "labels": ["network=mlp", "network.width=8"],
     "vectors": ["network=mlp", "network.width=8"],
     "pixels": ["network=convnet", "network.width=4"],
     "placed": [f"network._target_={HERE}.Two"],
     "named": [f"network._target_={HERE}.Words", "+task.vocabulary={word: 4}"],
+    "classes": ["network=mlp", "network.width=8", PREPARED],
 }
 INPUTS = {"placed": ["a", "b"], "named": ["place", "word"]}
 
@@ -102,7 +125,7 @@ def test_a_kind_goes_from_rows_to_predictions(kind: str, tmp_path: Path) -> None
     task.setup("test")
     agreed = compare(done.network, files, task)
     assert agreed.rows == 10
-    lines = "\n".join(_loading(_interface(files["model.onnx"], task)))
+    lines = "\n".join(serving.code(interface(files["model.onnx"], task)))
 
     (tmp_path / "model.onnx").write_bytes(files["model.onnx"])
     (tmp_path / "model.kgm").write_bytes(files["model.kgm"])
@@ -149,6 +172,38 @@ def test_what_does_not_go_with_a_kind_is_one_line(kind: str, override: str, line
         rehearse_trial(config_of(kind, override))
 
 
+def test_what_prepares_rows_travels_with_the_file(tmp_path: Path) -> None:
+    task = open_task(config_of("classes"))
+    raw = torch.as_tensor(np.random.default_rng(1).normal(size=(48, 5))).float()
+
+    assert (task.in_shape, tuple(task.raw_sample().shape)) == ((10,), (2, 5))
+    assert torch.isin(task.train.inputs[:, :5] * 2, raw).all()
+    assert torch.equal(task.load_test().inputs[:, :5] * 2, task.raw_test())
+    both = open_task(config_of("vectors", "task.shape=placed", f"+task.preprocessing={{_target_: {HERE}.Joined}}"))
+    assert both.in_shape == (7,)
+    assert [tuple(part.shape) for part in both.raw_sample()] == [(2, 5), (2, 2)]
+    model = to_onnx(nn.Linear(7, 2), both)
+    assert [argument.name for argument in open_session(model).get_inputs()] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("target", "line"),
+    [
+        ("{width: 2}", "task.preprocessing must be a mapping with a _target_"),
+        (
+            f"{{_target_: {HERE}.Squares, widht: 2.0}}",
+            "task.preprocessing.widht is no argument .*Did you mean",
+        ),
+        ("{_target_: torch.nn.Linear, in_features: 5, out_features: 3}", "without parameters to train"),
+        (f"{{_target_: {HERE}.Squares, width: 0.0}}", "task.preprocessing gives numbers that are not finite"),
+        ("{_target_: torch.nn.Unflatten, dim: 1, unflattened_size: [2, 2]}", "Unflatten raised RuntimeError"),
+    ],
+)
+def test_what_cannot_prepare_rows_is_one_line(target: str, line: str) -> None:
+    with pytest.raises(InputError, match=line):
+        rehearse_trial(config_of("vectors", f"+task.preprocessing={target}"))
+
+
 @pytest.mark.parametrize(
     ("arrays", "line"),
     [
@@ -180,5 +235,5 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of a network of two inputs."""
     file = tmp_path_factory.mktemp("two") / "model.onnx"
     network = Two([(5,), (2,)], 2)
-    file.write_bytes(to_onnx(network, (torch.zeros(2, 5), torch.zeros(2, 2)), metadata={"kind": "classes"}))
+    file.write_bytes(graph.to_onnx(network, (torch.zeros(2, 5), torch.zeros(2, 2)), metadata={"kind": "classes"}))
     return file
