@@ -8,7 +8,7 @@ from kirigami import tasks
 from kirigami.errors import at
 from kirigami.search.config.settings import TrialConfig
 from kirigami.search.errors import InputError
-from kirigami.search.export.judge import metrics_of
+from kirigami.search.export.judge import is_own_module, logged, metrics_of
 from kirigami.search.training import alone as trial
 from kirigami.search.training.building import load
 from kirigami.search.training.job import Job, Outcome
@@ -56,6 +56,8 @@ def retrain_whole(job: Job, split: int) -> Outcome:
 def scores_on_test(files: Sequence[Path], config: TrialConfig, split: int) -> list[dict[str, float]]:
     """Open the test rows of a split and return all metrics of each network kept in a file.
 
+    Those of a user's own LightningModule are what its validation logs of them.
+
     They are prepared as the networks' train rows were: where a trial has several networks, all but the test rows.
 
     Raises:
@@ -68,6 +70,8 @@ def scores_on_test(files: Sequence[Path], config: TrialConfig, split: int) -> li
         task.setup("fit")
         task.setup("test")
     try:
+        if is_own_module(config, task):
+            return [logged(network, config, task, "test") for network in networks]
         return [metrics_of(network, task, "test") for network in networks]
     except NotImplementedError as error:
         raise InputError("the network has no forward, so that its test rows cannot be scored.") from error

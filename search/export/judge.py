@@ -102,7 +102,7 @@ def judge_of(study: Study, config: TrialConfig, task: tasks.Task, tolerance: flo
     ways = {name: way.name.lower() for name, way in zip(ranking.metric_names(study), study.directions, strict=True)}
     metric = next((name for name in ways if name not in COSTS), task.default_metric)
     judge = Judge(task, metric, tolerance, ways.get(metric))
-    if metric in ways and _is_own_module(config, task):
+    if metric in ways and is_own_module(config, task):
         return replace(judge, logging=config)
     if metric in task.metrics:
         return judge
@@ -111,7 +111,8 @@ def judge_of(study: Study, config: TrialConfig, task: tasks.Task, tolerance: flo
     raise StudyStopped(f"the objective {metric!r} is not measured any more: the task has ({', '.join(task.metrics)}).")
 
 
-def _is_own_module(config: TrialConfig, task: tasks.Task) -> bool:
+def is_own_module(config: TrialConfig, task: tasks.Task) -> bool:
+    """Tell whether a config's network is a LightningModule of the user's own, which logs its own scores."""
     if "_target_" not in config.network:
         return False
     with isolate_rng():

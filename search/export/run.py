@@ -86,7 +86,7 @@ def export_trial(
             done, recipes, task = refit(trained, trial, judged)
     with _exporting(trial):
         files = written(done, config.network, recipes, task)
-    _open_test_rows(task, console)  # nothing is chosen any more
+    open_test_rows(task, console)  # nothing is chosen any more
     with console.status(f"trial {trial.number}: comparing all forms on the test rows"), _exporting(trial):
         agreed = compare(done.network, files, task)
     twin = dense_twin(config, task, judge, console) if options.twin and config.methods else None
@@ -117,7 +117,7 @@ def _exporting(trial: FrozenTrial) -> Iterator[None]:
         raise StudyStopped(f"trial {trial.number} cannot be exported: {one_line(error)}") from error
 
 
-def _open_test_rows(task: tasks.Task, console: Console) -> None:
+def open_test_rows(task: tasks.Task, console: Console) -> None:
     """Read the test rows, and say what is to be known of them.
 
     Raises:

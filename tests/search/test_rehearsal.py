@@ -1,5 +1,6 @@
 """What is found before the first trial: the names of the test file, networks that cannot work or cannot be exported."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,14 @@ import pandas
 import pytest
 import torch
 from lightning.pytorch import LightningModule
+from rich.console import Console
 from torch import Tensor, nn
 
 from kirigami.errors import ArgumentError
 from kirigami.search.config.compose import compose
 from kirigami.search.config.study import StudySettings
 from kirigami.search.errors import InputError
+from kirigami.search.export.run import open_test_rows
 from kirigami.search.rehearsal import running
 from kirigami.search.rehearsal.building import rehearse
 from kirigami.search.workers.launchers.local import Local
@@ -278,3 +281,34 @@ def test_notices_are_said_once(tmp_path: Path) -> None:
     for line in ("a column is left out", "another one", "a column is left out"):
         launcher.tell([line])
     assert launcher.notes == ["a column is left out", "another one"]
+
+
+SEEN_BEFORE = {
+    "nofile": r"^task.test: there is no file 'nofile.csv'",
+    "column": r"^task.test: 'column.csv' lacks .*\(b\)",
+}
+SEEN_AT_EXPORT = {
+    "class": r"^task.test: 'class.csv', row 2: the class 'maybe' of 'kind' does not occur in the train rows",
+    "text": r"^task.test: 'text.csv', row 2: 'x' in the column 'b' is no number",
+    "gap": r"^task.test: 'gap.csv', row 2: the target 'kind' is empty",
+}
+TEST_FILES = {
+    "column": "a,c,kind\n1,1,yes\n",
+    "class": "a,b,c,kind\n1,2,1,yes\n0,1,1,maybe\n",
+    "text": "a,b,c,kind\n1,2,1,yes\n-1,x,1,no\n",
+    "gap": "a,b,c,kind\n1,2,1,yes\n1,1,1,\n",
+}
+
+
+def test_a_test_file_is_refused_by_its_header_before_and_by_its_rows_at_export(table: Path) -> None:
+    for name, text in TEST_FILES.items():
+        (table / f"{name}.csv").write_text(text)
+    for name, line in SEEN_BEFORE.items():
+        with pytest.raises(InputError, match=line):
+            rehearse(settings(table, f"task.test={name}.csv"))
+    for name, line in SEEN_AT_EXPORT.items():
+        task = rehearse(settings(table, f"task.test={name}.csv"))
+        with pytest.raises(ArgumentError) as refused:
+            open_test_rows(task, Console())
+        assert re.search(line, str(refused.value))
+        assert "\n" not in str(refused.value)
