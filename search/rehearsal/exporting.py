@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 
 from kirigami import tasks
 from kirigami.models import compact, graph
@@ -46,6 +47,9 @@ def export_once(config: TrialConfig, task: tasks.Task) -> None:
 def _compare(network: nn.Module, task: tasks.Task) -> None:
     inputs, _ = next(iter(task.train_dataloader()))
     rows = each(lambda part: part[: ROWS[0]].cpu(), inputs)
+    if any(isinstance(parameter, UninitializedParameter) for parameter in network.parameters()):
+        with torch.no_grad():
+            run(network, rows)  # lazy layers find out their sizes
     copied = _copied(network)
     model = graph.to_onnx(copied, rows, dequantise=False)
     small = compact.read(compact.encode(copied, extra={"graph": graph.cut(model, copied)}))

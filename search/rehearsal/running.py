@@ -9,6 +9,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from kirigami import models, tasks
+from kirigami.errors import at
 from kirigami.search.config.settings import TrialConfig
 from kirigami.search.errors import InputError
 from kirigami.search.rehearsal.loose import run_module
@@ -23,7 +24,7 @@ JUDGED = 4096  # rows, to which the outputs for these are repeated, so that metr
 
 def has_own_parts(config: TrialConfig) -> bool:
     """Tell whether what a batch goes through is not all ours."""
-    parts = (config.network, config.task, config.output.loss)
+    parts = (config.network, config.task, config.output.loss, config.optimizer)
     return bool(config.metrics) or any(isinstance(part, dict) and "_target_" in part for part in parts)
 
 
@@ -35,7 +36,8 @@ def has_own_preprocessing(task: tasks.Task) -> bool:
 
 def parts_of(config: TrialConfig) -> dict[str, Any]:
     """Return what a batch goes through."""
-    return {"network": config.network, "loss": config.output.loss, "metrics": config.metrics}
+    own = config.optimizer if "_target_" in config.optimizer else None
+    return {"network": config.network, "loss": config.output.loss, "metrics": config.metrics, "optimizer": own}
 
 
 def structure(network: Mapping[str, Any]) -> str:
@@ -73,10 +75,20 @@ def _learn(module: models.Learner, config: TrialConfig, task: tasks.Task) -> Non
     if loss.requires_grad:
         with blamed("network", config.network, "in the backward pass "):
             loss.backward()
+        _step(module, config, loss)
     elif any(parameter.requires_grad for parameter in module.network.parameters()):
         raise InputError(
             f"the loss has no gradient: {part_of('network', config.network)} or output.loss detaches its outputs."
         )
+
+
+def _step(module: models.Learner, config: TrialConfig, loss: Tensor) -> None:
+    """Let an optimiser of the user's own make a step on the weights that are thrown away."""
+    if "_target_" in config.optimizer:
+        with at("optimizer"):
+            optimizer = models.optimizers.build_optimizer(module.network, config.optimizer)
+        with blamed("optimizer", config.optimizer, "at its first step "):
+            optimizer.step(lambda: loss.detach())  # type: ignore[arg-type, return-value]
 
 
 def _judge(module: models.Learner, config: TrialConfig, task: tasks.Task) -> None:

@@ -140,6 +140,20 @@ class Broken(Lit):
         raise KeyError("no such score")
 
 
+class Lazy(nn.Module):
+    def __init__(self, out_features: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.LazyLinear(4), nn.ReLU(), nn.LazyLinear(out_features))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.layers(x)
+
+
+class Stubborn(torch.optim.SGD):
+    def step(self, closure: Any = None) -> Any:
+        raise ValueError("no step today")
+
+
 def bad_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs.argmax(1) - targets).abs()
 
@@ -226,6 +240,14 @@ def test_both_ends_of_a_size_are_run(table: Path) -> None:
         rehearse(settings(table, network("Wide"), "+network.width=2", space=space))
 
 
+def test_an_optimiser_of_ones_own(table: Path) -> None:
+    own = ["optimizer=own", f"optimizer._target_={HERE}.Stubborn", "+optimizer.lr=0.1"]
+    with pytest.raises(
+        InputError, match=r"Stubborn at its first step raises ValueError: no step today \(test_rehearsal"
+    ):
+        rehearse(settings(table, *own, space="space: {trainer: {batch_size: {choices: [8, 16]}}}"))
+
+
 def test_a_loss_and_a_metric_of_ones_own(table: Path) -> None:
     with pytest.raises(
         InputError, match=r"output.loss._target_=\S+bad_loss gives a tensor \(8,\); it must give a single"
@@ -244,6 +266,10 @@ def test_a_lightning_module_has_to_log_the_objective(table: Path) -> None:
         InputError, match=r"Broken for a few rows raises KeyError: .*no such score.* \(test_rehearsal.py:"
     ):
         rehearse(settings(table, network("Broken"), "objective={val_acc: maximize}"))
+
+
+def test_lazy_layers_are_no_obstacle(table: Path) -> None:
+    rehearse(settings(table, network("Lazy")))
 
 
 def test_nothing_is_changed(table: Path) -> None:
