@@ -132,7 +132,7 @@ def test_studies_of_other_rows_are_no_pair(overrides, searched):
         ({"over": "network.activatoin"}, "no such dimension.*Did you mean 'network.activation'"),
         ({"over": "seed", "values": "[1,2]"}, "^over=seed: no such dimension"),
         ({"over": "task.fraction"}, r"^over=task.fraction is no dimension of the study's space\. Name its values"),
-        ({"over": "optimizer.lr"}, r"^over=optimizer.lr is a range from 0.001 to 1.0. Name"),
+        ({"over": "optimizer.lr"}, r"^over=optimizer.lr is a range from 0.001 to 0.3. Name"),
         ({"over": "optimizer"}, "^over=optimizer is a group of files"),
         ({"over": "optimizer", "values": "[sgd,adan]"}, "Did you mean 'adam'"),
         ({"values": "[relu]"}, "needs at least two values"),

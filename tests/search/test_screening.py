@@ -36,7 +36,7 @@ from kirigami.spaces import Space
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning", "ignore:Heartbeat of storage")
 
-STUDY = ["study=breast_cancer", "trainer.device=cpu"]
+STUDY = ["study=breast_cancer", "space=[optimizer,activation,mlp]", "budget.bytes=null", "trainer.device=cpu"]
 
 
 @cache
