@@ -1,16 +1,12 @@
 """What the platform costs beside the training: outside `fit`, in `fit` against a bare loop, and at the prompt.
 
-(a) Two studies through the command, 60 trials of digits, and 40 trials on a small table that fit for .4 s each: seconds
-    outside `Trainer.fit`, of the trials' seconds and of the whole process (start-up and imports included).
+(a) A 60-trial digits study through the command: seconds outside `Trainer.fit`, of the trials' seconds and of the
+    whole process (start-up and imports included).
 (b) `fit` against a bare torch loop and against a Trainer with a DataLoader, over the same network, batches,
     optimiser, schedule and one validation an epoch, on one thread; medians of paired runs.
-(c) Seconds of `kirigami --help`, `results`, `studies`, of a search of one trial of one epoch, and of the prediction of
-    one row by both files of its export; wall seconds, and the CPU's, which are less moved by who else is at work.
-(d) Seconds from the command to the moment at which the first trial begins.
+(c) Seconds of `kirigami --help`, `results` and `studies`.
 """
 
-import json
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,128 +19,62 @@ from kirigami.search.study.record import result_of
 
 PAIRS = 9
 EPOCHS = 20
-REPEATS = 7
 NETWORKS = {
     "mlp": {"name": "mlp", "width": 128, "depth": 2},
     "convnet": {"name": "convnet", "width": 16, "depth": 3},
 }
-STUDIES = {
-    "digits": ("study=digits",),
-    "breast_cancer": ("study=breast_cancer", "trainer.epochs=45", "pruner=none", "budget.trials=40"),
-}
-PROMPT = (["--help"], ["results", "study=breast_cancer"], ["studies"])
-ONE_TRIAL = ("search", "study=breast_cancer", "name=one", "trainer.epochs=1", "budget.trials=1")
 
 
 def measure() -> dict[str, Any]:
-    """Run the four parts and return their figures."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        begins = [first_trial_s() for _ in range(REPEATS)]
-        print(f"first trial after {spread(begins)['median']:.2f} s")
-        studies = {study: outside_fit(folder, study, *words) for study, words in STUDIES.items()}
-        command.run(folder, "export", "study=breast_cancer", "twin=false")
-        prompt = {call[0]: command_seconds(call, folder) for call in PROMPT}
-        prompt["search"] = one_trial()
-        for file in ("model.onnx", "model.kgm"):
-            prompt[f"predict {file}"] = command_seconds(
-                ["predict", f"studies/breast_cancer/export/{file}", one_row(folder)], folder
-            )
+    """Run the three parts and return their figures."""
+    with tempfile.TemporaryDirectory() as folder:
+        study = outside_fit(Path(folder))
+        prompt = {verb: command_seconds(verb.split(), Path(folder)) for verb in ("--help", "results", "studies")}
     fits = {name: fit_ratios(network) for name, network in NETWORKS.items()}
     for name, row in fits.items():
         print(
             f"fit, {name:<8} bare {row['bare_s']['median']:.3f} s   ours {row['ratio_ours']['median']:.2f}x   "
             f"Trainer + DataLoader {row['ratio_dataloader']['median']:.2f}x"
         )
-    figures = {"first_trial_s": spread(begins), "studies": studies, "fit": fits, "prompt": prompt}
-    return {**figures, "prose": prose(figures)}
-
-
-def prose(figures: dict[str, Any]) -> str:
-    """Return the figures as a line."""
-    shares = (
-        f"{row['trials']} trials of {study} that fit for {row['fit_s'] / row['trials']:.2f} s: "
-        f"{100 * row['outside_of_trials']:.1f} % of the trials' seconds and "
-        f"{100 * row['outside_of_process']:.1f} % of the process' seconds lie outside Trainer.fit"
-        for study, row in figures["studies"].items()
+    prose = (
+        f"60-trial digits study: {100 * study['outside_of_trials']:.1f} % of the trials' seconds and "
+        f"{100 * study['outside_of_process']:.1f} % of the process' seconds lie outside Trainer.fit; fit takes "
+        + ", ".join(f"{row['ratio_ours']['median']:.2f}x a bare loop ({name})" for name, row in fits.items())
+        + f"; kirigami --help {prompt['--help']['median']:.2f} s, results {prompt['results']['median']:.2f} s, "
+        f"studies {prompt['studies']['median']:.2f} s."
     )
-    ratios = (f"{row['ratio_ours']['median']:.2f}x a bare loop ({name})" for name, row in figures["fit"].items())
-    seconds = (
-        f"{name} {row['wall_s']['median']:.2f} s ({row['cpu_s']['median']:.2f} s of CPU)"
-        for name, row in figures["prompt"].items()
-    )
-    return (
-        f"The first trial begins {figures['first_trial_s']['median']:.2f} s after the command; {'; '.join(shares)}; "
-        f"fit takes {', '.join(ratios)}; kirigami {', '.join(seconds)}."
-    )
+    return {"study": study, "fit": fits, "prompt": prompt, "prose": prose}
 
 
-def first_trial_s() -> float:
-    """Return the seconds from the command to the begin of its first trial, in a folder of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        began = time.time()
-        command.run(folder, *ONE_TRIAL)
-        return float(command.trials(folder, "one")[0].datetime_start.timestamp() - began)
-
-
-def one_trial() -> dict[str, Any]:
-    """Time a search of one trial of one epoch as a process, several times, each in a folder of its own."""
-    rows = []
-    for _ in range(REPEATS):
-        with tempfile.TemporaryDirectory() as folder:
-            rows.append(seconds_of(list(ONE_TRIAL), Path(folder)))
-    return spreads(rows, "search")
-
-
-def one_row(folder: Path) -> str:
-    """Write a row of a table as the exported network of the bundled one takes it; return the name of its file."""
-    from kirigami import tasks
-
-    task = tasks.build({"name": "breast_cancer"}, seed=0)
-    task.setup("test")
-    numbers = task.raw_test()[0].tolist()
-    columns = ",".join(f"measure {place}" for place in range(len(numbers)))
-    (folder / "row.csv").write_text(f"{columns}\n{json.dumps(numbers)[1:-1]}\n")
-    return "row.csv"
-
-
-def outside_fit(folder: Path, study: str, *words: str) -> dict[str, Any]:
-    """Run a study in a folder without it and compare the seconds in `fit` with all the others."""
-    process = seconds_of(["search", *words], folder)
-    results = command.as_json(folder, "results", f"study={study}")
-    fit = sum(result_of(trial).fit_s or 0.0 for trial in command.trials(folder, study))
+def outside_fit(folder: Path) -> dict[str, Any]:
+    """Run the digits study in an empty folder and compare the seconds in `fit` with all the others."""
+    began = time.perf_counter()
+    command.run(folder, "search", "study=digits")
+    process = time.perf_counter() - began
+    results = command.as_json(folder, "results", "study=digits")
+    fit = sum(result_of(trial).fit_s or 0.0 for trial in command.trials(folder, "digits"))
     trials = results["cost"]["wall_s"]
     row = {
         "trials": sum(results["trials"][state] for state in ("complete", "over", "pruned", "failed")),
         "fit_s": round(fit, 2),
         "trials_s": round(trials, 2),
-        "process_s": round(process[0], 2),
-        "process_cpu_s": round(process[1], 2),
+        "process_s": round(process, 2),
         "outside_of_trials": round(1 - fit / trials, 4),
-        "outside_of_process": round(1 - fit / process[0], 4),
+        "outside_of_process": round(1 - fit / process, 4),
     }
-    print(f"{row['trials']} trials of {study}: fit {fit:.1f} s of {trials:.1f} s in trials, {process[0]:.1f} s in all")
+    print(f"study of {row['trials']} trials: fit {fit:.1f} s of {trials:.1f} s in trials, {process:.1f} s in all")
     return row
 
 
 def command_seconds(arguments: list[str], folder: Path) -> dict[str, Any]:
     """Time a verb as a process, several times."""
-    return spreads([seconds_of(arguments, folder) for _ in range(REPEATS)], arguments[0])
-
-
-def spreads(rows: list[tuple[float, float]], name: str) -> dict[str, Any]:
-    """Return the spreads of wall seconds and of CPU seconds; print their medians."""
-    wall, cpu = (spread(list(column)) for column in zip(*rows, strict=True))
-    print(f"kirigami {name:<8} {wall['median']:.2f} s, {cpu['median']:.2f} s of CPU")
-    return {"wall_s": wall, "cpu_s": cpu}
-
-
-def seconds_of(arguments: list[str], folder: Path) -> tuple[float, float]:
-    """Return the wall seconds of a verb as a process, and the CPU seconds of it and of those that it starts."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    command.run(folder, *arguments)
-    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    seconds = []
+    for _ in range(7):
+        began = time.perf_counter()
+        command.run(folder, *arguments)
+        seconds.append(time.perf_counter() - began)
+    print(f"kirigami {arguments[0]:<8} {spread(seconds)['median']:.2f} s")
+    return spread(seconds)
 
 
 def fit_ratios(network: dict[str, Any]) -> dict[str, Any]:
