@@ -8,8 +8,8 @@ from pydantic import Field
 from kirigami.search.command.options import Format
 from kirigami.search.command.verb import Call, open_study
 from kirigami.search.comparing.question import LEAST_PAIRS
-from kirigami.search.loading import quickly
 from kirigami.search.schema import Group
+from kirigami.search.training.loading import quickly
 
 
 class Options(Group):

@@ -2,7 +2,7 @@
 
 from kirigami.search.command.verb import Call, open_study
 from kirigami.search.export.options import Options
-from kirigami.search.loading import quickly
+from kirigami.search.training.loading import quickly
 
 
 def run(call: Call, options: Options) -> int:

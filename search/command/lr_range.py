@@ -3,7 +3,7 @@
 from kirigami.search.command.options import Format
 from kirigami.search.command.verb import Call
 from kirigami.search.comparing.rates import Rates
-from kirigami.search.loading import quickly
+from kirigami.search.training.loading import quickly
 
 
 class Options(Rates):

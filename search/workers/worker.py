@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from kirigami.search.config import own_code
 from kirigami.search.errors import InputError, StudyStopped, failure_of, is_of_a_store, masked, traced
-from kirigami.search.loading import quickly
+from kirigami.search.training.loading import quickly
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler

@@ -12,7 +12,7 @@ import threading
 import traceback
 from typing import Any, TextIO
 
-from kirigami.search.loading import quickly
+from kirigami.search.training.loading import quickly
 
 Orders = queue.SimpleQueue[dict[str, Any]]
 
