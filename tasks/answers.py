@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kirigami.errors import ArgumentError, choose
-from kirigami.tasks.task import IGNORED
+from kirigami.tasks.metrics import IGNORED
 
 KINDS = ("classes", "labels", "values", "pixels")
 MOST_CLASSES = 20  # of whole numbers, beyond which they may as well be values

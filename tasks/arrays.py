@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from kirigami.arguments import accept, names
 from kirigami.errors import ArgumentError, at
-from kirigami.several import Tensors, cut, each, joined
+from kirigami.several import Tensors, cut, each, empty_rows, joined
 from kirigami.several import run as run_module
 from kirigami.targets import KEY, blamed, called, located, run
 from kirigami.tasks.answers import KINDS, Answers, array_of
 from kirigami.tasks.sources import PARTS, Source, source_of
 from kirigami.tasks.splits import TEST_STREAM, carve, check_amount, rows_of, strata_of, take
 from kirigami.tasks.standardise import Standardiser
-from kirigami.tasks.task import Parts, Split, Task, empty_rows
+from kirigami.tasks.task import Parts, Split, Task
 from kirigami.tasks.validation import Validation
 
 CLOSE = 1e-3  # of a column's deviation that float32 may round off

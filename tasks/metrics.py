@@ -22,6 +22,8 @@ from kirigami.calibration_error import expected_calibration_error
 from kirigami.errors import ArgumentError, at, choose, none_of
 from kirigami.targets import KEY, leading, located, options_of, run
 
+IGNORED = -100  # the class number of a pixel that does not count, as torch's losses have it
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -36,6 +38,16 @@ def confusion(outputs: Tensor, targets: Tensor) -> Tensor:
     classes = outputs.shape[1]
     pairs = targets * classes + outputs.argmax(dim=1)
     return torch.bincount(pairs, minlength=classes * classes).cpu().double().view(classes, classes)
+
+
+def pixel_form(outputs: Tensor, targets: Tensor, *, has_classes: bool) -> tuple[Tensor, Tensor]:
+    """Return scores (P, C) and class numbers (P,) of the pixels that count, of logits (N, H, W) or (N, C, H, W)."""
+    answers = targets.flatten().long()
+    if not has_classes:
+        positive = outputs.flatten()
+        return torch.stack((torch.zeros_like(positive), positive), dim=1), answers
+    scores, counts = outputs.movedim(1, -1).flatten(0, -2), answers != IGNORED
+    return (scores, answers) if bool(counts.all()) else (scores[counts], answers[counts])
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:

@@ -13,26 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from kirigami.errors import ArgumentError
-from kirigami.several import Tensors, each, joined, listed, shape_of
+from kirigami.several import Tensors, each, empty_rows, joined, listed, shape_of
 from kirigami.targets import blamed
 from kirigami.tasks import metrics
 from kirigami.tasks.batches import Batches, Transform
 from kirigami.tasks.coreset import check_coreset, check_kind, order
 from kirigami.tasks.fraction import check_fraction, first
 from kirigami.tasks.imbalance import Imbalance
-from kirigami.tasks.metrics import Metric
+from kirigami.tasks.metrics import IGNORED, Metric, pixel_form
 from kirigami.tasks.row_scores import FEWER, GROUPS, Groups, mean_parts, parts, quick_parts
 from kirigami.tasks.serving import Preparation
 from kirigami.tasks.splits import strata_of, take
 from kirigami.tasks.standardise import holds
-
-IGNORED = -100  # the class number of a pixel that does not count, as torch's losses have it
-
-
-def empty_rows(inputs: Tensor) -> Tensor:
-    """Return two zero rows like those of inputs, numbers as float32."""
-    dtype = torch.float32 if inputs.dtype.is_floating_point else inputs.dtype
-    return torch.zeros(2, *inputs.shape[1:], dtype=dtype)
 
 
 class Split(NamedTuple):
@@ -287,17 +279,8 @@ class Task(pl.LightningDataModule):
         if self.kind == "labels":
             return outputs.float(), targets
         if self.kind == "pixels":
-            return self._pixels(outputs, targets)
+            return pixel_form(outputs, targets, has_classes=self.classes is not None)
         return outputs.reshape(-1, outputs.shape[-1]), targets.flatten()
-
-    def _pixels(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return scores (P, C) and class numbers (P,) of the pixels that count."""
-        answers = targets.flatten().long()
-        if self.classes is None:
-            positive = outputs.flatten()
-            return torch.stack((torch.zeros_like(positive), positive), dim=1), answers
-        scores, counts = outputs.movedim(1, -1).flatten(0, -2), answers != IGNORED
-        return (scores, answers) if bool(counts.all()) else (scores[counts], answers[counts])
 
     def evaluate(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Return every metric of the task for a network's outputs.

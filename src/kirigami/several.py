@@ -51,6 +51,12 @@ def shape_of(value: Tensors) -> Any:
     return each(lambda part: tuple(part.shape[1:]), value)
 
 
+def empty_rows(inputs: Tensor) -> Tensor:
+    """Return two zero rows like those of inputs, numbers as float32."""
+    dtype = torch.float32 if inputs.dtype.is_floating_point else inputs.dtype
+    return torch.zeros(2, *inputs.shape[1:], dtype=dtype)
+
+
 def run(network: Callable[..., Any], inputs: Tensors) -> Any:
     """Call a network with its inputs: one as it is, several by place or by name."""
     if isinstance(inputs, Tensor):
