@@ -13,6 +13,7 @@ from kirigami.search.export.judge import Judge
 from kirigami.search.report.beside import verdict
 from kirigami.search.report.tables import number
 from kirigami.search.study.facts import facts_of
+from kirigami.search.study.rivals import SINGLE
 from kirigami.search.study.rows import Rows, p_worse
 from kirigami.search.training.building import open_whole
 from kirigami.tasks import rivals
@@ -55,8 +56,9 @@ def _lead(
 ) -> dict[str, float | None]:
     """Return by how much a rival is ahead, and the p of the paired test; nothing where it is not."""
     sign = -1 if task.direction(metric) == "maximize" else 1
-    by = sign * (task.evaluate(outputs, targets)[metric] - rival.metrics[metric])
-    if by <= 0:
+    value = task.evaluate(outputs, targets)[metric]
+    by = sign * (value - rival.metrics[metric])
+    if by <= SINGLE * abs(value):
         return {}
     ours, theirs = (_rows(task, metric, one, targets) for one in (outputs, torch.from_numpy(rival.outputs)))
     return {"ahead_by": by, "p": None if ours is None or theirs is None else p_worse(ours, theirs, sign)}
@@ -87,3 +89,9 @@ def sentences(card: Mapping[str, Any]) -> list[str]:
         for rival in card["test"]["rivals"]
     ]
     return [*about, *leads(card)]
+
+
+def listed(card: Mapping[str, Any]) -> list[str]:
+    """Return the sentences as a list in Markdown, and a blank line; nothing where there are no rivals."""
+    lines = [f"- {line}." for line in sentences(card)]
+    return [*lines, ""] if lines else []

@@ -189,7 +189,7 @@ def as_markdown(card: Mapping[str, Any]) -> str:
         "",
         *([f"The dense twin: {twin['what']}.", ""] if twin else []),
         *_scores(test),
-        *(f"- {line}." for line in beside.sentences(card)),
+        *beside.listed(card),
         *_tensors(card),
         *(f"- {note}" for note in card["notes"]),
         "",

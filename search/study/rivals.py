@@ -11,6 +11,8 @@ from kirigami.search.study.facts import facts_of
 from kirigami.search.study.ranking import metric_names, sign_of
 from kirigami.search.study.rows import Rows, p_worse, rows_of
 
+SINGLE = 1e-6  # trials report scores in single precision: what differs by less is equal
+
 
 @dataclass(frozen=True)
 class Rival:
@@ -73,7 +75,7 @@ def ahead_of(study: Study, trial: FrozenTrial | None) -> list[Lead]:
     leads = [
         Lead(rival, by, _p(trial, rival, sign))
         for rival in rivals
-        if (by := sign * (trial.values[0] - rival.metrics[names[0]])) > 0
+        if (by := sign * (trial.values[0] - rival.metrics[names[0]])) > SINGLE * abs(trial.values[0])
     ]
     return sorted(leads, key=lambda lead: -lead.by)
 

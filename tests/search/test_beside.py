@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -66,6 +67,11 @@ def test_a_rival_that_wins_is_said_to(study, capsys):
     assert (linear["name"], linear["ahead_by"]) == ("linear", pytest.approx(0.045))
     assert "ahead_by" not in behind
     assert "rows" not in linear
+
+
+def test_what_differs_by_rounding_alone_is_not_ahead(study):
+    note_rivals(study, [replace(rival("linear", 20), metrics={"accuracy": 0.95 + 5e-9})])
+    assert "ahead" not in shown(study)
 
 
 def test_without_rows_a_rival_is_ahead_by_its_score_alone(study):

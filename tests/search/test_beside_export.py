@@ -47,6 +47,7 @@ def test_a_card_says_which_simple_model_is_ahead(config, study):
     assert len(table) == len(scores) + 3
     about, _, ahead, _ = beside.sentences({"test": test})
     assert about == "logistic regression (C=1): 124 bytes, fitted on 341 of 341 train rows"
+    assert beside.listed({"test": test})[0] == f"- {about}."
     assert ahead.startswith("logistic regression is better than this network on the test rows by 0.")
 
 
