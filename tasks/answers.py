@@ -23,11 +23,13 @@ class Answers:
         kind: of the task.
         classes: names of class numbers or labels; None for values.
         values: of the classes, sorted, as the targets have them.
+        width: numbers of a row, of values.
     """
 
     kind: str
     classes: tuple[str, ...] | None = None
     values: NDArray[Any] | None = None
+    width: int = 1
 
     @classmethod
     def learn(cls, targets: Any, kind: str | None, names: tuple[str, ...] | None) -> "Answers":
@@ -48,7 +50,7 @@ class Answers:
                 raise ArgumentError("kind", f"=values needs numbers (rows,) or (rows, D), but got {_shown(array)}.")
             if (array == array[:1]).all():
                 raise ArgumentError("_target_", f"gives all train rows the same value, {array.flat[0].item()!r}.")
-            return cls(kind)
+            return cls(kind, width=array.size // len(array))
         if kind == "labels":
             if array.ndim != 2 or not _is_binary(array):
                 raise ArgumentError("kind", f"=labels needs 0 and 1 in (rows, labels), but got {_shown(array)}.")
@@ -69,6 +71,8 @@ class Answers:
         """
         array = _array(targets)
         if self.kind == "values":
+            if array.dtype.kind not in "iufb" or array.ndim > 2 or array.size != len(array) * self.width:
+                raise ArgumentError("_target_", f"gives {part} the targets {_shown(array)}, unlike those of train.")
             return _finite(part, array.astype(np.float64)).reshape(len(array), -1)
         if self.kind == "labels":
             if array.ndim != 2 or array.shape[1] != len(self.classes or ()) or not _is_binary(array):
@@ -77,6 +81,8 @@ class Answers:
         if self.kind == "pixels":
             return _pixels(part, array, len(self.classes or ()))
         assert self.values is not None
+        if (array.dtype.kind in "US") != (self.values.dtype.kind in "US"):
+            raise ArgumentError("_target_", f"gives {part} the targets {_shown(array)}, unlike those of train.")
         flat = array.reshape(-1)
         place = np.searchsorted(self.values, flat).clip(max=len(self.values) - 1)
         unknown = np.flatnonzero(self.values[place] != flat)
@@ -124,7 +130,10 @@ def _of_pixels(array: NDArray[Any], names: tuple[str, ...] | None) -> Answers:
         raise ArgumentError(
             "_target_", f"gives pixels the class {odd}: classes are numbered from 0, and {IGNORED} does not count."
         )
-    count = max(2, int(values.max(initial=1)) + 1) if names is None else len(names)
+    if len(values) < 2:
+        which = f"the class {values[0]} only" if len(values) else f"no class: all pixels are {IGNORED}"
+        raise ArgumentError("_target_", f"gives the pixels of the train rows {which}.")
+    count = int(values.max()) + 1 if names is None else len(names)
     return Answers("pixels", _named(names, count, [str(place) for place in range(count)]))
 
 
@@ -168,13 +177,42 @@ def array_of(what: str, value: Any) -> NDArray[Any]:
     Raises:
         ArgumentError: it is none of these, or empty.
     """
+    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
+        raise ArgumentError("_target_", f"gives {what} with masked values. Fill them, or leave their rows out.")
     try:
-        array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+        array = _whole(what, value)
+    except ArgumentError:
+        raise
     except ValueError as error:
         raise ArgumentError("_target_", f"gives {what} of different lengths or shapes. Pad or cut them.") from error
     if not array.shape or not len(array):
         raise ArgumentError("_target_", f"gives no rows for {what}.")
     return array
+
+
+def _whole(what: str, value: Any) -> NDArray[Any]:
+    if isinstance(value, Tensor):
+        tensor = value.detach().cpu().to_dense()
+        return np.asarray(tensor.float() if tensor.dtype == torch.bfloat16 else tensor)
+    if hasattr(value, "toarray"):  # a sparse matrix of scipy
+        return np.asarray(value.toarray())
+    if hasattr(value, "columns") and hasattr(value, "iloc"):
+        return _of_frame(what, value)
+    array = np.asarray(value)
+    if isinstance(value, list) and array.dtype.kind == "U" and array.ndim == 1:
+        return np.array(value, dtype=object)  # words, or words with gaps, which numpy writes as words
+    return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
+
+
+def _of_frame(what: str, frame: Any) -> NDArray[Any]:
+    """Return the numbers of a frame of pandas, gaps as NaN."""
+    array = np.asarray(frame)
+    if array.dtype.kind != "O" or all(isinstance(value, str) for value in array.flat):
+        return array
+    for name, dtype in frame.dtypes.items():
+        if getattr(dtype, "kind", "O") not in "iufb":
+            raise ArgumentError("_target_", f"gives {what} a column {name!r} of type {dtype}, but numbers are needed.")
+    return np.asarray(frame.to_numpy(dtype="float64", na_value=np.nan))
 
 
 def _array(targets: Any) -> NDArray[Any]:
@@ -183,7 +221,17 @@ def _array(targets: Any) -> NDArray[Any]:
         return array
     if all(isinstance(value, str) for value in array.flat):
         return array.astype(str)
+    gaps = [row for row, value in enumerate(array.flat) if _is_gap(value)]
+    if gaps and all(isinstance(value, str) or _is_gap(value) for value in array.flat):
+        raise ArgumentError("_target_", f"gives row {gaps[0]} no target. Leave it out, or name a class for such rows.")
     raise ArgumentError("_target_", "gives targets that are neither numbers nor words, or of different lengths.")
+
+
+def _is_gap(value: Any) -> bool:
+    """Tell whether something stands for nothing: None, NaN, or what pandas has for it."""
+    return (
+        value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
+    )
 
 
 def _is_binary(array: NDArray[Any]) -> bool:

@@ -15,15 +15,17 @@ from kirigami.errors import ArgumentError, at
 from kirigami.several import Tensors, cut, each, empty_rows, joined
 from kirigami.several import run as run_module
 from kirigami.targets import KEY, blamed, called, located, run
-from kirigami.tasks.answers import KINDS, Answers, array_of
+from kirigami.tasks.answers import KINDS, Answers
+from kirigami.tasks.inputs import check_alike, check_differ, entries, inputs_of, shared_rows
+from kirigami.tasks.pictures.wording import table_of_classes
 from kirigami.tasks.sources import PARTS, Source, source_of
 from kirigami.tasks.splits import TEST_STREAM, carve, check_amount, rows_of, strata_of, take
 from kirigami.tasks.standardise import Standardiser
 from kirigami.tasks.task import Parts, Split, Task
 from kirigami.tasks.validation import Validation
 
-CLOSE = 1e-3  # of a column's deviation that float32 may round off
 PART = "part"
+MOST_COUNTED = 200  # classes that are counted by part before the first trial
 AT_ONCE = 1024  # rows that are prepared together
 
 
@@ -97,14 +99,20 @@ def _learn(recipe: Recipe, rules: Rules, seed: int, test_seed: int, fold: int | 
     if given is not None:
         if rules.validation.draws > 1:
             raise ArgumentError("validation", f"={rules.validation} is not used: {recipe.path} gives validation rows.")
-        validation = _prepared("validation", _split("validation", given, answers, rules), rules)
+        judged = _split("validation", given, answers, rules)
+        check_alike("validation", judged.inputs, raw.inputs)
+        validation = _prepared("validation", judged, rules)
         train = train if fold is not None else Split(*(joined(pair) for pair in zip(train, validation, strict=True)))
     else:
         drawn = rules.validation.draw(strata_of(train.targets, answers.kind), seed=seed, fold=fold or 0)
         places, validation = rules.validation.places(drawn, len(train.targets)), _taken(train, drawn.validation)
         train = train if fold is None else _taken(train, drawn.train)
+    check_differ(raw.inputs)
     parts = Parts(answers.kind, train, validation, answers.classes, json.loads(rules.vocabulary), places)
-    return Learnt(parts, answers, test, each(empty_rows, raw.inputs), (_described(parts, rules), *source.notices))
+    notices = (_described(parts, rules), *counted(parts, test), *source.notices)
+    if fold is not None:
+        notices += tuple(shared_rows(train.inputs, validation.inputs))
+    return Learnt(parts, answers, test, each(empty_rows, raw.inputs), notices)
 
 
 def _taken(split: Split, rows: np.ndarray) -> Split:
@@ -138,7 +146,7 @@ def _prepared(part: str, split: Split, rules: Rules) -> Split:
     cuts = [slice(first, first + AT_ONCE) for first in range(0, len(split.targets), AT_ONCE)]
     with blamed(json.loads(rules.preprocessing)[KEY]):
         inputs = joined([run_module(module, cut(split.inputs, rows)) for rows in cuts])
-    for name, tensor in _entries(inputs):
+    for name, tensor in entries(inputs):
         if len(tensor) != len(split.targets) or not tensor.isfinite().all():
             rows = f"{len(tensor)} rows" if len(tensor) != len(split.targets) else "numbers that are not finite"
             raise ArgumentError("preprocessing", f"gives {rows} in {name} for {len(split.targets)} rows of {part}.")
@@ -148,67 +156,12 @@ def _prepared(part: str, split: Split, rules: Rules) -> Split:
 def _split(part: str, rows: tuple[Any, Any], answers: Answers, rules: Rules) -> Split:
     """Return a part as tensors."""
     vocabulary = json.loads(rules.vocabulary)
-    inputs = _inputs(part, rows[0], vocabulary)
+    inputs = inputs_of(part, rows[0], vocabulary)
     targets = answers(part, rows[1])
-    for name, tensor in _entries(inputs):
+    for name, tensor in entries(inputs):
         if len(tensor) != len(targets):
             raise ArgumentError(KEY, f"gives {part} {len(tensor)} rows of {name}, but {len(targets)} targets.")
     return Split(inputs, targets)
-
-
-def _inputs(part: str, value: Any, vocabulary: Any) -> Tensors:
-    """Return inputs as tensors, of one, or of several by place or by name."""
-    if isinstance(value, Mapping):
-        by_name = vocabulary if isinstance(vocabulary, Mapping) else {}
-        return {str(name): _tensor(part, str(name), one, by_name.get(name)) for name, one in value.items()}
-    if isinstance(value, tuple):
-        counts = vocabulary if isinstance(vocabulary, list) else [None] * len(value)
-        pairs = zip(value, counts, strict=True)
-        return tuple(_tensor(part, f"input {place}", *pair) for place, pair in enumerate(pairs))
-    return _tensor(part, "the inputs", value, vocabulary)
-
-
-def _entries(inputs: Tensors) -> list[tuple[str, Tensor]]:
-    if isinstance(inputs, dict):
-        return list(inputs.items())
-    if isinstance(inputs, tuple):
-        return [(f"input {place}", tensor) for place, tensor in enumerate(inputs)]
-    return [("the inputs", inputs)]
-
-
-def _tensor(part: str, name: str, value: Any, vocabulary: int | None) -> Tensor:
-    """Return numbers as float32, uint8 included, or as int64 below a vocabulary; nothing is lost in silence."""
-    array = array_of(f"{part} {name}", value)
-    if array.dtype.kind not in "iufb" or array.ndim < 1:
-        raise ArgumentError(KEY, f"gives {part} {name} of {array.dtype}, but numbers of one shape are needed.")
-    if array.ndim == 1:
-        array = array[:, None]
-    if vocabulary is not None:
-        return _codes(part, name, array, vocabulary)
-    wide = array.astype(np.float64)
-    with np.errstate(over="ignore"):
-        narrow = array.astype(np.float32)
-    wrong = np.argwhere(~np.isfinite(narrow))
-    if len(wrong):
-        row, number = int(wrong[0][0]), float(wide[tuple(wrong[0])])
-        raise ArgumentError(KEY, f"gives row {row} of {part} a value in {name} that float32 does not hold: {number!r}.")
-    if array.dtype.itemsize > 2:
-        lost, spread = np.abs(wide - narrow).max(initial=0), wide.std(axis=0)
-        spread = spread[spread > 0].min(initial=np.inf)
-        if lost > CLOSE * spread:
-            raise ArgumentError(
-                KEY, f"gives {part} numbers in {name} that float32 rounds by {lost:.3g}. Subtract their mean first."
-            )
-    return torch.from_numpy(narrow)
-
-
-def _codes(part: str, name: str, array: Any, vocabulary: int) -> Tensor:
-    whole = array.astype(np.int64)
-    if not (whole == array).all() or whole.min(initial=0) < 0 or whole.max(initial=0) >= vocabulary:
-        raise ArgumentError(
-            "vocabulary", f"={vocabulary} needs whole numbers of 0 to {vocabulary - 1} in {name} of {part}."
-        )
-    return torch.from_numpy(whole)
 
 
 def _described(parts: Parts, rules: Rules) -> str:
@@ -218,6 +171,18 @@ def _described(parts: Parts, rules: Rules) -> str:
     how = "read off the targets; task.kind says another" if rules.kind is None else "as task.kind says"
     rows = f"{len(parts.train.targets):,} rows to train on and {len(parts.validation.targets):,} to validate"
     return f"The task is one of {what}, {how}: {rows}."
+
+
+def counted(parts: Parts, test: Split | None) -> list[str]:
+    """Return the lines of a table of classes by part, of a task of classes."""
+    if parts.kind != "classes" or not parts.classes or len(parts.classes) > MOST_COUNTED:
+        return []
+    splits = {"train": parts.train, "validation": parts.validation, **({} if test is None else {"test": test})}
+    counts = {
+        name: torch.bincount(split.targets, minlength=len(parts.classes)).tolist() for name, split in splits.items()
+    }
+    named = {name: dict(zip(parts.classes, many, strict=True)) for name, many in counts.items()}
+    return table_of_classes(parts.classes, named, of="row")
 
 
 class Arrays(Task):
@@ -304,7 +269,9 @@ class Arrays(Task):
             rows = _source(self._recipe).rows("test")
             if rows is None:
                 raise ArgumentError(KEY, f"={self._recipe.path} gives no rows for test.")
-            return _split("test", rows, self._learnt.answers, self._rules)
+            split = _split("test", rows, self._learnt.answers, self._rules)
+            check_alike("test", split.inputs, self._learnt.sample)
+            return split
 
     def raw_sample(self) -> Tensors:
         """Return two zero rows of the shape and type of the inputs as the target gives them."""

@@ -34,13 +34,50 @@ class Source:
         """Return inputs and targets of a part, as the user gives them; None where there is no such part."""
         if part not in self._rows:
             content = self.parts[part]() if part in self.parts else None
-            self._rows[part] = None if content is None else rows_of(part, content, self.notices)
+            rows = None if content is None else rows_of(part, content, self.notices)
+            known = None if part == "train" else self.rows("train")
+            self._rows[part] = rows if rows is None or known is None else (_like(part, rows[0], known[0]), rows[1])
         return self._rows[part]
 
     @property
     def has_test(self) -> bool:
         """Whether the test rows are apart from the others; they are not read for that."""
         return "test" in self.parts
+
+
+def _like(part: str, inputs: Any, train: Any) -> Any:
+    """Return inputs of a part with names, of inputs and of columns of a frame, in the order of those of train.
+
+    Raises:
+        ArgumentError: they have other names, or are 8-bit numbers where those of train are not.
+    """
+    if isinstance(inputs, Mapping) and isinstance(train, Mapping):
+        _check_names(part, "inputs", inputs, train)
+        return {name: _like(part, inputs[name], train[name]) for name in train}
+    if isinstance(inputs, Mapping | tuple) or isinstance(train, Mapping | tuple):
+        if type(inputs) is not type(train) or len(inputs) != len(train):
+            raise ArgumentError(
+                "_target_", f"gives {part} {_described(inputs)} as inputs, and train {_described(train)}."
+            )
+        return tuple(_like(part, *pair) for pair in zip(inputs, train, strict=True))
+    if all(hasattr(value, "columns") and hasattr(value, "iloc") for value in (inputs, train)):
+        _check_names(part, "columns", inputs.columns, train.columns)
+        return inputs if list(inputs.columns) == list(train.columns) else inputs[list(train.columns)]
+    types = [str(getattr(value, "dtype", "")).removeprefix("torch.") for value in (inputs, train)]
+    if all(types) and (types[0] == "uint8") != (types[1] == "uint8") and any("float" in name for name in types):
+        raise ArgumentError(
+            "_target_", f"gives {part} inputs of {types[0]}, and train of {types[1]}: they may have no scale in common."
+        )
+    return inputs
+
+
+def _check_names(part: str, what: str, names: Any, known: Any) -> None:
+    odd = [name for name in (*names, *known) if (name in names) != (name in known)]
+    if odd:
+        whose = (part, "train") if odd[0] in names else ("train", part)
+        raise ArgumentError(
+            "_target_", f"gives {whose[0]} {odd[0]!r} among its {what}, and {whose[1]} does not have it."
+        )
 
 
 def source_of(content: Any) -> Source:

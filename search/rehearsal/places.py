@@ -48,7 +48,7 @@ def blamed(path: str, part: Any, when: str = "", otherwise: str | None = None) -
     """
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         text = " ".join(str(error).split())[:300].rstrip(".")
         place = raised_at(error) or otherwise
         where = f" ({place})" if place else ""

@@ -24,7 +24,7 @@ def located(path: object) -> Callable[..., Any]:
         holder = importlib.import_module(module)
     except ImportError as error:
         raise ArgumentError(KEY, f"={path} cannot be imported: {error}. Is its folder on PYTHONPATH?") from error
-    except Exception as error:  # whatever the user's own module raises, they are told that it did
+    except (Exception, SystemExit) as error:  # whatever the user's own module raises, they are told that it did
         raise ArgumentError(KEY, f"={path} raised {type(error).__name__} on import: {error}") from error
     if not hasattr(holder, attribute):
         near = did_you_mean(attribute, (name for name in dir(holder) if not name.startswith("_")))
@@ -82,7 +82,7 @@ def blamed(path: object) -> Iterator[None]:
         yield
     except ArgumentError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = " ".join(str(error).split())[:300]
         raise ArgumentError(KEY, f"={path} raised {type(error).__name__}: {reason}") from error
 

@@ -24,12 +24,13 @@ def changes_in_words(counts: Mapping[str, int], total: int) -> list[str]:
     return [f"{counts[key]} of {total} pictures: {words}." for key, words in CHANGES.items() if counts.get(key)]
 
 
-def table_of_classes(classes: Sequence[str], parts: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """Return the lines of a table: how many pictures of each class each part has.
+def table_of_classes(classes: Sequence[str], parts: Mapping[str, Mapping[str, int]], of: str = "picture") -> list[str]:
+    """Return the lines of a table: how many rows of each class each part has.
 
     Args:
         classes: names, in the order of their numbers.
         parts: for each part the count of each class, none where a class is not there.
+        of: what is counted.
     """
     shown = classes[:MOST_CLASSES]
     wide = max(len("class"), *(len(name) for name in shown))
@@ -39,16 +40,16 @@ def table_of_classes(classes: Sequence[str], parts: Mapping[str, Mapping[str, in
     lines = [_line(row, wide, widths) for row in rows]
     if len(shown) < len(classes):
         lines.append(f"and {len(classes) - len(shown)} classes more.")
-    return [*lines, *_lacking(classes, parts)]
+    return [*lines, *_lacking(classes, parts, of)]
 
 
-def _lacking(classes: Sequence[str], parts: Mapping[str, Mapping[str, int]]) -> list[str]:
+def _lacking(classes: Sequence[str], parts: Mapping[str, Mapping[str, int]], of: str) -> list[str]:
     lines = []
     for part, counts in parts.items():
         names = [name for name in classes if not counts.get(name)]
         if names:
             more = ", ..." if len(names) > MOST_NAMED else ""
-            lines.append(f"{part}: no picture of ({', '.join(names[:MOST_NAMED])}{more}).")
+            lines.append(f"{part}: no {of} of ({', '.join(names[:MOST_NAMED])}{more}).")
     return lines
 
 

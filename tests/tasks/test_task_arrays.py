@@ -146,7 +146,7 @@ class TestInputs:
     @pytest.mark.parametrize(
         ("how", "line"),
         [
-            ("nan", "gives row 3 of train a value in the inputs that float32 does not hold: nan"),
+            ("nan", "gives row 3 of train a value in the inputs that is not finite: nan"),
             ("huge", "gives row 4 of train a value in the inputs that float32 does not hold: 1e"),
             ("stamps", "float32 rounds by .* Subtract their mean first"),
             ("words", "gives train the inputs of <U"),
