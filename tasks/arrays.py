@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kirigami.arguments import accept, names
-from kirigami.errors import ArgumentError, at
+from kirigami.errors import ArgumentError, at, knob
 from kirigami.several import Tensors, cut, each, empty_rows, joined
 from kirigami.several import run as run_module
 from kirigami.targets import KEY, blamed, called, located, run
@@ -168,7 +168,7 @@ def _described(parts: Parts, rules: Rules) -> str:
     """Say what was read off the data."""
     names = f" ({', '.join(parts.classes)})" if parts.classes and len(parts.classes) <= 20 else ""
     what = f"{len(parts.classes or ())} {parts.kind}{names}" if parts.classes else parts.kind
-    how = "read off the targets; task.kind says another" if rules.kind is None else "as task.kind says"
+    how = f"read off the targets; {knob('kind')} says another" if rules.kind is None else f"as {knob('kind')} says"
     rows = f"{len(parts.train.targets):,} rows to train on and {len(parts.validation.targets):,} to validate"
     return f"The task is one of {what}, {how}: {rows}."
 

@@ -20,8 +20,8 @@ from kirigami.tasks.pictures.source import Source
 from kirigami.tasks.pictures.sources import Stamp, check_classes, counts_of, parts_of, stamp_of
 from kirigami.tasks.pictures.store import PictureStore, learn_rules, open_source, open_store
 from kirigami.tasks.pictures.wording import changes_in_words, repeated_in_words, table_of_classes
-from kirigami.tasks.splits import LIMIT_STREAM, TEST_STREAM, carve, check_amount, rows_of
-from kirigami.tasks.task import Parts, Places, Split, Task
+from kirigami.tasks.splits import LIMIT_STREAM, TEST_STREAM, Places, carve, check_amount, rows_of
+from kirigami.tasks.task import Parts, Split, Task
 from kirigami.tasks.validation import NAME, Validation
 
 AUGMENTATIONS = ("none", "flip_crop")
@@ -218,7 +218,7 @@ class Images(Task):
         split = _split(self._settings, chosen, "test")
         lines = [] if "test" in chosen else _of_store(self._settings.store("test"), "test")
         lines += repeated_in_words(_parts(self._settings, *place).train.inputs.numpy(), split.inputs.numpy(), "test")
-        self.notices = tuple(dict.fromkeys((*self.notices, *lines)))
+        self.notices = (*self._notices, *lines)
         return split
 
     def check_test_part(self) -> None:

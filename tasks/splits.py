@@ -1,5 +1,7 @@
 """Part rows by chance, stratum by stratum, so that every part holds every class."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,6 +12,17 @@ from kirigami.several import Tensors, each
 TEST_STREAM, VALIDATION_STREAM, FRACTION_STREAM, LIMIT_STREAM = 1, 2, 3, 4
 IMBALANCE_STREAM = 6
 """Independent draws under one seed."""
+
+
+class Places(NamedTuple):
+    """Where the validation rows (N,) stand among `total` rows, of which each may judge in one of several draws.
+
+    `are_apart`: no row is in two of the draws.
+    """
+
+    rows: np.ndarray
+    total: int
+    are_apart: bool
 
 
 def strata_of(targets: Tensor, kind: str) -> np.ndarray:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kirigami.errors import ArgumentError, choose
+from kirigami.errors import ArgumentError, choose, knob
 from kirigami.tasks.serving import Filled
-from kirigami.tasks.splits import TEST_STREAM, carve, check_amount, rows_of, strata_of
+from kirigami.tasks.splits import TEST_STREAM, Places, carve, check_amount, rows_of, strata_of
 from kirigami.tasks.standardise import SCALES, Standardiser, fit_scale
 from kirigami.tasks.tables import checks
 from kirigami.tasks.tables.cells import Frame
@@ -21,7 +21,7 @@ from kirigami.tasks.tables.features import MISSING, MISSING_CATEGORY, Features
 from kirigami.tasks.tables.filling import Filling
 from kirigami.tasks.tables.labels import KINDS, Labeller
 from kirigami.tasks.tables.source import Rules, Source, rules_of
-from kirigami.tasks.task import Parts, Places, Split, Task
+from kirigami.tasks.task import Parts, Split, Task
 from kirigami.tasks.validation import Validation
 
 
@@ -260,7 +260,7 @@ class Table(Task):
             raise ArgumentError(
                 "train",
                 f": {number:.15g} in the column {name!r} is too far from the train rows for float32. Mend it, set "
-                "task.scale=ranks, or add the column to task.drop.",
+                f"{knob('scale')}=ranks, or add the column to {knob('drop')}.",
             )
         return Split(inputs, targets)
 

@@ -1,7 +1,7 @@
 """What must be learnt: rows to train on, rows to judge by, rows nobody has seen, and how outputs are scored."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kirigami.errors import ArgumentError
+from kirigami.errors import ArgumentError, shown
 from kirigami.several import Tensors, each, empty_rows, joined, listed, shape_of
 from kirigami.targets import blamed
 from kirigami.tasks import metrics
@@ -23,7 +23,7 @@ from kirigami.tasks.imbalance import Imbalance
 from kirigami.tasks.metrics import IGNORED, Metric, pixel_form
 from kirigami.tasks.row_scores import FEWER, GROUPS, Groups, mean_parts, parts, quick_parts
 from kirigami.tasks.serving import Preparation
-from kirigami.tasks.splits import strata_of, take
+from kirigami.tasks.splits import Places, strata_of, take
 from kirigami.tasks.standardise import holds
 
 
@@ -32,17 +32,6 @@ class Split(NamedTuple):
 
     inputs: Tensors
     targets: Tensor
-
-
-class Places(NamedTuple):
-    """Where the validation rows (N,) stand among `total` rows, of which each may judge in one of several draws.
-
-    `are_apart`: no row is in two of the draws.
-    """
-
-    rows: np.ndarray
-    total: int
-    are_apart: bool
 
 
 @dataclass(frozen=True)
@@ -107,7 +96,7 @@ class Task(pl.LightningDataModule):
     validation rows are taken, where the task has several; None trains on all of them, and then those of the first draw,
     which are among the train rows, judge nothing.
 
-    `notices` are lines about the data that a user should read before the first trial; `load` may set them.
+    `load` and `load_test` may set `notices`.
 
     After `setup("fit")`: `kind`, `in_shape` (one sample), `out_features`, `vocabulary`, `classes`, `metrics`,
     `default_metric`, `train` and `validation`, and `class_weights` for the loss, None where all rows count alike. After
@@ -144,8 +133,21 @@ class Task(pl.LightningDataModule):
         self.added: Mapping[str, Metric] = {}
         self.class_weights: Tensor | None = None
         self.test: Split | None = None
-        self.notices: tuple[str, ...] = ()
+        self._notices: tuple[str, ...] = ()
         self._parts: Parts | None = None
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Lines about the data that a user should read before the first trial."""
+        return self.notices_at("")
+
+    @notices.setter
+    def notices(self, lines: Iterable[str]) -> None:
+        self._notices = tuple(dict.fromkeys(lines))
+
+    def notices_at(self, path: str) -> tuple[str, ...]:
+        """Return the lines with this task's arguments by their path in a config."""
+        return tuple(shown(line, path) for line in self._notices)
 
     def load(self) -> Parts:
         """Return train and validation rows, all of them, raw."""

@@ -137,7 +137,7 @@ class Text(Task):
             test = self._source.read("test")
         unknown = unknown_in_words(test, self._alphabet)
         if unknown:
-            self.notices = tuple(dict.fromkeys((*self.notices, f"test: {unknown}.")))
+            self.notices = (*self._notices, f"test: {unknown}.")
         return windows(encode(test, self._alphabet), self._source.length, self._source.length)
 
     def check_test_part(self) -> None:

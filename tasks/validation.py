@@ -7,8 +7,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from kirigami.errors import ArgumentError
-from kirigami.tasks.splits import VALIDATION_STREAM, carve, check_amount, ordered, rows_of
-from kirigami.tasks.task import Places
+from kirigami.tasks.splits import VALIDATION_STREAM, Places, carve, check_amount, ordered, rows_of
 
 NAME = "validation"
 FORMS = "a share below 1, a number of rows, {folds: 5}, {repeats: 3, share: 0.25}, {last: true} or {last: 0.2}"

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kirigami.errors import choose
 from kirigami.models.compact import plain
+from kirigami.models.operations import UNCOUNTED, unfused
 from kirigami.models.structure.calls import Inputs, calls_of
 from kirigami.models.structure.units import CONVOLUTIONS, Units
 
@@ -144,6 +145,6 @@ def _places(bare: nn.Module, inputs: Inputs) -> tuple[dict[str, float], float]:
     for name, module in bare.named_modules():
         if isinstance(module, (nn.Linear, *CONVOLUTIONS)):
             count(name)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), unfused(), FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as counter:
         calls.outputs(bare)
     return uses_of, counter.get_total_flops() / 2 / calls.samples

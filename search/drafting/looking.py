@@ -149,4 +149,4 @@ def _opened(name: str, settings: Mapping[str, Any], remarks: tuple[str, ...]) ->
     task = tasks.build({"name": name, **settings}, seed=0)
     task.setup("fit")
     knobs = {key: value for key, value in settings.items() if value not in ([], None)}
-    return Look(name, knobs, task, (*remarks, *task.notices))
+    return Look(name, knobs, task, (*remarks, *task.notices_at("task")))

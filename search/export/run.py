@@ -126,7 +126,7 @@ def open_test_rows(task: tasks.Task, console: Console) -> None:
     before = len(task.notices)
     with at("task"):
         task.setup("test")
-    for line in task.notices[before:]:
+    for line in task.notices_at("task")[before:]:
         console.print(line, highlight=False, markup=False)
 
 

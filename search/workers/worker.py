@@ -157,7 +157,7 @@ def prepare(orders: Orders, stop: threading.Event, notify: Callable[[list[str]],
     own_code.check_targets(orders.raw, orders.paths)
     task = rehearse(settings)
     if task.notices and orders.index == 0:
-        notify(list(task.notices))
+        notify(list(task.notices_at("task")))
     objectives = directions(config)
     check_objectives(config, objectives, task)
     full, every = config.trainer.fidelities * task.draws, config.trainer.val_every

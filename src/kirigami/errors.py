@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 CLOSE = 0.5  # share of letters in common, from which on a name may have been meant
 MOST_NAMES = 30
+KNOB = "\x1a"  # stands before an argument's name in the midst of a sentence, and is never shown
 Value = TypeVar("Value")
 
 
@@ -28,7 +29,7 @@ class ArgumentError(ValueError):
 
     def __str__(self) -> str:
         space = "" if not self.argument or self.problem[:1] in (":", "=") else " "
-        line = f"{self.argument}{space}{self.problem}"
+        line = shown(f"{self.argument}{space}{self.problem}")
         return line if self.advice is None else f"{line} Set {self.advice[0]}={self.advice[1]}."
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -38,6 +39,7 @@ class ArgumentError(ValueError):
         """Put the arguments under a path; `otherwise` is advice for a problem of all together that has none."""
         if not self.argument:
             self.problem, self.advice = f": {self.problem}", self.advice or otherwise
+        self.problem = self.problem.replace(KNOB, f"{KNOB}{path}.")
         self.argument = f"{path}.{self.argument}" if self.argument else path
         if self.advice is not None:
             self.advice = f"{path}.{self.advice[0]}", self.advice[1]
@@ -56,6 +58,16 @@ def at(path: str, otherwise: tuple[str, object] | None = None) -> Iterator[None]
     except ArgumentError as error:
         error.move(path, otherwise)
         raise
+
+
+def knob(argument: str) -> str:
+    """Return an argument's name for the midst of a sentence, to which `at` adds the path too."""
+    return f"{KNOB}{argument}"
+
+
+def shown(sentence: str, path: str = "") -> str:
+    """Return a sentence with its arguments' names, by their path in a config where there is one."""
+    return sentence.replace(KNOB, f"{path}." if path else "")
 
 
 def choose(argument: str, value: Any, allowed: Iterable[str]) -> str:

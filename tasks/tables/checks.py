@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from kirigami.errors import ArgumentError
+from kirigami.errors import ArgumentError, knob
 from kirigami.tasks.tables.cells import Frame, complaint
 from kirigami.tasks.tables.columns import Rule
 from kirigami.tasks.tables.labels import Labeller
@@ -60,7 +60,9 @@ def counting(frame: Frame, rules: Mapping[str, Rule]) -> list[str]:
     names = [
         name for name, rule in rules.items() if len(frame) >= FEWEST and _numbers_rows(frame, rule, is_nameless=False)
     ]
-    return [f"the column {name!r} counts the rows: if it means nothing else, add it to task.drop." for name in names]
+    return [
+        f"the column {name!r} counts the rows: if it means nothing else, add it to {knob('drop')}." for name in names
+    ]
 
 
 def refuse_names_of_target(frame: Frame, target: str) -> None:
@@ -73,7 +75,7 @@ def refuse_names_of_target(frame: Frame, target: str) -> None:
         again = frame.repeated.get(name, name)
         if name != target and re.sub(r"[\s_]+", "", again).casefold() == re.sub(r"[\s_]+", "", target).casefold():
             raise ArgumentError(
-                "drop", f": the column {name!r} has the name of the target {target!r}. Add it to task.drop."
+                "drop", f": the column {name!r} has the name of the target {target!r}. Add it to {knob('drop')}."
             )
 
 
@@ -100,7 +102,7 @@ def refuse_copies_of_target(frame: Frame, rules: Mapping[str, Rule], labeller: L
             pairs = ", ".join(f"{frame.columns[name].texts()[at]!r} is {_class(labeller, targets[at])}" for at in row)
             lines.append(
                 f"the column {name!r} tells the class of every row ({pairs}): if it was made "
-                "from it, add it to task.drop."
+                f"from it, add it to {knob('drop')}."
             )
     return lines
 
@@ -108,7 +110,7 @@ def refuse_copies_of_target(frame: Frame, rules: Mapping[str, Rule], labeller: L
 def _copy(name: str, labeller: Labeller) -> ArgumentError:
     target = labeller.rule.name if labeller.positive is None else (labeller.classes or ("",))[-1]
     problem = f": the column {name!r} equals the target {target!r} in every row, and so would give the answer. "
-    return ArgumentError("drop", problem + "Add it to task.drop.")
+    return ArgumentError("drop", problem + f"Add it to {knob('drop')}.")
 
 
 def _class(labeller: Labeller, number: int) -> str:
@@ -157,7 +159,7 @@ def words_as_categories(frame: Frame, rules: Mapping[str, Rule]) -> list[str]:
         for word in sorted(set(texts)):
             lines.append(
                 f"{word!r} in the column {name!r} ({texts.count(word)} rows) is read as a category of its own; "
-                f"task.missing_words=[{word}] makes it an empty cell."
+                f"{knob('missing_words')}=[{word}] makes it an empty cell."
             )
     return lines
 
@@ -188,7 +190,7 @@ def codes(frame: Frame, rules: Mapping[str, Rule]) -> list[str]:
         if rule.kind == "number" and cells.kind == "text":
             code = next((cell for cell in cells.values if _CODE.fullmatch(cell)), None)
             if code is not None:
-                lines.append(f"the column {name!r} holds numbers such as {code!r}: a code belongs in task.drop.")
+                lines.append(f"the column {name!r} holds numbers such as {code!r}: a code belongs in {knob('drop')}.")
     return lines
 
 
@@ -210,7 +212,7 @@ def guessed(labeller: Labeller, kind: str, frame: Frame) -> list[str]:
         return []
     return [
         f"the target {labeller.rule.name!r} has {len(np.unique(values))} different whole numbers, which are learnt as "
-        "values; task.kind=classes learns each as a class."
+        f"values; {knob('kind')}=classes learns each as a class."
     ]
 
 
@@ -253,8 +255,8 @@ def refuse_collapse(
                 where,
                 f"the column {name!r} holds {float(raw[low, column])!r} ({frame.place(int(low))}) and "
                 f"{float(raw[high, column])!r} ({frame.place(int(high))}), which float32 cannot tell apart beside "
-                f"{raw[largest, column]:.15g} ({frame.place(int(largest))}). Set task.scale=ranks, "
-                "or add it to task.drop.",
+                f"{raw[largest, column]:.15g} ({frame.place(int(largest))}). Set {knob('scale')}=ranks, "
+                f"or add it to {knob('drop')}.",
             )
 
 
@@ -291,5 +293,6 @@ def refuse_long_numbers(frame: Frame, rules: Mapping[str, Rule]) -> None:
                     f"{text} ({frame.place(list(cells.values).index(text))})" for text in (other, cell)
                 )
                 raise complaint(
-                    "drop", f"the column {name!r} holds {places}, which are one number in float64. Add it to task.drop."
+                    "drop",
+                    f"the column {name!r} holds {places}, which are one number in float64. Add it to {knob('drop')}.",
                 )

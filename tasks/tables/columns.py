@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kirigami.errors import knob
 from kirigami.tasks.tables import dates, numbers
 from kirigami.tasks.tables.cells import Cells, Frame, complaint
 from kirigami.tasks.tables.numbers import PLAIN, Doubtful, Notation
@@ -158,7 +159,7 @@ def rule_of(name: str, kind: str, written: Mapping[str, Any], reading: Reading) 
 
 def unreadable(where: str, name: str, kind: str) -> Exception:
     """Return the error for a column of a type that no rule reads."""
-    advice = " Add it to task.drop." if where == "train" else ""
+    advice = f" Add it to {knob('drop')}." if where == "train" else ""
     return complaint(where, f"the column {name!r} is of the type {kind}, which is not read ({_READ}).{advice}")
 
 
@@ -241,8 +242,8 @@ def in_doubt(name: str, frame: Frame, doubt: Doubtful) -> Exception:
 
 def _knob(notation: Notation) -> str:
     if notation.thousands:
-        return f"task.thousands={notation.thousands}"
-    return f"task.decimal={notation.decimal}"
+        return f"{knob('thousands')}={notation.thousands}"
+    return f"{knob('decimal')}={notation.decimal}"
 
 
 def _day_or_month(name: str, frame: Frame, cell: str) -> Exception:
@@ -250,7 +251,7 @@ def _day_or_month(name: str, frame: Frame, cell: str) -> Exception:
     return complaint(
         "drop",
         f"{frame.place(row)}: {cell!r} in the column {name!r} may begin with the day or with the month. Write dates as "
-        f"2026-12-31, or add the column to task.drop.",
+        f"2026-12-31, or add the column to {knob('drop')}.",
     )
 
 
@@ -267,10 +268,10 @@ def _require_no_numbers(name: str, frame: Frame, present: list[str]) -> None:
         raise complaint(
             "train",
             f"{frame.place(row)}: {cell!r} in the column {name!r} is not written as others are, such as {usual!r}. "
-            "Make them alike, set task.decimal or task.thousands, or add the column to task.drop.",
+            f"Make them alike, set {knob('decimal')} or {knob('thousands')}, or add the column to {knob('drop')}.",
         )
     raise complaint(
         "train",
         f"{frame.place(row)}: {cell!r} in the column {name!r} is no number, as most are there. Mend it, or say that it "
-        f"stands for nothing: task.missing_words=[{cell}].",
+        f"stands for nothing: {knob('missing_words')}=[{cell}].",
     )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kirigami.errors import ArgumentError
+from kirigami.errors import ArgumentError, knob
 from kirigami.tasks.tables.cells import Frame, complaint
 from kirigami.tasks.tables.columns import Reading, Rule, rule_of, unreadable
 
@@ -197,7 +197,7 @@ def _category(rule: Rule, frame: Frame, missing: str) -> Category:
         raise ArgumentError(
             "drop",
             f": the column {rule.name!r} holds {len(counts)} different texts in {len(frame)} rows, such as "
-            f"{next(iter(counts))!r}, so it looks like a name rather than a category. Add it to task.drop.",
+            f"{next(iter(counts))!r}, so it looks like a name rather than a category. Add it to {knob('drop')}.",
         )
     instead = min(counts, key=lambda value: (-counts[value], value)) if missing == "frequent" and counts else None
     values: Sequence[str] = sorted(counts)

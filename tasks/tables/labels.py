@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kirigami.errors import ArgumentError, did_you_mean
+from kirigami.errors import ArgumentError, did_you_mean, knob
 from kirigami.tasks.tables.cells import Frame, complaint
 from kirigami.tasks.tables.columns import Rule
 from kirigami.tasks.tables.numbers import number
@@ -65,7 +65,7 @@ class Labeller:
             raise ArgumentError(
                 "target",
                 f": {rule.name!r} holds {len(classes)} different texts in {len(frame)} rows, such as {classes[0]!r}. "
-                "A class needs several rows, and these are no numbers. See task.decimal and task.thousands.",
+                f"A class needs several rows, and these are no numbers. See {knob('decimal')} and {knob('thousands')}.",
             )
         return cls(rule, "classes", classes, None)
 

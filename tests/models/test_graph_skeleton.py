@@ -1,7 +1,5 @@
 """Grids of numbers, the wire format, and skeletons that are damaged."""
 
-from types import SimpleNamespace
-
 import numpy
 import onnx
 import pytest
@@ -93,7 +91,7 @@ class TestDamage:
 
     def test_file_of_tensors_will_do(self, whole: tuple[bytes, bytes, dict[str, torch.Tensor]]) -> None:
         skeleton, data, state = whole
-        assert fill(skeleton, SimpleNamespace(state=state)) == data
+        assert fill(skeleton, state) == data
 
     def test_metadata_come_back(self, whole: tuple[bytes, bytes, dict[str, torch.Tensor]]) -> None:
         props = {one.key: one.value for one in onnx.load_from_string(whole[1]).metadata_props}

@@ -122,7 +122,7 @@ def test_numbers_of_many_lands(cells: list[str], expected: list[float], tmp_path
     [
         (
             ["4,387", "5,625"],
-            "'4,387' in the column 'x' may be 4.387 (task.decimal=,) or 4387 (task.thousands=,)",
+            "'4,387' in the column 'x' may be 4.387 (decimal=,) or 4387 (thousands=,)",
         ),
         (["$3,900", "$4,200"], "'$3,900' in the column 'x' may be 3.9"),
         (["1/2/2026", "3/4/2026"], "'1/2/2026' in the column 'x' may begin with the day or with the month"),
@@ -136,9 +136,7 @@ def test_what_can_be_read_in_two_ways_is_refused(cells: list[str], message: str,
 
 def test_points_beside_decimal_commas_are_in_doubt(tmp_path: Path) -> None:
     write(tmp_path, separator=";", price=["12,5"] * ROWS, weight=["1.234"] * ROWS)
-    assert "'1.234' in the column 'weight' may be 1.234 (task.decimal=.) or 1234 (task.thousands=.)" in refused(
-        tmp_path
-    )
+    assert "'1.234' in the column 'weight' may be 1.234 (decimal=.) or 1234 (thousands=.)" in refused(tmp_path)
 
 
 def test_the_knobs_decide(tmp_path: Path) -> None:
@@ -218,7 +216,7 @@ def test_time_stamps_keep_their_differences(tmp_path: Path) -> None:
     [
         ("1e39", "row 40: '1e39' in the column 'x' is not finite in float32"),
         ("inf", "row 40: 'inf' in the column 'x' is not finite"),
-        ("1e30", "which float32 cannot tell apart beside 1e+30 ('t.csv', row 40). Set task.scale=ranks"),
+        ("1e30", "which float32 cannot tell apart beside 1e+30 ('t.csv', row 40). Set scale=ranks"),
     ],
 )
 def test_what_float32_cannot_hold_is_refused(cell: str, message: str, tmp_path: Path) -> None:
@@ -233,7 +231,7 @@ def test_a_text_target_of_too_many_classes_is_refused(tmp_path: Path) -> None:
 
 def test_many_whole_numbers_name_the_knob(tmp_path: Path) -> None:
     write(tmp_path, count=list(range(ROWS)))
-    assert any("task.kind=classes" in line for line in opened(tmp_path, target="count", drop=["size"]).notices)
+    assert any("kind=classes" in line for line in opened(tmp_path, target="count", drop=["size"]).notices)
 
 
 def test_classes_are_counted_by_part(tmp_path: Path) -> None:
