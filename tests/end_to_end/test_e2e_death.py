@@ -53,6 +53,16 @@ def pace(folder: Folder, quick: int) -> None:
     new.replace(folder.path / "pace")
 
 
+def running_slowly(folder: Folder, number: int) -> FrozenTrial | None:
+    """Return a trial of at least this number that is the second one of its worker, and so takes a second a step."""
+    struck = running(folder, NAME, number)
+    if struck is None:
+        return None
+    ended = [trial for trial in folder.trials(NAME) if state_of(trial) == "COMPLETE"]
+    workers = [trial.user_attrs["worker"]["pid"] for trial in ended]
+    return struck if struck.user_attrs["worker"]["pid"] in workers else None
+
+
 @dataclass(frozen=True)
 class Stage:
     """One run of a study: the trial that was being trained when it was struck, how it ended, the trials after it."""
@@ -113,7 +123,7 @@ def replaced(folder: Folder, orphaned: Stage) -> Stage:
     """Run 4: two workers, one of which is killed in the midst of its second trial; the study comes to its end."""
     pace(folder, STEPS + 2)
     process = folder.start(*STUDY, *SHORT, "workers=2", f"budget.trials={BUDGET}")
-    struck = wait_for(lambda: running(folder, NAME, len(orphaned.trials) + 1), process)
+    struck = wait_for(lambda: running_slowly(folder, len(orphaned.trials)), process)
     os.kill(struck.user_attrs["worker"]["pid"], signal.SIGKILL)
     pace(folder, 1_000_000)
     return Stage(struck, finish(process), folder.trials(NAME))
