@@ -11,6 +11,8 @@ from kirigami.errors import at
 from kirigami.search.config.settings import TrialConfig
 from kirigami.search.config.study import StudySettings
 from kirigami.search.errors import InputError
+from kirigami.search.rehearsal.keeping import check_learns
+from kirigami.search.rehearsal.places import part_of
 from kirigami.search.rehearsal.running import has_own_parts, has_own_preprocessing, parts_of, run_once, structure
 from kirigami.search.training.building import assemble, check_regime, open_task
 from kirigami.search.training.callbacks import build_callbacks, check_monitors
@@ -108,6 +110,9 @@ def build(config: TrialConfig, task: tasks.Task) -> LightningModule:
     except (RuntimeError, NotImplementedError, ValueError):
         module = _assemble(config, task)
     if isinstance(module, models.Learner):
+        if not any(parameter.requires_grad for parameter in module.network.parameters()):
+            check_learns(module.network, part_of("network", config.network))
+            raise InputError(f"{part_of('network', config.network)} has no parameter to train.")
         with at("optimizer"):
             optimizer = models.optimizers.build_optimizer(module.network, config.optimizer)
         with at("schedule"):

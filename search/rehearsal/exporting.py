@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from kirigami import tasks
@@ -19,7 +19,7 @@ from kirigami.search.export.session import open_session
 from kirigami.search.rehearsal.places import part_of, raised_at
 from kirigami.search.rehearsal.running import has_own_preprocessing
 from kirigami.search.training.building import build_module
-from kirigami.several import cut, each, run
+from kirigami.several import Tensors, cut, each, run
 
 ROWS = (5, 1, 2, 3)  # of training data; the first number is traced, and the file has to take the others too
 CLOSE = 1e-3  # share of the largest output by which forms may differ
@@ -51,6 +51,7 @@ def _compare(network: nn.Module, task: tasks.Task) -> None:
         with torch.no_grad():
             run(network, rows)  # lazy layers find out their sizes
     copied = _copied(network)
+    _check_answers(copied, rows)
     model = graph.to_onnx(copied, rows, dequantise=False)
     small = compact.read(compact.encode(copied, extra={"graph": graph.cut(model, copied)}))
     if graph.fill(small.extra["graph"], small) != model:
@@ -66,6 +67,21 @@ def _compare(network: nn.Module, task: tasks.Task) -> None:
 
     if has_own_preprocessing(task):
         to_onnx(copied, task)
+
+
+def _check_answers(network: nn.Module, rows: Tensors) -> None:
+    """Check that a network answers each row alike whenever it is asked, whatever stands beside it."""
+    with torch.no_grad():
+        first, again, fewer = (run(network, cut(rows, slice(count))) for count in (ROWS[0], ROWS[0], ROWS[-1]))
+    if not _is_close(again, first):
+        raise ValueError("in eval mode its values for the same rows are others the second time: it draws, or counts")
+    if fewer.shape[1:] == first.shape[1:] and not _is_close(fewer, first[: len(fewer)]):
+        raise ValueError("in eval mode its values for a row depend on the rows beside it")
+
+
+def _is_close(outputs: Tensor, wanted: Tensor) -> bool:
+    close = CLOSE * max(1.0, float(wanted.abs().max()))
+    return outputs.shape == wanted.shape and torch.allclose(outputs, wanted, atol=close, equal_nan=True)
 
 
 def _copied(network: nn.Module) -> nn.Module:

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from kirigami.errors import none_of
 from kirigami.search.config.settings import TrialConfig
 from kirigami.search.errors import InputError
-from kirigami.search.rehearsal.places import blamed
+from kirigami.search.rehearsal.places import blamed, part_of
 from kirigami.search.training import devices
 from kirigami.search.training.trainer import quiet
 from kirigami.spaces.costs import COSTS
@@ -29,7 +29,9 @@ def run_module(module: LightningModule, config: TrialConfig, batches: Mapping[st
     """
     quiet()
     _, accelerator, numbers = devices.pick(config.trainer.device)
+    learns = _Learns()
     trainer = Trainer(
+        callbacks=[learns],
         fast_dev_run=True,
         accelerator=accelerator,
         devices=numbers[:1] if isinstance(numbers, list) else numbers,
@@ -41,10 +43,21 @@ def run_module(module: LightningModule, config: TrialConfig, batches: Mapping[st
     )
     with blamed("network", config.network, "for a few rows "):
         trainer.fit(module, _loader(batches["train"]), _loader(batches["validation"]))
+    if module.automatic_optimization and not learns.has_loss:
+        raise InputError(f"{part_of('network', config.network)} would learn nothing: its training_step gives no loss.")
     logged, first = list(trainer.callback_metrics), next(iter(config.objective))
     if first not in logged and first not in COSTS:
         what = none_of(first, logged) if logged else f"is {first!r}, but nothing is logged."
         raise InputError(f"objective {what} The network is a LightningModule of your own, whose log is all there is.")
+
+
+class _Learns(Callback):
+    """Notes whether a training step gave a loss."""
+
+    has_loss = False
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        self.has_loss = True
 
 
 def _loader(batch: tuple[Any, Tensor]) -> "DataLoader[Any]":

@@ -29,8 +29,9 @@ def check_outputs(outputs: Any, task: tasks.Task, targets: Tensor, name: str, pl
         raise InputError(f"{name} gives {_described(outputs, len(targets))}; {must}{where}.")
     if not outputs.dtype.is_floating_point:
         raise InputError(f"{name} gives numbers of {outputs.dtype}; it must give floating-point numbers{where}.")
-    if bool(torch.isnan(outputs).any()):
-        raise InputError(f"{name} gives NaN before any training, for rows without one{where}.")
+    if bool((torch.isnan(outputs) | (outputs == torch.inf)).any()):
+        what = "NaN" if bool(torch.isnan(outputs).any()) else "infinite numbers"
+        raise InputError(f"{name} gives {what} before any training, for rows without one{where}.")
 
 
 def shapes(task: tasks.Task, targets: Tensor) -> list[tuple[int, ...]]:

@@ -12,6 +12,7 @@ from kirigami import models, tasks
 from kirigami.errors import at
 from kirigami.search.config.settings import TrialConfig
 from kirigami.search.errors import InputError
+from kirigami.search.rehearsal.keeping import check_learns, keeps_in_files
 from kirigami.search.rehearsal.loose import run_module
 from kirigami.search.rehearsal.outputs import check_outputs
 from kirigami.search.rehearsal.places import blamed, defined_at, part_of
@@ -65,8 +66,10 @@ def run_once(config: TrialConfig, task: tasks.Task) -> None:
 
 def _learn(module: models.Learner, config: TrialConfig, task: tasks.Task) -> None:
     inputs, targets = few(next(iter(task.train_dataloader())))
-    outputs = forward(module, config, inputs)
+    with keeps_in_files(module.network, part_of("network", config.network)):
+        outputs = forward(module, config, inputs)
     check_outputs(outputs, task, targets, part_of("network", config.network), defined_at(type(module.network).forward))
+    check_learns(module.network, part_of("network", config.network))
     with blamed("output.loss", config.output.loss):
         loss = module.loss(outputs, targets)
     if not isinstance(loss, Tensor) or loss.dim():
@@ -111,8 +114,24 @@ def forward(module: models.Learner, config: TrialConfig, inputs: Tensors) -> Any
     Raises:
         InputError: in one line, for whatever it raises.
     """
-    with blamed("network", config.network, f"for {_shown(inputs)} ", defined_at(type(module.network).forward)):
-        return run(module, inputs)
+    place, before = defined_at(type(module.network).forward), [part.clone() for part in listed(inputs)]
+    with blamed("network", config.network, f"for {_shown(inputs)} ", place):
+        outputs = run(module, inputs)
+    check_untouched(before, inputs, config, place)
+    return outputs
+
+
+def check_untouched(before: list[Tensor], inputs: Tensors, config: TrialConfig, place: str | None = None) -> None:
+    """Check that a network has left its inputs as they were.
+
+    Raises:
+        InputError: it has not.
+    """
+    if not all(torch.equal(old, new) for old, new in zip(before, listed(inputs), strict=True)):
+        where = f" ({place})" if place else ""
+        raise InputError(
+            f"{part_of('network', config.network)} changes its inputs in place; it must make new ones{where}."
+        )
 
 
 def few(batch: Any) -> tuple[Any, Tensor]:
