@@ -296,7 +296,7 @@ def _called(settings: Mapping[str, Any]) -> Callable[[Tensor, Tensor], float]:
     function = run(path, target, arguments) if isclass(target) else partial(target, **arguments)
 
     def score(outputs: Tensor, targets: Tensor) -> float:
-        value = float(function(outputs, targets))
+        value = float(function(outputs.clone(), targets.clone()))  # it may write to them; others judge by them too
         if hasattr(function, "reset"):  # torchmetrics' would keep all rows
             function.reset()
         return value

@@ -25,7 +25,7 @@ JUDGED = 4096  # rows, to which the outputs for these are repeated, so that metr
 
 def has_own_parts(config: TrialConfig) -> bool:
     """Tell whether what a batch goes through is not all ours."""
-    parts = (config.network, config.task, config.output.loss, config.optimizer)
+    parts = (config.network, config.task, config.output.loss, config.optimizer, config.schedule)
     return bool(config.metrics) or any(isinstance(part, dict) and "_target_" in part for part in parts)
 
 
@@ -37,8 +37,9 @@ def has_own_preprocessing(task: tasks.Task) -> bool:
 
 def parts_of(config: TrialConfig) -> dict[str, Any]:
     """Return what a batch goes through."""
-    own = config.optimizer if "_target_" in config.optimizer else None
-    return {"network": config.network, "loss": config.output.loss, "metrics": config.metrics, "optimizer": own}
+    steps = {"optimizer": config.optimizer, "schedule": config.schedule}
+    own = {name: part for name, part in steps.items() if "_target_" in part}
+    return {"network": config.network, "loss": config.output.loss, "metrics": config.metrics, **own}
 
 
 def structure(network: Mapping[str, Any]) -> str:
@@ -70,11 +71,7 @@ def _learn(module: models.Learner, config: TrialConfig, task: tasks.Task) -> Non
         outputs = forward(module, config, inputs)
     check_outputs(outputs, task, targets, part_of("network", config.network), defined_at(type(module.network).forward))
     check_learns(module.network, part_of("network", config.network))
-    with blamed("output.loss", config.output.loss):
-        loss = module.loss(outputs, targets)
-    if not isinstance(loss, Tensor) or loss.dim():
-        shape = f"a tensor {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
-        raise InputError(f"{part_of('output.loss', config.output.loss)} gives {shape}; it must give a single number.")
+    loss = _loss(module, config, outputs, targets)
     if loss.requires_grad:
         with blamed("network", config.network, "in the backward pass "):
             loss.backward()
@@ -85,13 +82,39 @@ def _learn(module: models.Learner, config: TrialConfig, task: tasks.Task) -> Non
         )
 
 
+def _loss(module: models.Learner, config: TrialConfig, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the loss of a few rows, which is a single number, and leaves the targets as they are."""
+    name, before = part_of("output.loss", config.output.loss), targets.clone()
+    with blamed("output.loss", config.output.loss):
+        loss = module.loss(outputs, targets)
+    if not isinstance(loss, Tensor) or loss.dim():
+        shape = f"a tensor {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+        raise InputError(f"{name} gives {shape}; it must give a single number.")
+    if not bool(torch.isfinite(loss)):
+        raise InputError(f"{name} gives {loss.item()} before any training, for outputs of {_range(outputs)}.")
+    if not torch.equal(before, targets):
+        raise InputError(f"{name} changes its targets in place; it must make new ones.")
+    return loss
+
+
+def _range(outputs: Tensor) -> str:
+    return f"{outputs.min().item():.3g} to {outputs.max().item():.3g}"
+
+
 def _step(module: models.Learner, config: TrialConfig, loss: Tensor) -> None:
-    """Let an optimiser of the user's own make a step on the weights that are thrown away."""
-    if "_target_" in config.optimizer:
-        with at("optimizer"):
-            optimizer = models.optimizers.build_optimizer(module.network, config.optimizer)
-        with blamed("optimizer", config.optimizer, "at its first step "):
-            optimizer.step(lambda: loss.detach())  # type: ignore[arg-type, return-value]
+    """Let an optimiser and a schedule of the user's own make a step on the weights that are thrown away."""
+    if "_target_" not in config.optimizer and "_target_" not in config.schedule:
+        return
+    with at("optimizer"):
+        optimizer = models.optimizers.build_optimizer(module.network, config.optimizer)
+    with at("schedule"):
+        schedule = models.schedules.build_schedule(optimizer, config.schedule, total_steps=100, steps_per_epoch=10)
+    with blamed("optimizer", config.optimizer, "at its first step "):
+        optimizer.step(lambda: loss.detach())  # type: ignore[arg-type, return-value]
+    if "_target_" in config.schedule:
+        is_told = isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau)
+        with blamed("schedule", config.schedule, "at its first step "):
+            schedule.step(*([loss.item()] if is_told else []))
 
 
 def _judge(module: models.Learner, config: TrialConfig, task: tasks.Task) -> None:
@@ -104,6 +127,10 @@ def _judge(module: models.Learner, config: TrialConfig, task: tasks.Task) -> Non
         )
         judged = task.validation.targets[:: -(-len(task.validation.targets) // JUDGED)]
         repeated = outputs[torch.arange(len(judged), device=outputs.device) % len(outputs)]
+        form = task.canonical(repeated, judged.to(outputs.device))
+        for name, metric in task.added.items():
+            with blamed(f"metrics.{name}", config.metrics[name]):
+                metric.function(*form)
         with blamed("metrics", None):
             task.evaluate(repeated, judged.to(outputs.device))
 

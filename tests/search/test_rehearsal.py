@@ -254,7 +254,9 @@ def test_a_loss_and_a_metric_of_ones_own(table: Path) -> None:
     ):
         rehearse(settings(table, f"output.loss={{_target_: {HERE}.bad_loss}}"))
     own = f"+metrics.mine={{_target_: {HERE}.bad_metric, direction: minimize}}"
-    with pytest.raises(InputError, match=r"metrics raises AttributeError: .*nonsense.* \(test_rehearsal.py:\d+\)"):
+    with pytest.raises(
+        InputError, match=r"metrics.mine._target_=\S+ raises AttributeError: .* \(test_rehearsal.py:\d+\)"
+    ):
         rehearse(settings(table, own))
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kirigami import tasks
 from kirigami.search.config.compose import compose
 from kirigami.search.config.study import StudySettings
 from kirigami.search.errors import InputError
@@ -90,6 +91,25 @@ class Frozen(Linear):
         self.requires_grad_(False)
 
 
+def nan_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs * 0).sum() / 0
+
+
+def writing_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(outputs, targets.fill_(1))
+
+
+def writing_metric(outputs: Tensor, targets: Tensor) -> float:
+    return float(outputs.zero_().sum())
+
+
+class Stuck(torch.optim.lr_scheduler.LRScheduler):
+    def get_lr(self) -> Any:
+        if self.last_epoch > 0:
+            raise ArithmeticError("no rate today")
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+
 class Idle(Lit):
     def training_step(self, batch: Any, index: int) -> Any:
         return None
@@ -125,6 +145,27 @@ def rehearsed(folder: Path, name: str, *overrides: str) -> None:
 def test_what_no_file_would_give_is_one_line(tmp_path: Path, name: str, line: str) -> None:
     with pytest.raises(InputError, match=line):
         rehearsed(tmp_path, name)
+
+
+@pytest.mark.parametrize(
+    ("part", "line"),
+    [
+        (f"output.loss={{_target_: {HERE}.nan_loss}}", r"output.loss._target_=\S+ gives nan before any training"),
+        (f"output.loss={{_target_: {HERE}.writing_loss}}", r"output.loss._target_=\S+ changes its targets in place"),
+        (f"schedule._target_={HERE}.Stuck", r"schedule._target_=\S+Stuck at its first step raises ArithmeticError: no"),
+    ],
+)
+def test_a_loss_and_a_schedule_are_tried(tmp_path: Path, part: str, line: str) -> None:
+    with pytest.raises(InputError, match=line):
+        rehearsed(tmp_path, "Linear", *(["schedule=own"] if "schedule" in part else []), part)
+
+
+def test_a_metric_that_writes_spoils_no_other() -> None:
+    metric = tasks.metrics.build({"mine": {"_target_": f"{HERE}.writing_metric", "direction": "minimize"}})["mine"]
+    outputs = torch.ones(3, 2)
+
+    assert metric.function(outputs, torch.zeros(3)) == 0
+    assert outputs.sum() == 6
 
 
 def test_a_buffer_may_change(tmp_path: Path) -> None:
