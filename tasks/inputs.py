@@ -100,8 +100,10 @@ def shared_rows(train: Tensors, validation: Tensors) -> list[str]:
     """Return a line where rows of validation are in train too: a network may know these by heart."""
     known, asked = (_hashes(inputs) for inputs in (train, validation))
     count = int(np.isin(asked, known).sum())
-    rows = "row is" if count == 1 else "rows are"
-    return [f"validation: {count} of {len(asked)} {rows} in the train part too, to the last digit."] if count else []
+    if not count:
+        return []
+    are = "is" if count == 1 else "are"
+    return [f"validation: {count} of {len(asked)} rows {are} in the train part too, to the last digit."]
 
 
 def _hashes(inputs: Tensors) -> Any:

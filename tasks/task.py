@@ -145,6 +145,10 @@ class Task(pl.LightningDataModule):
     def notices(self, lines: Iterable[str]) -> None:
         self._notices = tuple(dict.fromkeys(lines))
 
+    def say(self, line: str) -> None:
+        """Add a sentence to the notices, unless it is there."""
+        self._notices = tuple(dict.fromkeys((*self._notices, line)))
+
     def notices_at(self, path: str) -> tuple[str, ...]:
         """Return the lines with this task's arguments by their path in a config."""
         return tuple(shown(line, path) for line in self._notices)

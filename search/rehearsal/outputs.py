@@ -34,6 +34,13 @@ def check_outputs(outputs: Any, task: tasks.Task, targets: Tensor, name: str, pl
         raise InputError(f"{name} gives {what} before any training, for rows without one{where}.")
 
 
+def is_softmax(outputs: Tensor, kind: str) -> bool:
+    """Tell whether scores of classes are probabilities that add up to one in each row."""
+    sums = outputs.sum(dim=1)
+    is_share = bool((outputs >= 0).all()) and bool(torch.isclose(sums, torch.ones_like(sums), atol=1e-3).all())
+    return kind == "classes" and is_share
+
+
 def shapes(task: tasks.Task, targets: Tensor) -> list[tuple[int, ...]]:
     """Return the shapes that outputs may have, the usual one first; nothing for a kind of task that is not known."""
     rows, several = tuple(targets.shape), task.out_features

@@ -14,7 +14,7 @@ from kirigami.search.config.settings import TrialConfig
 from kirigami.search.errors import InputError
 from kirigami.search.rehearsal.keeping import check_learns, keeps_in_files
 from kirigami.search.rehearsal.loose import run_module
-from kirigami.search.rehearsal.outputs import check_outputs
+from kirigami.search.rehearsal.outputs import check_outputs, is_softmax
 from kirigami.search.rehearsal.places import blamed, defined_at, part_of
 from kirigami.search.training.building import build_module
 from kirigami.several import Tensors, cut, listed, run
@@ -72,6 +72,8 @@ def _learn(module: models.Learner, config: TrialConfig, task: tasks.Task) -> Non
     check_outputs(outputs, task, targets, part_of("network", config.network), defined_at(type(module.network).forward))
     check_learns(module.network, part_of("network", config.network))
     loss = _loss(module, config, outputs, targets)
+    if isinstance(config.output.loss, str) and is_softmax(outputs, task.kind):
+        task.say(f"{part_of('network', config.network)} seems to end in a softmax; the loss takes scores before it.")
     if loss.requires_grad:
         with blamed("network", config.network, "in the backward pass "):
             loss.backward()

@@ -42,6 +42,11 @@ class Draws(Linear):
         return nn.functional.dropout(self.out(x), 0.5)
 
 
+class Shares(Linear):
+    def forward(self, x: Tensor) -> Any:
+        return self.out(x).softmax(1)
+
+
 class Infinite(Linear):
     def forward(self, x: Tensor) -> Any:
         return self.out(x).abs() / 0
@@ -123,10 +128,12 @@ trainer: {{device: cpu}}
 """
 
 
-def rehearsed(folder: Path, name: str, *overrides: str) -> None:
+def rehearsed(folder: Path, name: str, *overrides: str) -> tasks.Task:
     (folder / "study").mkdir()
     (folder / "study" / "own.yaml").write_text(STUDY.lstrip())
-    rehearse(StudySettings.from_raw(compose(["study=own", f"network._target_={HERE}.{name}", *overrides], [folder])))
+    return rehearse(
+        StudySettings.from_raw(compose(["study=own", f"network._target_={HERE}.{name}", *overrides], [folder]))
+    )
 
 
 @pytest.mark.parametrize(
@@ -169,7 +176,11 @@ def test_a_metric_that_writes_spoils_no_other() -> None:
 
 
 def test_a_buffer_may_change(tmp_path: Path) -> None:
-    rehearsed(tmp_path, "Kept")
+    assert not any("softmax" in line for line in rehearsed(tmp_path, "Kept").notices)
+
+
+def test_a_softmax_before_the_loss_is_said_once(tmp_path: Path) -> None:
+    assert sum("Shares seems to end in a softmax" in line for line in rehearsed(tmp_path, "Shares").notices) == 1
 
 
 def test_a_step_without_a_loss(tmp_path: Path) -> None:
