@@ -49,4 +49,5 @@ def check_objectives(config: TrialConfig, objectives: Mapping[str, str], task: t
         allowed = reported if name == first else (*reported, *COSTS)
         if name not in allowed:
             names = ", ".join(dict.fromkeys(allowed))
-            raise InputError(f"objective must be one of ({names}) on this task, but got {name!r}.")
+            advice = f"Set objective={task.default_metric}."
+            raise InputError(f"objective must be one of ({names}) on this task, but got {name!r}. {advice}")
