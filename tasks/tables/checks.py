@@ -183,8 +183,10 @@ def dates(rules: Mapping[str, Rule]) -> list[str]:
 
 def codes(frame: Frame, rules: Mapping[str, Rule]) -> list[str]:
     """Say which columns of numbers are written with zeros before them, as codes are, and which names occur again."""
+    nameless = [name for name in rules if re.fullmatch(r"Unnamed: \d+", name)]
     repeated = [(name, first) for name, first in frame.repeated.items() if name in rules]
     lines = [f"the column {name!r} is a second one of the name {first!r}." for name, first in repeated]
+    lines += [f"a column has no name in the header: it is called {name!r}, and is learnt from." for name in nameless]
     for name, rule in rules.items():
         cells = frame.columns[name]
         if rule.kind == "number" and cells.kind == "text":

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kirigami.errors import ArgumentError, knob
+from kirigami.tasks.tables import dates
 from kirigami.tasks.tables.cells import Frame, complaint
 from kirigami.tasks.tables.columns import Reading, Rule, rule_of, unreadable
 
@@ -190,6 +191,13 @@ def _empty(where: str, frame: Frame, row: int, name: str) -> Exception:
     return complaint(where, problem, ("missing", "median"))
 
 
+def _reason(texts: Sequence[str]) -> str:
+    """Say what many different texts look like, and begin to say what to do."""
+    if 2 * sum(bool(dates.orders([text])) for text in texts) > len(texts):
+        return "which are dates, but not in one form: write them all as 2026-12-31, or"
+    return "so it looks like a name rather than a category:"
+
+
 def _category(rule: Rule, frame: Frame, missing: str) -> Category:
     counts = Counter(rule.keys(frame.columns[rule.name]))
     gaps = counts.pop(GAP, 0)
@@ -197,7 +205,7 @@ def _category(rule: Rule, frame: Frame, missing: str) -> Category:
         raise ArgumentError(
             "drop",
             f": the column {rule.name!r} holds {len(counts)} different texts in {len(frame)} rows, such as "
-            f"{next(iter(counts))!r}, so it looks like a name rather than a category. Add it to {knob('drop')}.",
+            f"{next(iter(counts))!r}, {_reason(list(counts))} add it to {knob('drop')}.",
         )
     instead = min(counts, key=lambda value: (-counts[value], value)) if missing == "frequent" and counts else None
     values: Sequence[str] = sorted(counts)

@@ -285,3 +285,18 @@ def test_a_word_that_may_be_a_gap_is_said_and_can_be_made_one(tmp_path: Path) ->
     assert names == ("size", "fence missing", "fence=wood")
     frequent = opened(tmp_path, missing_words=["None"], missing_category="frequent")
     assert frequent._learnt.features.names == ("size", "fence=wood")  # type: ignore[attr-defined]
+
+
+def test_dates_in_several_forms_are_called_dates(tmp_path: Path) -> None:
+    days = [f"{1 + row // 2:02}" for row in range(ROWS)]
+    write(tmp_path, when=[f"{day}/03/2024" if row % 2 else f"2024-01-{day}" for row, day in enumerate(days)])
+    line = refused(tmp_path)
+    assert line.startswith("drop: the column 'when' holds ")
+    assert line.endswith("which are dates, but not in one form: write them all as 2026-12-31, or add it to drop.")
+
+
+def test_a_column_without_a_name_is_said(tmp_path: Path) -> None:
+    write(tmp_path, **{"": [f"{(7 * row) % 11}.5" for row in range(ROWS)]})
+    task = opened(tmp_path)
+    assert task.in_shape == (2,)
+    assert "a column has no name in the header: it is called 'Unnamed: 2', and is learnt from." in task.notices
