@@ -12,6 +12,7 @@ from kirigami.search.study.record import Worker
 from kirigami.search.study.recovery import is_gone
 from tests.end_to_end.commands import LAST_CORE, TWO_CORES, Cores, Ended, Folder, finish, running, state_of, wait_for
 
+pytestmark = pytest.mark.slow  # four runs that are struck, a minute in all
 STUDY = ("search", "study=breast_cancer", "network._target_=slow.Slow", "space=[optimizer]", "pruner=none")
 SHORT = ("trainer.epochs=4", "trainer.batch_size=64")
 BUDGET = 7
@@ -58,8 +59,8 @@ def running_slowly(folder: Folder, number: int) -> FrozenTrial | None:
     struck = running(folder, NAME, number)
     if struck is None:
         return None
-    ended = [trial for trial in folder.trials(NAME) if state_of(trial) == "COMPLETE"]
-    workers = [trial.user_attrs["worker"]["pid"] for trial in ended]
+    others = [trial for trial in folder.trials(NAME) if trial.number != struck.number]  # which may have ended since
+    workers = [trial.user_attrs["worker"]["pid"] for trial in others if state_of(trial) == "COMPLETE"]
     return struck if struck.user_attrs["worker"]["pid"] in workers else None
 
 

@@ -133,6 +133,7 @@ class OwnPackages:
         assert error.count("\n") == 1
 
 
+@pytest.mark.slow  # several searches
 class TestFromTheCheckout(OwnPackages):
     pass
 
