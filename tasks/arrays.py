@@ -95,11 +95,11 @@ def _learn(recipe: Recipe, rules: Rules, seed: int, test_seed: int, fold: int | 
         kept, taken = carve(strata, aside, seed=test_seed, stream=TEST_STREAM)
         raw, test = _taken(raw, kept), _taken(raw, taken)
     train = _prepared("train", raw, rules)
-    given = source.rows("validation")
-    if given is not None:
+    validation_rows = source.rows("validation")
+    if validation_rows is not None:
         if rules.validation.draws > 1:
             raise ArgumentError("validation", f"={rules.validation} is not used: {recipe.path} gives validation rows.")
-        judged = _split("validation", given, answers, rules)
+        judged = _split("validation", validation_rows, answers, rules)
         check_alike("validation", judged.inputs, raw.inputs)
         validation = _prepared("validation", judged, rules)
         train = train if fold is not None else Split(*(joined(pair) for pair in zip(train, validation, strict=True)))

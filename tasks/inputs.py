@@ -98,12 +98,12 @@ def check_alike(part: str, inputs: Tensors, train: Tensors) -> None:
 
 def shared_rows(train: Tensors, validation: Tensors) -> list[str]:
     """Return a line where rows of validation are in train too: a network may know these by heart."""
-    known, asked = (_hashes(inputs) for inputs in (train, validation))
-    count = int(np.isin(asked, known).sum())
+    train_hashes, hashes = (_hashes(inputs) for inputs in (train, validation))
+    count = int(np.isin(hashes, train_hashes).sum())
     if not count:
         return []
     are = "is" if count == 1 else "are"
-    return [f"validation: {count} of {len(asked)} rows {are} in the train part too, to the last digit."]
+    return [f"validation: {count} of {len(hashes)} rows {are} in the train part too, to the last digit."]
 
 
 def _hashes(inputs: Tensors) -> Any:

@@ -106,8 +106,8 @@ def _of_mapping(content: Mapping[Any, Any]) -> Source:
             raise ArgumentError("_target_", f"returned a part {name!r}; parts are (train, validation, test).{near}")
     if "train" not in content:
         raise ArgumentError("_target_", f"must return a part 'train', but returned ({', '.join(content)}).")
-    given = {name: value for name, value in content.items() if value is not None}
-    return Source({name: value if callable(value) else _held(value) for name, value in given.items()})
+    present = {name: value for name, value in content.items() if value is not None}
+    return Source({name: value if callable(value) else _held(value) for name, value in present.items()})
 
 
 def _held(value: Any) -> Callable[[], Any]:

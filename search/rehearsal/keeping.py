@@ -49,9 +49,9 @@ def keeps_in_files(network: nn.Module, name: str) -> Iterator[None]:
 def _loose(network: nn.Module) -> dict[str, Tensor]:
     """Return the tensors that stand in no state dict, by their paths."""
     saved = set(network.state_dict())
-    found = {path: buffer for path, buffer in network.named_buffers() if path not in saved}
+    tensors = {path: buffer for path, buffer in network.named_buffers() if path not in saved}
     for path, module in network.named_modules():
         for key, value in vars(module).items():
             if isinstance(value, Tensor):
-                found[f"{path}.{key}".lstrip(".")] = value.detach()
-    return {key: value for key, value in found.items() if not value.is_meta}
+                tensors[f"{path}.{key}".lstrip(".")] = value.detach()
+    return {key: value for key, value in tensors.items() if not value.is_meta}

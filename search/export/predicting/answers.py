@@ -36,8 +36,8 @@ def columns(outputs: NDArray[Any], metadata: Mapping[str, str]) -> dict[str, Any
         return {"class": named, "share": (shifted.max(1) / shifted.sum(1)).round(4)}
     if metadata.get("kind") == "labels":
         chances = 1 / (1 + np.exp(-outputs.astype(np.float64)))
-        said = ["; ".join(np.array(classes)[row]) for row in outputs > 0]
-        return {"labels": said, **{name: chances[:, place].round(4) for place, name in enumerate(classes)}}
+        joined = ["; ".join(np.array(classes)[row]) for row in outputs > 0]
+        return {"labels": joined, **{name: chances[:, place].round(4) for place, name in enumerate(classes)}}
     if metadata.get("kind") == "pixels" and outputs.ndim == 4:
         answers = outputs.argmax(1)
         return {name: (answers == place).mean((1, 2)).round(4) for place, name in enumerate(classes)}
